@@ -1,0 +1,9 @@
+"""Model and data in, figures and plots out.
+
+The figures are plain dicts of plain numbers, ready for `metrics.json`. The plots, in
+`tfmodel.evaluate.plots`, are SVG strings; they import matplotlib, so import them when needed.
+"""
+
+from tfmodel.evaluate.classification import classification, wilson_interval
+
+__all__ = ["classification", "wilson_interval"]
