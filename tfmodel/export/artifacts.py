@@ -1,0 +1,253 @@
+"""Load whatever tfmodel wrote, to ask it something."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfmodel.config import ConfigError
+from tfmodel.export.manifest import MANIFEST_FILE, Manifest, read_files
+from tfmodel.export.predictor import Answer, Predictor
+
+_LOOKED_FOR = (
+    "a run folder (config.yaml and model/), a model folder (config.json and model.safetensors), "
+    "a SavedModel (saved_model.pb, or version folders 1, 2, … with one) or a .tflite file"
+)
+
+
+def load(where: str | Path, *, threads: int | None = None) -> Predictor:
+    """Load a run folder, a model folder, a SavedModel or a `.tflite` to ask it.
+
+    Args:
+        where: the path. Of a SavedModel's base folder the highest version is taken, as TF
+            Serving does.
+        threads: processor threads of a `.tflite`; all by default.
+
+    Returns:
+        A predictor; `kind` says what was found.
+
+    Raises:
+        ConfigError: nothing there, none of these, not whole, or not made by tfmodel.
+
+    Example:
+        >>> load("runs/news").predict(["Stocks fell sharply."])[0]["label"]
+        'business'
+    """
+    path = Path(where)
+    if not path.exists():
+        raise ConfigError(
+            f"{path}: expected {_LOOKED_FOR}. Received: a path where nothing is. Check the path."
+        )
+    if path.is_file():
+        return _load_tflite(path, threads)
+    if (path / "saved_model.pb").is_file():
+        return _load_savedmodel(path)
+    if (path / "config.json").is_file():
+        return _load_model_folder(path, path)
+    if (path / "config.yaml").is_file():
+        return _load_run(path)
+    versions = [
+        entry
+        for entry in path.iterdir()
+        if _is_version(entry.name) and (entry / "saved_model.pb").is_file()
+    ]
+    if versions:
+        return _load_savedmodel(max(versions, key=lambda version: int(version.name)))
+    names = sorted(entry.name for entry in path.iterdir())
+    received = ", ".join(names[:8]) + (", …" if len(names) > 8 else "") if names else "nothing"
+    raise ConfigError(f"{path}: expected {_LOOKED_FOR}. Received: a folder with {received}.")
+
+
+def predictor_of(
+    model: Any,
+    tokenizer: Any,
+    *,
+    labels: Sequence[str],
+    max_length: int,
+    has_pairs: bool = False,
+    where: str = "model",
+) -> Predictor:
+    """Ask a Keras classifier that is in memory.
+
+    Args:
+        model: token batch to logits (B, C).
+        tokenizer: the `Tokenizer` it was trained with.
+        labels: class names in the order of the logits.
+        max_length: tokens a row at most.
+        has_pairs: whether a row is two texts.
+        where: what messages call it.
+
+    Returns:
+        A predictor of kind `model`.
+    """
+    from tfmodel.export import graph
+
+    graph.check_exportable(
+        model, labels=labels, max_length=max_length, positions=graph.positions_of(model)
+    )
+    tokenize = graph.batch_function(tokenizer, max_length=max_length, has_pairs=has_pairs)
+    scores = graph.scores_function(model)
+
+    def answer(texts: list[str], text_pairs: list[str] | None) -> np.ndarray:
+        return scores(**tokenize(*_utf8(texts, text_pairs))).numpy()
+
+    manifest = Manifest(
+        labels=tuple(labels),
+        max_length=max_length,
+        lowercase=tokenizer.lowercase,
+        has_pairs=has_pairs,
+    )
+    return Predictor(answer, manifest, kind="model", where=where)
+
+
+def _is_version(name: str) -> bool:
+    return name.isascii() and name.isdigit()
+
+
+def _utf8(*columns: list[str] | None) -> list[Any]:
+    """Texts, and second texts where there are any, as TensorFlow takes them.
+
+    Half of a surrogate pair, which UTF-8 has no bytes for, becomes `?`.
+    """
+    import tensorflow as tf
+
+    return [
+        tf.constant([text.encode("utf-8", "replace") for text in column])
+        for column in columns
+        if column is not None
+    ]
+
+
+def _load_run(path: Path) -> Predictor:
+    folder = path / "model"
+    if not (folder / "config.json").is_file():
+        raise ConfigError(
+            f"{path}: expected a run folder with a trained model in model/. Received: a run that "
+            "has none yet. Finish it: tfmodel run CONFIG."
+        )
+    return _load_model_folder(folder, path)
+
+
+def _load_model_folder(folder: Path, where: Path) -> Predictor:
+    from tfmodel import tasks
+
+    loaded = tasks.load_model(folder, dtype="float32")
+    return predictor_of(
+        loaded.model,
+        loaded.tokenizer,
+        labels=loaded.labels,
+        max_length=loaded.max_length,
+        has_pairs=loaded.has_pairs,
+        where=str(where),
+    )
+
+
+# --- SavedModel -----------------------------------------------------------------------------
+
+
+def _load_savedmodel(path: Path) -> Predictor:
+    import tensorflow as tf
+    import tensorflow_text  # noqa: F401  registers the tokenizer's operations
+
+    from tfmodel.export.quiet import quiet
+    from tfmodel.export.savedmodel import TEXT_SIGNATURE
+
+    _check_signature(path, TEXT_SIGNATURE)
+    assets = path / "assets"
+    files = {file.name: file.read_bytes() for file in assets.iterdir()} if assets.is_dir() else {}
+    manifest, _ = read_files(files, name=str(path))
+    try:
+        with quiet():
+            loaded = tf.saved_model.load(str(path))
+    except (tf.errors.OpError, OSError, ValueError, KeyError, RuntimeError) as error:
+        raise ConfigError(
+            f"{path}: expected a SavedModel that TensorFlow {tf.__version__} loads. Received: "
+            f"{str(error)[:300]}. Copy or export it again."
+        ) from None
+
+    def answer(texts: list[str], text_pairs: list[str] | None) -> np.ndarray:
+        inputs = dict(zip(("text", "text_pair"), _utf8(texts, text_pairs), strict=False))
+        # By way of `loaded`, since a signature alone does not keep its weights alive.
+        return loaded.signatures[TEXT_SIGNATURE](**inputs)["scores"].numpy()
+
+    return Predictor(answer, manifest, kind="savedmodel", where=str(path))
+
+
+def _check_signature(path: Path, wanted: str) -> None:
+    """Read the signatures without loading the graph, whose operations we may not have."""
+    from google.protobuf.message import DecodeError
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    try:
+        model = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
+        signatures = dict(model.meta_graphs[0].signature_def)
+    except (DecodeError, IndexError) as error:
+        raise ConfigError(
+            f"{path}: expected a SavedModel. Received: a saved_model.pb that cannot be read "
+            f"({error or 'empty'}). Copy or export it again."
+        ) from None
+    shown = ", ".join(sorted(name for name in signatures if not name.startswith("__"))) or "none"
+    if wanted not in signatures:
+        raise ConfigError(
+            f"{path}: expected the signature {wanted}, which takes texts. Received: signatures "
+            f"{shown}. Export the model with `tfmodel export`."
+        )
+    inputs, outputs = signatures[wanted].inputs, signatures[wanted].outputs
+    if "text" not in inputs or "scores" not in outputs:
+        raise ConfigError(
+            f"{path}: expected the signature {wanted} to take text and give scores. Received: it "
+            f"takes {', '.join(sorted(inputs)) or 'nothing'} and gives "
+            f"{', '.join(sorted(outputs)) or 'nothing'}. Export the model with `tfmodel export`."
+        )
+
+
+# --- TFLite ---------------------------------------------------------------------------------
+
+
+def _load_tflite(path: Path, threads: int | None) -> Predictor:
+    from tfmodel.export.metadata import read_associated_files
+
+    manifest, pieces = read_files(read_associated_files(path), name=str(path))
+    return Predictor(
+        _tflite_answer(path, manifest, pieces, threads),
+        manifest,
+        kind="tflite",
+        where=str(path),
+    )
+
+
+def _tflite_answer(
+    path: Path, manifest: Manifest, pieces: list[str], threads: int | None
+) -> Answer:
+    from tfmodel.export import graph
+    from tfmodel.export.litert import LiteRT
+    from tfmodel.tokens.tokenizer import Tokenizer
+    from tfmodel.tokens.vocabulary import Vocabulary
+
+    run = LiteRT(path, threads=threads)
+    tokenizer = Tokenizer(
+        Vocabulary(pieces, name=f"{path}: vocab.txt"),
+        lowercase=manifest.lowercase,
+        max_length=manifest.max_length,
+    )
+    if run.length != manifest.max_length:
+        raise ConfigError(
+            f"{path}: expected rows of {manifest.max_length} tokens, as {MANIFEST_FILE} inside "
+            f"says. Received: a model that takes {run.length}. Export it again."
+        )
+
+    tokenize = graph.batch_function(
+        tokenizer,
+        max_length=run.length,
+        has_pairs=manifest.has_pairs,
+        length=run.length,
+    )
+
+    def answer(texts: list[str], text_pairs: list[str] | None) -> np.ndarray:
+        batch = tokenize(*_utf8(texts, text_pairs))
+        return run({name: values.numpy() for name, values in batch.items()})
+
+    return answer

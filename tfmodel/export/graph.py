@@ -1,0 +1,129 @@
+"""The model as a graph that only answers: what every artifact is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import keras
+import tensorflow as tf
+
+from tfmodel.config import ConfigError
+from tfmodel.tokens.tokenizer import Tokenizer
+
+BATCH_NAMES = ("token_ids", "segment_ids", "padding_mask")
+
+
+def scores_function(model: keras.Model) -> tf.types.experimental.GenericFunction:
+    """Wrap a classifier as one graph for batches of any size and length.
+
+    Args:
+        model: token batch to logits (B, C).
+
+    Returns:
+        A function of `token_ids`, `segment_ids` and `padding_mask`, int32 (B, T), that gives
+        the probabilities, float32 (B, C). Nothing of it is random.
+    """
+    signature = [tf.TensorSpec((None, None), tf.int32, name=name) for name in BATCH_NAMES]
+
+    @tf.function(input_signature=signature, autograph=False)
+    def scores(token_ids, segment_ids, padding_mask):
+        batch = dict(zip(BATCH_NAMES, (token_ids, segment_ids, padding_mask), strict=True))
+        return tf.nn.softmax(tf.cast(model(batch, training=False), tf.float32))
+
+    return scores
+
+
+def batch_function(
+    tokenizer: Tokenizer, *, max_length: int, has_pairs: bool, length: int | None = None
+) -> tf.types.experimental.GenericFunction:
+    """Wrap a tokenizer as one graph.
+
+    Args:
+        tokenizer: strings to token batches.
+        max_length: tokens a row at most.
+        has_pairs: whether a row is two texts.
+        length: pad every row to exactly this many tokens; by default to the longest.
+
+    Returns:
+        A function of `text`, and `text_pair` for pairs, string (B,), that gives the batch, a
+        dict of int32 (B, T). T is 1 or more even where B is 0, for the model's reshapes.
+    """
+    names = ("text", "text_pair") if has_pairs else ("text",)
+    signature = [tf.TensorSpec((None,), tf.string, name=name) for name in names]
+
+    def batch(text, text_pair=None):
+        rows = tokenizer(text, text_pair, max_length=max_length, length=length)
+        missing = tf.maximum(1 - tf.shape(rows["token_ids"])[1], 0)
+        return {name: tf.pad(rows[name], [[0, 0], [0, missing]]) for name in BATCH_NAMES}
+
+    return tf.function(batch, input_signature=signature, autograph=False)
+
+
+def check_exportable(
+    model: keras.Model, *, labels: Sequence[str], max_length: int, positions: int | None
+) -> None:
+    """Refuse what would export to something that answers wrongly or not at all.
+
+    Args:
+        model: token batch to logits (B, C).
+        labels: class names.
+        max_length: tokens a row at most.
+        positions: the longest row that the model knows, or None where it is not known.
+
+    Raises:
+        ConfigError: as many labels as classes are missing, or `max_length` is out of range.
+    """
+    classes = model.output_shape[-1]
+    if classes != len(labels):
+        raise ConfigError(
+            f"Expected one label for each of the model's {classes} classes. "
+            f"Received: {len(labels)} labels. Pass the labels that the model was trained with."
+        )
+    if not 4 <= max_length <= (positions or max_length):
+        raise ConfigError(
+            f"export.max_length must be in [4, {positions}], the longest row that the encoder "
+            f"knows. Received: {max_length}."
+        )
+
+
+def positions_of(model: keras.Model) -> int | None:
+    """The longest row that a classifier on our encoder takes; None for another model."""
+    from tfmodel.model.encoder import encoder_config
+
+    try:
+        return encoder_config(model.get_layer("encoder")).max_positions
+    except ValueError:
+        return None
+
+
+def check_float32(function: tf.types.experimental.ConcreteFunction) -> None:
+    """Refuse a graph that computes in half precision.
+
+    Artifacts are float32 whatever the training's precision: phones and old servers have no
+    bfloat16, and the parity limit of 1e-4 could not be kept.
+
+    Raises:
+        ValueError: the graph, or a function it calls, has bfloat16 or float16 tensors.
+    """
+    graphs = [function.graph, *_inner_graphs(function.graph)]
+    for graph in graphs:
+        for operation in graph.get_operations():
+            for output in operation.outputs:
+                if output.dtype in (tf.bfloat16, tf.float16):
+                    raise ValueError(
+                        "Expected a float32 model. Received: one that computes in "
+                        f"{output.dtype.name} ({operation.name}). Load it for the export with "
+                        'tfmodel.tasks.load_model(FOLDER, dtype="float32").'
+                    )
+
+
+def _inner_graphs(graph: tf.Graph) -> list[tf.Graph]:
+    functions = graph._get_function
+    found = {}
+    for operation in graph.get_operations():
+        for attribute in operation.node_def.attr.values():
+            name = attribute.func.name
+            inner = functions(name) if name else None
+            if inner is not None and name not in found:
+                found[name] = inner.graph
+    return list(found.values())

@@ -1,0 +1,151 @@
+"""One way to ask, whatever answers: Keras model, SavedModel or TFLite file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tfmodel.config import ConfigError
+from tfmodel.export.manifest import Manifest
+
+Answer = Callable[[list[str], list[str] | None], np.ndarray]
+"""Texts and, for pairs, as many second texts, at least one, to probabilities (n, C)."""
+
+
+class Predictor:
+    """Texts in, labels and scores out.
+
+    Made by `tfmodel.load`; the attributes say what was loaded.
+
+    Args:
+        answer: gives the probabilities of one batch.
+        manifest: labels, length and task of what answers.
+        kind: `model`, `savedmodel` or `tflite`.
+        where: what messages call it, usually its path.
+
+    Example:
+        >>> predictor = tfmodel.load("runs/news")
+        >>> predictor.predict(["Stocks fell sharply."])[0]["label"]
+        'business'
+    """
+
+    def __init__(self, answer: Answer, manifest: Manifest, *, kind: str, where: str = "model"):
+        self._answer = answer
+        self.manifest = manifest
+        self.kind = kind
+        self.where = where
+        self.labels = list(manifest.labels)
+        self.has_pairs = manifest.has_pairs
+        self.max_length = manifest.max_length
+        self.task = manifest.task
+        self.precision = manifest.precision
+
+    def __repr__(self) -> str:
+        return f"Predictor({self.where!r}, kind={self.kind!r}, labels={len(self.labels)})"
+
+    def probabilities(
+        self,
+        texts: Sequence[str],
+        text_pairs: Sequence[str] | None = None,
+        *,
+        batch_size: int = 32,
+    ) -> np.ndarray:
+        """Score texts.
+
+        Args:
+            texts: n texts; an empty one is answered too.
+            text_pairs: n second texts, for a model of pairs alone.
+            batch_size: rows answered at once. Texts of like length go together, so that
+                little is computed for padding.
+
+        Returns:
+            float32 (n, C), in the order of `texts` and `labels`.
+
+        Raises:
+            ConfigError: not a list of strings, or pairs where there should be none or the
+                other way round.
+        """
+        texts, text_pairs = self._checked(texts, text_pairs)
+        if batch_size < 1:
+            raise ConfigError(f"batch_size must be 1 or more. Received: {batch_size}.")
+        scores = np.zeros((len(texts), len(self.labels)), np.float32)
+        seconds = text_pairs or [""] * len(texts)
+        order = sorted(range(len(texts)), key=lambda row: len(texts[row]) + len(seconds[row]))
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            pairs = None if text_pairs is None else [text_pairs[row] for row in rows]
+            scores[rows] = self._answer([texts[row] for row in rows], pairs)
+        return scores
+
+    def predict(
+        self,
+        texts: Sequence[str],
+        text_pairs: Sequence[str] | None = None,
+        *,
+        batch_size: int = 32,
+    ) -> list[dict[str, Any]]:
+        """Answer texts.
+
+        Args:
+            texts: n texts.
+            text_pairs: n second texts, for a model of pairs alone.
+            batch_size: rows answered at once.
+
+        Returns:
+            For each row `{"text", "label", "score", "scores": {label: score}}`, and
+            `text_pair` for pairs.
+
+        Raises:
+            ConfigError: as `probabilities`.
+        """
+        from tfmodel import tasks
+
+        scores = self.probabilities(texts, text_pairs, batch_size=batch_size)
+        answers = tasks.find(self.task).decode(scores, self.labels)
+        rows = [{"text": text} for text in texts]
+        if text_pairs is not None:
+            rows = [row | {"text_pair": pair} for row, pair in zip(rows, text_pairs, strict=True)]
+        return [row | answer for row, answer in zip(rows, answers, strict=True)]
+
+    def _checked(
+        self, texts: Sequence[str], text_pairs: Sequence[str] | None
+    ) -> tuple[list[str], list[str] | None]:
+        texts = _strings(texts, "texts")
+        if text_pairs is None:
+            if self.has_pairs:
+                raise ConfigError(
+                    f"{self.where}: expected pairs, for it was trained on two texts a row. "
+                    "Received: single texts. Pass text_pairs too (a text_pair field or column in "
+                    "an input file)."
+                )
+            return texts, None
+        if not self.has_pairs:
+            raise ConfigError(
+                f"{self.where}: expected single texts, for it was trained on one text a row. "
+                "Received: pairs. Leave text_pairs out."
+            )
+        text_pairs = _strings(text_pairs, "text_pairs")
+        if len(texts) != len(text_pairs):
+            raise ConfigError(
+                "Expected as many text_pairs as texts. "
+                f"Received: {len(texts)} texts and {len(text_pairs)} text_pairs."
+            )
+        return texts, text_pairs
+
+
+def _strings(values: Sequence[str], name: str) -> list[str]:
+    if isinstance(values, str | bytes):
+        raise ConfigError(
+            f"Expected {name} to be a list of strings. Received: one {type(values).__name__}. "
+            "Put it in a list: [text]."
+        )
+    values = list(values)
+    for row, value in enumerate(values):
+        if not isinstance(value, str):
+            raise ConfigError(
+                f"Expected {name} to be strings. Received: {value!r} "
+                f"({type(value).__name__}) at position {row}."
+            )
+    return values
