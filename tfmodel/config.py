@@ -1,10 +1,21 @@
-"""YAML and `key=value` overrides into any pydantic model, with errors that name the key."""
+"""YAML and `key=value` overrides into any pydantic model, with errors that name the key.
+
+Scalars follow YAML 1.2, not the 1.1 that PyYAML reads: `1e-4` is a number, only `true` and
+`false` are booleans (`on`, `off`, `yes`, `no` are text, which a boolean field still
+understands), `007` and `2024-01-01` are text. Where a field wants text it gets the scalar as
+it was written, so that a label column called `1.10` stays `1.10`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import copy
+import difflib
+import json
+import re
+import typing
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pydantic
 import yaml
@@ -19,9 +30,28 @@ class ConfigError(ValueError):
 
 
 class Settings(pydantic.BaseModel):
-    """The base of every stage's config: frozen, and unknown keys are refused."""
+    """The base of every stage's config: frozen; unknown keys, infinity and NaN are refused."""
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _read_as_meant(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        values = dict(values)
+        for key, value in values.items():
+            if key not in cls.model_fields or not (value is None or isinstance(value, bool)):
+                continue
+            wanted = _flat_types(cls.model_fields[key].annotation)
+            if value is None:
+                # `train:` with every line under it commented out is an empty section.
+                if type(None) not in wanted and any(map(_is_model, wanted)):
+                    values[key] = {}
+            elif wanted & {int, float} and bool not in wanted:
+                # Python's True is an int, so `epochs: true` would quietly become 1.
+                values[key] = str(value).lower()
+        return values
 
 
 SettingsType = TypeVar("SettingsType", bound=pydantic.BaseModel)
@@ -33,19 +63,500 @@ def load_config(
     *,
     overrides: Sequence[str] = (),
 ) -> SettingsType:
-    """Read a config and check every key, type and range of it."""
+    """Read a config and check every key, type and range of it.
+
+    Args:
+        source: the path of a YAML file, or the values themselves as a mapping.
+        schema: the pydantic model of the whole config.
+        overrides: `key=value` strings, later ones win: keys dotted (`train.epochs=3`), values
+            YAML (`export.tflite=[int8]`). A value that YAML gives another meaning at its first
+            character (`,` `|` `*` ...) is taken as the text it is.
+
+    Returns:
+        The checked settings, defaults filled in.
+
+    Raises:
+        ConfigError: the file or an override cannot be read, or a key or value is wrong. All
+            that is wrong is named at once, one mistake per line.
+    """
     if isinstance(source, Mapping):
-        values = dict(source)
+        where, values, written = "config", _with_text_keys(source), {}
     else:
-        values = yaml.safe_load(Path(source).read_text(encoding="utf-8"))
+        where = str(source)
+        values, written = _read_yaml_file(Path(source), schema)
+    origins: dict[tuple, str] = {}
     for override in overrides:
-        path, _, text = override.partition("=")
-        *parents, last = path.split(".")
-        target = values
-        for parent in parents:
-            target = target.setdefault(parent, {})
-        target[last] = yaml.safe_load(text)
+        keys, value, text = _read_override(override)
+        made = _put(values, keys, value, override)
+        _put(written, keys, text, override)
+        origins[made] = f"override {override}"
     try:
         return schema.model_validate(values)
     except pydantic.ValidationError as error:
-        raise ConfigError(str(error)) from None
+        problems = error.errors(include_url=False)
+    as_text = _text_where_text_is_wanted(values, written, problems)
+    try:
+        return schema.model_validate(as_text)
+    except pydantic.ValidationError as error:
+        problems = error.errors(include_url=False)
+    lines = _word_problems(problems, values, schema, where=where, origins=origins)
+    raise ConfigError("\n".join(lines))
+
+
+def to_yaml(settings: pydantic.BaseModel) -> str:
+    """Write settings as YAML, defaults included; `load_config` reads back equal settings."""
+    return yaml.dump(
+        settings.model_dump(mode="json"),
+        Dumper=_Dumper,
+        sort_keys=False,
+        allow_unicode=True,
+        width=100,
+    )
+
+
+def json_schema(schema: type[pydantic.BaseModel]) -> dict:
+    """Describe a config for editors: JSON Schema with titles, descriptions and examples.
+
+    A key without an example of its own shows its default as one.
+    """
+    described = schema.model_json_schema()
+    for model in [described, *described.get("$defs", {}).values()]:
+        for key, entry in model.get("properties", {}).items():
+            entry.setdefault("title", key.replace("_", " ").capitalize())
+            if entry.get("default") not in (None, {}, []):
+                entry.setdefault("examples", [entry["default"]])
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **described}
+
+
+# --- YAML ---------------------------------------------------------------------------------
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader with YAML 1.2's scalars; keys are always text."""
+
+    yaml_implicit_resolvers: dict = {}
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        self.flatten_mapping(node)
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(
+                    None, None, "a key must be a word, not a list or mapping", key.start_mark
+                )
+        return {key.value: self.construct_object(value, deep=True) for key, value in node.value}
+
+
+class _TextLoader(_Loader):
+    """Every plain scalar as the text that was written."""
+
+    yaml_implicit_resolvers: dict = {}
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes text that YAML 1.1 or 1.2 would read as something else than text."""
+
+
+_NUMBER = r"[-+]?(?:(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+)"
+_SCALARS = (
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("int", r"[-+]?(?:0|[1-9][0-9_]*)", "-+0123456789"),
+    ("float", rf"{_NUMBER}|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)", "-+.0123456789"),
+)
+for _name, _pattern, _first in _SCALARS:
+    for _user in (_Loader, _Dumper):
+        _user.add_implicit_resolver(
+            f"tag:yaml.org,2002:{_name}", re.compile(f"^(?:{_pattern})$"), list(_first)
+        )
+for _user in (_Loader, _TextLoader):
+    _user.add_implicit_resolver("tag:yaml.org,2002:merge", re.compile("^<<$"), ["<"])
+
+
+def _read_yaml_file(path: Path, schema: type[pydantic.BaseModel]) -> tuple[dict, dict]:
+    """The values of a YAML file, and beside them each scalar as it was written."""
+    keys = ", ".join(schema.model_fields)
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{path}: expected a YAML config. Received: no file of this name in "
+            f"{path.absolute().parent}. Check the name and the current folder"
+            f"{_near_files(path)}."
+        ) from None
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: expected a YAML config that can be read. Received: {error.strerror}. "
+            "Name a readable file."
+        ) from None
+    text = _decode(content, path)
+    values, written = _parse_yaml(text, str(path)), _parse_yaml(text, str(path), _TextLoader)
+    if values is None:
+        raise ConfigError(
+            f"{path}: expected keys such as {keys}. Received: an empty file. "
+            "Write a config, or let `tfmodel init FILE` write one for your data."
+        )
+    if not isinstance(values, dict):
+        raise ConfigError(
+            f"{path}: expected a mapping with keys such as {keys}. Received: {_shown(values)}. "
+            "Write one `key: value` a line."
+        )
+    return values, written
+
+
+def _near_files(path: Path) -> str:
+    names = [
+        p.name for pattern in ("*.yaml", "*.yml") for p in path.absolute().parent.glob(pattern)
+    ]
+    near = difflib.get_close_matches(path.name, names, n=1)
+    return f", or take {path.with_name(near[0])}" if near else ""
+
+
+def _decode(content: bytes, path: Path) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        likely = (
+            "UTF-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "Latin-1 or Windows-1252"
+        )
+        raise ConfigError(
+            f"{path}:{line}: expected UTF-8 text. Received: the byte 0x{content[error.start]:02x} "
+            f"at position {error.start}; the file is likely {likely}. Save it as UTF-8."
+        ) from None
+
+
+def _parse_yaml(text: str, where: str, loader_class: type[_Loader] = _Loader) -> Any:
+    try:
+        loader = loader_class(text)
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _refuse_duplicate_keys(node, where)
+        return loader.construct_document(node)
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        problem = f"the character U+{ord(text[error.position]):04X}"
+        raise ConfigError(
+            f"{where}:{line}: expected text without control characters. Received: {problem}. "
+            'Remove it, or write it as an escape in double quotes ("\\t").'
+        ) from None
+    except yaml.MarkedYAMLError as error:
+        raise ConfigError(_word_yaml_error(error, text, where)) from None
+    except (RecursionError, ValueError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(
+            f"{where}: expected YAML. Received: {str(error)[:100]}. Write it simpler."
+        ) from None
+
+
+def _word_yaml_error(error: yaml.MarkedYAMLError, text: str, where: str) -> str:
+    mark = error.problem_mark or error.context_mark
+    number = mark.line + 1 if mark else 1
+    lines = text.splitlines()
+    # A mark past the last line means that something opened above was not closed.
+    received = lines[number - 1].strip() if number <= len(lines) else "the end of the file"
+    problem = " ".join(p for p in (error.context, error.problem) if p)
+    if "\\t" in problem:
+        fix = "Indent with spaces instead of tabs."
+    elif "mapping values are not allowed" in problem:
+        fix = "Put text that holds ': ' in quotes, or check the indentation."
+    elif "tag" in problem:
+        fix = "Write plain values; tags such as !!python are not read."
+    else:
+        fix = "Check the indentation, quotes and brackets on this line and the one before."
+    return f"{where}:{number}: expected YAML; {problem}. Received: {received[:80]}. {fix}"
+
+
+def _refuse_duplicate_keys(root: yaml.Node, where: str) -> None:
+    """PyYAML keeps the last of two equal keys without a word; a config must not."""
+    waiting: list[tuple[yaml.Node, str]] = [(root, "")]
+    seen = set()
+    while waiting:
+        node, path = waiting.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            waiting += [(item, f"{path}{i}.") for i, item in enumerate(node.value)]
+        elif isinstance(node, yaml.MappingNode):
+            first: dict[str, int] = {}
+            for key, value in node.value:
+                name, line = str(key.value), key.start_mark.line + 1
+                if name in first:
+                    raise ConfigError(
+                        f"{where}:{line}: expected each key once. Received: {path}{name} a second "
+                        f"time, first on line {first[name]}. Keep one of the two."
+                    )
+                first[name] = line
+                waiting.append((value, f"{path}{name}."))
+
+
+# --- overrides ----------------------------------------------------------------------------
+
+
+def _read_override(override: str) -> tuple[tuple[str, ...], Any, Any]:
+    """Split `a.b=value` into its keys, the value, and the value as it was written."""
+    path, sign, text = override.partition("=")
+    keys = tuple(path.strip().split("."))
+    if not sign or not all(keys):
+        raise ConfigError(
+            f"override {override}: expected KEY=VALUE. Received: {override!r}. "
+            "Write for example train.epochs=3."
+        )
+    where = f"override {override}"
+    if text.lstrip()[:1] in tuple("[{\"'"):
+        return keys, _parse_yaml(text, where), _parse_yaml(text, where, _TextLoader)
+    # A shell has already taken the quotes off `delimiter='|'`: what is left must not be read
+    # as YAML's block, alias, tag or comment.
+    if text and (not text.strip() or text.lstrip()[0] in ",|>#&*!%@`"):
+        return keys, text, text
+    try:
+        return keys, _parse_yaml(text, where), text
+    except ConfigError:
+        return keys, text, text
+
+
+def _put(tree: dict, keys: tuple[str, ...], value: Any, override: str) -> tuple[str, ...]:
+    """Set a value under its keys; returns the keys of the topmost thing that was not there."""
+    made = None
+    for depth, key in enumerate(keys[:-1], start=1):
+        if tree.get(key) in (None, ""):
+            tree[key] = {}
+            made = made or keys[:depth]
+        if not isinstance(tree[key], dict):
+            parent = ".".join(keys[:depth])
+            raise ConfigError(
+                f"override {override}: expected {parent} to be a mapping of keys. Received: "
+                f"{_shown(tree[key])}. Set the whole of it: {parent}=VALUE."
+            )
+        tree = tree[key]
+    tree[keys[-1]] = value
+    return made or keys
+
+
+def _with_text_keys(value: Any) -> Any:
+    """A deep copy in which keys are text, as they are when read from YAML."""
+    if isinstance(value, Mapping):
+        return {str(key): _with_text_keys(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_with_text_keys(inner) for inner in value]
+    return value
+
+
+# --- wording ------------------------------------------------------------------------------
+
+_TEXT_ERRORS = ("string_type", "literal_error", "enum", "path_type")
+
+
+def _data_path(location: tuple, values: Any) -> tuple:
+    """The part of a pydantic location that leads through the data; union tags left out."""
+    path: list = []
+    for part in location:
+        if (
+            isinstance(values, dict)
+            and part in values
+            or (isinstance(values, list) and isinstance(part, int) and part < len(values))
+        ):
+            values = values[part]
+            path.append(part)
+    return tuple(path)
+
+
+def _at(values: Any, path: tuple) -> Any:
+    for part in path:
+        try:
+            values = values[part]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return values
+
+
+def _text_where_text_is_wanted(values: dict, written: dict, problems: list[dict]) -> dict:
+    """The values with scalars as written wherever a text field refused a number or boolean."""
+    values = copy.deepcopy(values)
+    for problem in problems:
+        path = _data_path(problem["loc"], values)
+        text = _at(written, path)
+        if problem["type"] in _TEXT_ERRORS and path and isinstance(text, str):
+            if isinstance(_at(values, path), bool | int | float | dict):
+                _at(values, path[:-1])[path[-1]] = text
+    return values
+
+
+def _word_problems(
+    problems: list[dict],
+    values: dict,
+    schema: type[pydantic.BaseModel],
+    *,
+    where: str,
+    origins: dict[tuple, str],
+) -> list[str]:
+    """One line per mistake; the branches of a union are one mistake."""
+    by_path: dict[tuple, list[dict]] = {}
+    for problem in problems:
+        *parents, last = problem["loc"] or ("",)
+        if problem["type"] == "missing":
+            path = (*_data_path(tuple(parents), values), last)
+        elif problem["type"].startswith("union_tag"):
+            path = (*_data_path(problem["loc"], values), problem["ctx"]["discriminator"].strip("'"))
+        else:
+            path = _data_path(problem["loc"], values)
+        by_path.setdefault(path, []).append(problem)
+    # Only a union reports both a value and something inside it; what is inside says more.
+    inner = [p for p in by_path if not any(q[: len(p)] == p != q for q in by_path if p)]
+    known = {path: field for path, field in _known_fields(schema)}
+    lines = []
+    for path in inner:
+        origin = next((o for keys, o in origins.items() if path[: len(keys)] == keys), where)
+        lines.append(f"{origin}: {_word_problem(path, by_path[path], values, known)}")
+    return list(dict.fromkeys(lines))
+
+
+def _word_problem(path: tuple, problems: list[dict], values: dict, known: dict) -> str:
+    name, kind = ".".join(map(str, path)), problems[0]["type"]
+    field = known.get(tuple(part for part in path if isinstance(part, str)))
+    if kind == "extra_forbidden":
+        return _word_unknown_key(path, list(known))
+    about = f" ({field.description.rstrip('.')})" if field and field.description else ""
+    if kind in ("missing", "union_tag_not_found"):
+        inside = [".".join(p) for p in known if p[: len(path)] == path and p != path]
+        needed = [key for key in inside if known[tuple(key.split("."))].is_required()] or [name]
+        return (
+            f"missing key {name}{about}. Received: nothing. "
+            f"Add {', '.join(needed)} to the config, or give {needed[0]}=VALUE."
+        )
+    received = _at(values, path)
+    if kind in ("value_error", "assertion_error"):
+        message = str(problems[0]["ctx"]["error"])
+        if "Received:" in message:
+            return f"{name}: {message}" if name else message
+        return f"{name}: {message.rstrip('.')}. Received: {_shown(received)}. Change it."
+    choices = [choice for problem in problems for choice in _choices(problem)]
+    near = difflib.get_close_matches(str(received), choices, n=1)
+    expected = " or ".join(dict.fromkeys(_expected(problem, field) for problem in problems))
+    if near:
+        fix = f"Did you mean {near[0]}?"
+    elif kind in ("list_type", "tuple_type") and isinstance(received, str | int | float):
+        fix = f"Write [{received}]."
+    elif field is None or field.is_required():
+        fix = "Change it."
+    else:
+        default = field.get_default(call_default_factory=True)
+        plain = default is not None and not isinstance(default, pydantic.BaseModel)
+        fix = (
+            f"Change it, or leave it out{f' for the default, {_shown(default)}' if plain else ''}."
+        )
+    return f"{name}: expected {expected}. Received: {_shown(received)}. {fix}"
+
+
+def _word_unknown_key(path: tuple, known: list[tuple]) -> str:
+    name, parent, last = ".".join(map(str, path)), path[:-1], str(path[-1])
+    if tuple(last.split(".")) in known and "." in last:
+        nested = "".join(f"{part}: {{" for part in last.split("."))[:-3]
+        return (
+            f"unknown key {last}. Received: a key with dots in it. "
+            f"Write it nested: {nested}: ...{'}' * last.count('.')}"
+        )
+    parent = tuple(part for part in parent if isinstance(part, str))
+
+    def closeness(candidate: tuple) -> float:
+        alike = difflib.SequenceMatcher(None, last.lower(), candidate[-1].lower()).ratio()
+        # A slip of the finger is likelier beside the right key than far from it.
+        return alike + 0.1 if candidate[:-1] == parent else alike - 0.1 if alike < 1 else alike
+
+    nearest = max(known, key=closeness, default=())
+    if nearest and closeness(nearest) >= 0.7:
+        return f"unknown key {name}. Did you mean {'.'.join(nearest)}?"
+    beside = [candidate[-1] for candidate in known if candidate[:-1] == parent]
+    return f"unknown key {name}. Known here: {', '.join(beside)}. Remove it or use one of these."
+
+
+def _choices(problem: dict) -> list[str]:
+    wording = problem.get("ctx", {}).get(
+        "expected" if problem["type"] in ("literal_error", "enum") else "expected_tags", ""
+    )
+    return re.findall(r"'([^']*)'", wording)
+
+
+_EXPECTED = (
+    (("int_",), "a whole number"),
+    (("float_",), "a number"),
+    (("finite_number",), "a finite number"),
+    (("bool_",), "true or false"),
+    (("string_too_short",), "text of at least {min_length} characters"),
+    (("string_too_long",), "text of at most {max_length} characters"),
+    (("string_pattern_mismatch",), "text that matches {pattern}"),
+    (("string_",), "text"),
+    (("path_type",), "a path"),
+    (("list_type", "tuple_type", "set_type", "frozen_set_type"), "a list such as [a, b]"),
+    (("dict_type", "mapping_type"), "a mapping of keys to values"),
+    (("none_required",), "nothing"),
+    (("too_short",), "at least {min_length} of them"),
+    (("too_long",), "at most {max_length} of them"),
+)
+_BOUNDS = (("gt", "greater than"), ("ge", "at least"), ("lt", "less than"), ("le", "at most"))
+
+
+def _expected(problem: dict, field: pydantic.fields.FieldInfo | None) -> str:
+    kind, context = problem["type"], problem.get("ctx", {})
+    if choices := _choices(problem):
+        return f"one of {', '.join(choices)}" if len(choices) > 1 else choices[0]
+    if kind.startswith(("greater_than", "less_than")):
+        # Both ends of the range, where the field states them.
+        metadata = field.metadata if field is not None else []
+        bounds = [
+            f"{words} {getattr(item, name)}"
+            for name, words in _BOUNDS
+            for item in metadata
+            if getattr(item, name, None) is not None
+        ]
+        broken = [f"{words} {context[name]}" for name, words in _BOUNDS if name in context]
+        return f"a value {' and '.join(bounds or broken)}"
+    if kind in ("model_type", "model_attributes_type") and field is not None:
+        models = filter(_is_model, _flat_types(field.annotation))
+        keys = dict.fromkeys(key for model in models for key in model.model_fields)
+        return f"a mapping with keys such as {', '.join(keys)}"
+    for prefixes, wording in _EXPECTED:
+        if kind.startswith(prefixes):
+            return wording.format(**context)
+    return problem["msg"].removeprefix("Input should be ")
+
+
+def _shown(value: Any) -> str:
+    """A received value as the user would write it, cut to 80 characters."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, Mapping):
+        return f"a mapping with the keys {', '.join(map(str, value))}"[:80] or "an empty mapping"
+    if isinstance(value, pydantic.BaseModel):
+        return "settings"
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+    except (TypeError, ValueError):
+        text = str(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _flat_types(annotation: Any) -> set:
+    """The plain types of an annotation, out of unions, lists, mappings and Annotated."""
+    inner, origin = typing.get_args(annotation), typing.get_origin(annotation)
+    if not inner or origin is typing.Literal:
+        return {annotation}
+    if origin is typing.Annotated:
+        inner = inner[:1]
+    return set().union(*(_flat_types(part) for part in inner if part is not Ellipsis))
+
+
+def _is_model(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, pydantic.BaseModel)
+
+
+def _known_fields(
+    schema: type[pydantic.BaseModel], path: tuple = ()
+) -> Iterator[tuple[tuple, pydantic.fields.FieldInfo]]:
+    for key, field in schema.model_fields.items():
+        yield (*path, key), field
+        for inner in _flat_types(field.annotation):
+            if _is_model(inner) and len(path) < 8:
+                yield from _known_fields(inner, (*path, key))
