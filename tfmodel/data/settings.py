@@ -1,0 +1,176 @@
+"""The `data:` section of a config."""
+
+from __future__ import annotations
+
+import codecs
+import difflib
+import re
+from encodings.aliases import aliases
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from tfmodel.config import Settings
+
+DETECT = "detect"
+
+# A tab is hard to write in YAML (only "\t" in double quotes is one), so it has a name.
+_NAMED_DELIMITERS = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "space": " "}
+
+
+class CleaningSettings(Settings):
+    """Which cleaning steps run; `tfmodel.data.cleaning` has one function for each.
+
+    The steps on by default change nothing that a BERT tokenizer would have seen, so a served
+    model needs none of them. HTML entities are another matter: a model trained on `&` would meet
+    `&amp;` in production, so that step is for whoever unescapes there too.
+    """
+
+    control_characters: bool = Field(
+        True, description="Remove control, zero-width and byte order mark characters."
+    )
+    html_entities: bool = Field(
+        False, description="Turn HTML entities into characters (&amp; to &); serve the same way."
+    )
+    unicode: bool = Field(True, description="Compose characters (Unicode NFC).")
+    whitespace: bool = Field(
+        True, description="Turn each run of whitespace into one space; none at the ends."
+    )
+
+
+class DataSettings(Settings):
+    """Where the labelled rows are, how to read, clean and split them."""
+
+    train: str = Field(
+        min_length=1,
+        description="File or folder with the training rows: CSV, TSV, JSON Lines, a folder per "
+        "class, lines by pattern, a TFDS folder.",
+        examples=["train.csv"],
+    )
+    dev: str | None = Field(
+        None, min_length=1, description="Rows that steer training; none: split off train."
+    )
+    test: str | None = Field(
+        None,
+        min_length=1,
+        description="Rows for the final figures; none: split off train where dev is not named "
+        "either, else no test.",
+    )
+    text: str = Field(
+        "text", min_length=1, description="Column (JSON: field or path a.b) with the text."
+    )
+    text_pair: str | None = Field(
+        None, min_length=1, description="Column with the second text, for pairs."
+    )
+    label: str = Field("label", min_length=1, description="Column with the label.")
+    format: Literal["auto", "csv", "tsv", "jsonl", "folder", "regex", "tfds"] = Field(
+        "auto", description="auto: by the file's name and a look inside."
+    )
+    encoding: str = Field(
+        "utf-8",
+        description="Name of the text encoding, or detect: guessed from the bytes and logged.",
+        examples=["utf-8", "latin-1", DETECT],
+    )
+    delimiter: str | None = Field(
+        None,
+        description="The character between fields of a CSV, or tab, comma, semicolon, space; "
+        "none: found by a look.",
+        examples=[";", "tab"],
+    )
+    quoting: Literal["auto"] | bool = Field(
+        "auto",
+        description='true: "..." holds a field with delimiters or newlines; false: quotes are '
+        "plain text; auto: by a look.",
+    )
+    columns: list[str] | None = Field(
+        None,
+        min_length=1,
+        description="Names of the columns of a file without a header, in order.",
+        examples=[["label", "text"]],
+    )
+    pattern: str | None = Field(
+        None,
+        description="format regex: matches one line, with groups named as text and label.",
+        examples=[r"(?P<label>\w+):\w+ (?P<text>.+)"],
+    )
+    max_rows: int | None = Field(
+        None, ge=2, description="Train on a seeded stratified sample of this many rows."
+    )
+    max_characters: int = Field(
+        100_000, ge=1, description="Rows with a longer text, after cleaning, are left out."
+    )
+    test_share: float = Field(
+        0.2, ge=0, lt=1, description="Share of the rows split off for test where none is named."
+    )
+    dev_share: float = Field(
+        0.1, gt=0, lt=1, description="Share of the rows split off for dev where none is named."
+    )
+    cleaning: CleaningSettings = Field(
+        default_factory=CleaningSettings, description="Which cleaning steps run."
+    )
+
+    @field_validator("encoding")
+    @classmethod
+    def _known_encoding(cls, name: str) -> str:
+        if name == DETECT:
+            return name
+        try:
+            codec = codecs.lookup(name)
+        except LookupError:
+            near = difflib.get_close_matches(name.lower(), [DETECT, *aliases.values()], n=1)
+            hint = f" Did you mean {near[0]}?" if near else ""
+            raise ValueError(f"{name} is not an encoding that Python knows.{hint}") from None
+        if not codec._is_text_encoding:  # such as base64 and rot13
+            raise ValueError(f"{name} does not turn bytes into text; expected utf-8, latin-1 ...")
+        return name
+
+    @field_validator("delimiter")
+    @classmethod
+    def _one_character(cls, delimiter: str | None) -> str | None:
+        if delimiter is None:
+            return None
+        delimiter = _NAMED_DELIMITERS.get(delimiter, delimiter)
+        if len(delimiter) != 1 or delimiter in '"\r\n':
+            raise ValueError("expected one character, or tab, comma, semicolon, space")
+        return delimiter
+
+    @field_validator("pattern")
+    @classmethod
+    def _valid_pattern(cls, pattern: str | None) -> str | None:
+        if pattern is not None:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"not a regular expression: {error}") from None
+        return pattern
+
+    @model_validator(mode="after")
+    def _consistent(self) -> DataSettings:
+        wanted = self.wanted()
+        if len(set(wanted)) < len(wanted):
+            raise ValueError(f"text, text_pair and label must differ; received {wanted}")
+        if self.columns is not None:
+            if len(set(self.columns)) < len(self.columns):
+                raise ValueError(f"columns holds a name twice: {self.columns}")
+            _require(self.columns, wanted, "columns does not name {}")
+        if self.format == "regex" and self.pattern is None:
+            raise ValueError("format regex needs pattern: '(?P<label>...) (?P<text>...)'")
+        if self.pattern is not None:
+            if self.format not in ("regex", "auto"):
+                raise ValueError(f"pattern goes with format regex, not with {self.format}")
+            _require(
+                re.compile(self.pattern).groupindex, wanted, "pattern has no group (?P<{}>...)"
+            )
+        if self.test_share + self.dev_share >= 1:
+            raise ValueError("test_share + dev_share must be below 1, or train is left empty")
+        return self
+
+    def wanted(self) -> list[str]:
+        """Name the columns that are read: text, text_pair where there are pairs, label."""
+        return [name for name in (self.text, self.text_pair, self.label) if name is not None]
+
+
+def _require(available, wanted: list[str], message: str) -> None:
+    for name in wanted:
+        if name not in available:
+            raise ValueError(f"{message.format(name)}; it has {', '.join(available) or 'none'}")
