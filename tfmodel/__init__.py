@@ -1,0 +1,53 @@
+"""Raw text to a BERT that answers in production and on a phone.
+
+The first names a user needs are here; everything heavy is imported when it is first used.
+
+Example:
+    >>> import tfmodel as tm
+    >>> tm.run("configs/quickstart.yaml")
+    >>> tm.load("runs/quickstart").predict(["Stocks fell sharply."])
+"""
+
+import importlib
+
+__version__ = "0.1.0"
+
+_LAZY = {
+    "AdamW": "tfmodel.train",
+    "BertConfig": "tfmodel.model",
+    "ConfigError": "tfmodel.config",
+    "SIZES": "tfmodel.model",
+    "Tokenizer": "tfmodel.tokens",
+    "Vocabulary": "tfmodel.tokens",
+    "adamw": "tfmodel.train",
+    "batches": "tfmodel.tokens.batches",
+    "build_encoder": "tfmodel.model",
+    "export_savedmodel": "tfmodel.export",
+    "export_tflite": "tfmodel.export",
+    "fetch": "tfmodel.sources",
+    "load": "tfmodel.export",
+    "load_dataset": "tfmodel.data",
+    "load_encoder": "tfmodel.model",
+    "run": "tfmodel.pipeline",
+}
+_MODULES = ("callbacks", "tasks")
+
+__all__ = sorted([*_LAZY, *_MODULES])
+
+
+def __getattr__(name: str):
+    """Import a name when it is first used."""
+    if name == "callbacks":
+        return importlib.import_module("tfmodel.train.callbacks")
+    if name == "tasks":
+        return importlib.import_module("tfmodel.tasks")
+    if name in _LAZY:
+        value = getattr(importlib.import_module(_LAZY[name]), name)
+        # `run` and others are modules of this package too; the function is what users mean.
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

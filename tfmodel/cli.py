@@ -1,0 +1,244 @@
+"""The command line: one command a stage, each a thin caller of the library."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+
+from tfmodel.config import ConfigError
+
+_DONE, _FAILED, _MISTAKE, _INTERRUPTED = 0, 1, 2, 130
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        arguments: as typed; the process's own by default.
+
+    Returns:
+        0 done, 1 a failure of the work, 2 a mistake of the caller's, 130 interrupted.
+    """
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    _set_up_output(options.verbose)
+    try:
+        options.command(options)
+        sys.stdout.flush()
+    except ConfigError as error:
+        return _say("mistake", error, _MISTAKE)
+    except KeyboardInterrupt:
+        return _say("interrupted", "the same command continues", _INTERRUPTED)
+    except BrokenPipeError:
+        # The reader of our output went away, as `head` does: nothing to complain about.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _DONE
+    except Exception as error:
+        if options.verbose:
+            raise
+        return _say("failed", _words(error), _FAILED)
+    return _DONE
+
+
+def _words(error: Exception) -> str:
+    text = str(error) or type(error).__name__
+    if isinstance(error, RuntimeError | OSError | FloatingPointError):
+        return text
+    # Not a failure that was foreseen: say where it is to be found.
+    return f"{type(error).__name__}: {text}\nAdd --verbose for the full story."
+
+
+def _say(kind: str, message: object, code: int) -> int:
+    print(f"tfmodel: {kind}: {message}", file=sys.stderr)
+    return code
+
+
+def _set_up_output(verbose: bool) -> None:
+    # Read by TensorFlow's C++ side when it is first imported, which is later.
+    if not verbose:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    log = logging.getLogger("tfmodel")
+    log.handlers = [handler]
+    log.propagate = False
+    log.setLevel(logging.DEBUG if verbose else logging.INFO)
+
+
+# --- commands -----------------------------------------------------------------------------
+
+
+def _run(options: argparse.Namespace) -> None:
+    from tfmodel import pipeline
+
+    _import_tensorflow(options)
+    result = pipeline.run(
+        options.config, options.overrides, restart=options.restart, only=options.stage
+    )
+    print(result.summary)
+
+
+def _predict(options: argparse.Namespace) -> None:
+    from tfmodel.export import load
+    from tfmodel.serve import answer_file, answer_lines
+
+    if bool(options.input) != bool(options.output):
+        raise ConfigError("Expected --input and --output together. Received: one of them.")
+    if options.input and options.texts:
+        raise ConfigError("Expected texts or --input FILE. Received: both.")
+    _import_tensorflow(options)
+    predictor = load(options.where)
+    if options.input:
+        count = answer_file(
+            predictor,
+            options.input,
+            options.output,
+            text=options.text,
+            text_pair=options.text_pair,
+        )
+        print(f"{count:,} rows answered: {options.output}", file=sys.stderr)
+        return
+    if options.texts:
+        answers = predictor.predict(options.texts)
+    else:
+        stream = open(sys.stdin.fileno(), encoding="utf-8", newline="\n", closefd=False)
+        answers = answer_lines(predictor, _decoded(stream))
+    for answer in answers:
+        print(json.dumps(answer, ensure_ascii=False), flush=True)
+
+
+def _decoded(stream):
+    try:
+        yield from stream
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"Expected UTF-8 on standard input. Received: {error.reason} at byte {error.start}."
+        ) from None
+
+
+def _init(options: argparse.Namespace) -> None:
+    from tfmodel.starter import write_starter
+
+    for note in write_starter(options.file, options.output):
+        print(note)
+
+
+def _doctor(options: argparse.Namespace) -> None:
+    from tfmodel.doctor import examine
+
+    _import_tensorflow(options)
+    for name, value in examine().items():
+        print(f"{name:<22} {value}")
+
+
+def _schema(options: argparse.Namespace) -> None:
+    from tfmodel.config import json_schema
+    from tfmodel.pipeline import RunSettings
+
+    print(json.dumps(json_schema(RunSettings), indent=2))
+
+
+def _import_tensorflow(options: argparse.Namespace) -> None:
+    """Import TensorFlow without its greetings."""
+    if options.verbose:
+        return
+    from tfmodel.export.quiet import quiet
+
+    with quiet():
+        import tensorflow  # noqa: F401
+
+
+# --- arguments ----------------------------------------------------------------------------
+
+_STAGES = {
+    "data": "read, clean, deduplicate and split the labelled rows",
+    "finetune": "fine-tune the encoder on the prepared rows",
+    "evaluate": "measure the trained model on the dev and test parts",
+    "export": "write SavedModel and TFLite files and check each against the model",
+}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="tfmodel",
+        description="From labelled text to a BERT that answers on a server and on a phone.",
+        epilog="example:\n  tfmodel init train.csv && tfmodel run train.yaml",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    from tfmodel import __version__
+
+    parser.add_argument("--version", action="version", version=f"tfmodel {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    init = _command(
+        commands, "init", _init, "look at a data file and write a commented config for it",
+        "tfmodel init train.csv && tfmodel run train.yaml",
+    )
+    init.add_argument("file", metavar="FILE", help="labelled texts: CSV, TSV, JSONL or a folder")
+    init.add_argument("--output", metavar="YAML", help="where to (default: FILE's name + .yaml)")
+
+    run = _command(
+        commands, "run", _run, "do every stage a config names; what is up to date is skipped",
+        "tfmodel run configs/quickstart.yaml train.epochs=3",
+    )
+    _add_config(run, stage=None)
+    for name, words in _STAGES.items():
+        stage = _command(commands, name, _run, words, f"tfmodel {name} configs/quickstart.yaml")
+        _add_config(stage, stage=name)
+
+    predict = _command(
+        commands, "predict", _predict, "answer texts with a run, a SavedModel or a .tflite file",
+        "tfmodel predict runs/quickstart 'Shares fell sharply on Monday.'\n"
+        "  cat texts.txt | tfmodel predict runs/quickstart/export/savedmodel\n"
+        "  tfmodel predict runs/quickstart --input pairs.jsonl --output answers.jsonl",
+    )
+    predict.add_argument("where", metavar="WHERE", help="run folder, SavedModel or .tflite file")
+    predict.add_argument("texts", metavar="TEXT", nargs="*", help="texts; none: one a line on stdin")
+    predict.add_argument("--input", metavar="FILE", help="rows to answer: .jsonl, .csv or .tsv")
+    predict.add_argument("--output", metavar="FILE", help="where to: .jsonl, .csv or .tsv")
+    predict.add_argument("--text", default="text", help="field of --input with the text")
+    predict.add_argument("--text-pair", default="text_pair", help="field with the second text")
+
+    _command(
+        commands, "doctor", _doctor, "say what this machine has and what will be used",
+        "tfmodel doctor",
+    )
+    _command(
+        commands, "schema", _schema, "print the config's JSON Schema, for editors",
+        "tfmodel schema > tfmodel.schema.json",
+    )
+    return parser
+
+
+def _command(commands, name: str, function, words: str, example: str) -> argparse.ArgumentParser:
+    parser = commands.add_parser(
+        name,
+        help=words,
+        description=f"{words[0].upper()}{words[1:]}.",
+        epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--verbose", action="store_true", help="say everything, with tracebacks")
+    parser.set_defaults(command=function)
+    return parser
+
+
+def _add_config(parser: argparse.ArgumentParser, *, stage: str | None) -> None:
+    parser.add_argument("config", type=Path, metavar="CONFIG", help="a YAML file")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="settings that win over the file's"
+    )
+    parser.set_defaults(stage=stage, restart=False)
+    if stage in (None, "finetune"):
+        parser.add_argument(
+            "--restart", action="store_true", help="train from the start, replacing the weights"
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,51 @@
+"""What this machine has, and what a run on it will use."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+
+def examine() -> dict[str, str]:
+    """Look at the machine.
+
+    Returns:
+        What was looked at -> what was found, in words, in the order to be shown.
+    """
+    import tensorflow as tf
+
+    from tfmodel.run import environment
+    from tfmodel.sources import DEFAULT_ENCODER, cache_folder
+    from tfmodel.train.settings import FinetuneSettings
+
+    found = {name.replace("_", " "): str(value) for name, value in environment().items()}
+    gpus = tf.config.list_physical_devices("GPU")
+    found["GPUs"] = ", ".join(gpu.name for gpu in gpus) or "none: the processor is used"
+    settings = FinetuneSettings().resolve(hidden_size=384)
+    found["train.precision auto"] = settings.precision
+    found["train.jit auto"] = str(settings.jit).lower()
+    found["memory"] = _memory()
+    disk = shutil.disk_usage(Path.cwd())
+    found["disk here"] = f"{disk.free / 1e9:.0f} GB free of {disk.total / 1e9:.0f} GB"
+    cache = cache_folder()
+    found["cache"] = f"{cache} ({_size(cache)})"
+    found["default encoder"] = DEFAULT_ENCODER.split("#")[0]
+    return found
+
+
+def _memory() -> str:
+    amounts = {}
+    try:
+        for line in Path("/proc/meminfo").read_text("ascii").splitlines():
+            name, _, rest = line.partition(":")
+            amounts[name] = int(rest.split()[0]) / 1e6
+        return f"{amounts['MemAvailable']:.1f} GB available of {amounts['MemTotal']:.1f} GB"
+    except (OSError, KeyError, ValueError, IndexError):
+        return "unknown"
+
+
+def _size(folder: Path) -> str:
+    if not folder.exists():
+        return "empty"
+    total = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return f"{total / 1e6:.0f} MB"

@@ -1,0 +1,127 @@
+"""Token, position and segment embeddings, and what `padding_mask` says about a row."""
+
+from __future__ import annotations
+
+import keras
+from keras import ops
+
+from tfmodel.model.dropout import Dropout
+
+
+@keras.saving.register_keras_serializable("tfmodel")
+class SameText(keras.layers.Layer):
+    """Which pairs of positions of a row belong to the same text."""
+
+    def call(self, padding_mask):
+        """Compare every two positions.
+
+        Args:
+            padding_mask: int32 (B, T); 0 for padding, k for the k-th text of the row.
+
+        Returns:
+            bool (B, T, T). Padding belongs with padding, so no row of it is empty and no
+            softmax over it is undefined.
+        """
+        return ops.equal(padding_mask[:, :, None], padding_mask[:, None, :])
+
+    def compute_output_shape(self, input_shape):
+        """(B, T) to (B, T, T)."""
+        return (*input_shape, input_shape[-1])
+
+
+@keras.saving.register_keras_serializable("tfmodel")
+class BertEmbeddings(keras.layers.Layer):
+    """Sum of token, position and segment embeddings, normalized.
+
+    Args:
+        vocabulary_size: V.
+        hidden_size: D.
+        max_positions: longest row T.
+        segments: number of segment ids.
+        layer_norm_epsilon: added to the variance.
+        dropout: share of values dropped in training.
+
+    Source: Devlin et al. 2018, section 3.2.
+    """
+
+    def __init__(
+        self,
+        vocabulary_size: int,
+        hidden_size: int,
+        *,
+        max_positions: int,
+        segments: int = 2,
+        layer_norm_epsilon: float = 1e-12,
+        dropout: float = 0.0,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.vocabulary_size = vocabulary_size
+        self.hidden_size = hidden_size
+        self.max_positions = max_positions
+        self.segments = segments
+        self.layer_norm_epsilon = layer_norm_epsilon
+        self.dropout = dropout
+        self.normalize = keras.layers.LayerNormalization(
+            epsilon=layer_norm_epsilon, dtype=self.dtype_policy, name="normalize"
+        )
+        self.drop = Dropout(dropout, dtype=self.dtype_policy, name="drop")
+
+    def build(self, token_ids_shape, segment_ids_shape=None, same_text_shape=None):
+        """Create the three tables."""
+
+        def table(name, rows):
+            return self.add_weight(
+                shape=(rows, self.hidden_size),
+                initializer=keras.initializers.TruncatedNormal(stddev=0.02),
+                name=name,
+                # Casting a whole table to look up a few rows costs more than the lookup, and
+                # makes the gradient as large as the table.
+                autocast=False,
+            )
+
+        self.token_table = table("token_table", self.vocabulary_size)
+        self.position_table = table("position_table", self.max_positions)
+        self.segment_table = table("segment_table", self.segments)
+        self.normalize.build((None, self.hidden_size))
+
+    def call(self, token_ids, segment_ids, same_text, training: bool = False):
+        """Embed a batch.
+
+        Args:
+            token_ids: int32 (B, T).
+            segment_ids: int32 (B, T).
+            same_text: bool (B, T, T) from `SameText`.
+            training: whether dropout is on.
+
+        Returns:
+            float (M, D): rows one below the other, as the matrix products want them.
+        """
+        length = ops.shape(token_ids)[1]
+        # A token's position is the number of earlier tokens of its own text.
+        index = ops.arange(length, dtype="int32")
+        earlier = ops.cast(index[None, :] < index[:, None], "int32")
+        positions = ops.sum(ops.cast(same_text, "int32") * earlier[None], axis=-1)
+        hidden = (
+            ops.take(self.token_table, ops.reshape(token_ids, (-1,)), axis=0)
+            + ops.take(self.position_table, ops.reshape(positions, (-1,)), axis=0)
+            + ops.take(self.segment_table, ops.reshape(segment_ids, (-1,)), axis=0)
+        )
+        hidden = ops.cast(hidden, self.compute_dtype)
+        return self.drop(self.normalize(hidden), training=training)
+
+    def compute_output_shape(self, token_ids_shape, segment_ids_shape=None, same_text_shape=None):
+        """(M, D)."""
+        return (None, self.hidden_size)
+
+    def get_config(self) -> dict:
+        """Arguments of `__init__`."""
+        return {
+            **super().get_config(),
+            "vocabulary_size": self.vocabulary_size,
+            "hidden_size": self.hidden_size,
+            "max_positions": self.max_positions,
+            "segments": self.segments,
+            "layer_norm_epsilon": self.layer_norm_epsilon,
+            "dropout": self.dropout,
+        }

@@ -1,0 +1,173 @@
+"""`build_encoder`: a BERT as a functional `keras.Model`, its varying parts as arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import keras
+from keras import ops
+
+from tfmodel.model.attention import AddAndNormalize, FeedForward, SelfAttention
+from tfmodel.model.embeddings import BertEmbeddings, SameText
+from tfmodel.model.sizes import BertConfig
+
+
+@keras.saving.register_keras_serializable("tfmodel")
+class ToRows(keras.layers.Layer):
+    """(M, D) back to (B, T, D)."""
+
+    def call(self, hidden, token_ids):
+        """Reshape `hidden` by the shape of `token_ids` (B, T)."""
+        batch, length = ops.shape(token_ids)[0], ops.shape(token_ids)[1]
+        return ops.reshape(hidden, (batch, length, hidden.shape[-1]))
+
+    def compute_output_shape(self, hidden_shape, token_ids_shape):
+        """(B, T, D)."""
+        return (*token_ids_shape, hidden_shape[-1])
+
+
+@keras.saving.register_keras_serializable("tfmodel")
+class FirstToken(keras.layers.Layer):
+    """The first token of each row: (B, T, D) to (B, D)."""
+
+    def call(self, sequence):
+        """Take position 0."""
+        return sequence[:, 0]
+
+    def compute_output_shape(self, input_shape):
+        """(B, D)."""
+        return (input_shape[0], input_shape[-1])
+
+
+def build_encoder(
+    config: BertConfig,
+    *,
+    projection: Callable[..., keras.layers.Layer] = keras.layers.Dense,
+    sequence: bool = True,
+    dtype: str | keras.DTypePolicy | None = None,
+    name: str = "encoder",
+) -> keras.Model:
+    """Build a BERT encoder with random weights.
+
+    Args:
+        config: the shape.
+        projection: makes each projection of attention and feed-forward, called as
+            `projection(units, name=..., dtype=..., kernel_initializer=...)`.
+        sequence: give the hidden states of all tokens. False gives `pooled` alone and
+            computes the last layer for the first token of each row only.
+        dtype: Keras dtype policy of all layers, such as `mixed_bfloat16`.
+        name: the model's name.
+
+    Returns:
+        A functional model. Inputs: `token_ids`, `segment_ids`, `padding_mask`, int32 (B, T);
+        `padding_mask` is 0 for padding and k for the k-th text packed in the row. Outputs:
+        `sequence` (B, T, D) where asked for, and `pooled` (B, D), the first token of the row
+        through a dense layer and tanh.
+
+    Source: Devlin et al. 2018.
+
+    Example:
+        >>> encoder = build_encoder(SIZES["tiny"])
+        >>> encoder(tokenizer(["hello"]))["pooled"].shape
+        (1, 128)
+    """
+    dtype = keras.dtype_policies.get(dtype or keras.config.dtype_policy())
+    inputs = {
+        key: keras.Input((None,), dtype="int32", name=key)
+        for key in ("token_ids", "segment_ids", "padding_mask")
+    }
+    token_ids, segment_ids, padding_mask = inputs.values()
+    same_text = SameText(name="same_text", dtype=dtype)(padding_mask)
+    hidden = BertEmbeddings(
+        config.vocabulary_size,
+        config.hidden_size,
+        max_positions=config.max_positions,
+        segments=config.segments,
+        layer_norm_epsilon=config.layer_norm_epsilon,
+        dropout=config.dropout,
+        name="embeddings",
+        dtype=dtype,
+    )(token_ids, segment_ids, same_text)
+
+    for index in range(config.layers):
+        first_only = not sequence and index == config.layers - 1
+        attended = _attention(config, index, projection, first_only, dtype)(hidden, same_text)
+        if first_only:
+            rows = ToRows(name="rows", dtype=dtype)(hidden, token_ids)
+            hidden = FirstToken(name="first_token", dtype=dtype)(rows)
+        hidden = _residual(config, f"layer_{index}_attention_norm", dtype)(attended, hidden)
+        widened = _feed_forward(config, index, projection, dtype)(hidden)
+        hidden = _residual(config, f"layer_{index}_feed_forward_norm", dtype)(widened, hidden)
+
+    outputs = {}
+    if sequence:
+        outputs["sequence"] = ToRows(name="rows", dtype=dtype)(hidden, token_ids)
+        hidden = FirstToken(name="first_token", dtype=dtype)(outputs["sequence"])
+    outputs["pooled"] = _dense(
+        keras.layers.Dense, config.hidden_size, "pooler", dtype, activation="tanh"
+    )(hidden)
+    return keras.Model(inputs, outputs, name=name)
+
+
+def encoder_config(encoder: keras.Model) -> BertConfig:
+    """Read an encoder's shape off its layers.
+
+    Raises:
+        ValueError: the model was not built by `build_encoder`.
+    """
+    try:
+        embeddings = encoder.get_layer("embeddings")
+        attention = encoder.get_layer("layer_0_attention")
+        feed_forward = encoder.get_layer("layer_0_feed_forward")
+    except ValueError:
+        raise ValueError(
+            "Expected an encoder made by build_encoder or load_encoder. "
+            f"Received: {encoder.name!r} with layers {[layer.name for layer in encoder.layers]}."
+        ) from None
+    layers = sum(isinstance(layer, SelfAttention) for layer in encoder.layers)
+    return BertConfig(
+        vocabulary_size=embeddings.vocabulary_size,
+        hidden_size=embeddings.hidden_size,
+        layers=layers,
+        heads=attention.heads,
+        intermediate_size=feed_forward.widen.units,
+        max_positions=embeddings.max_positions,
+        segments=embeddings.segments,
+        dropout=embeddings.dropout,
+        attention_dropout=attention.dropout,
+        layer_norm_epsilon=embeddings.layer_norm_epsilon,
+        activation=feed_forward.activation,
+    )
+
+
+def _dense(projection, units, name, dtype, **kwargs):
+    initializer = keras.initializers.TruncatedNormal(stddev=0.02)
+    return projection(units, name=name, dtype=dtype, kernel_initializer=initializer, **kwargs)
+
+
+def _attention(config, index, projection, first_only, dtype):
+    return SelfAttention(
+        config.heads,
+        query_key_value=_dense(projection, 3 * config.hidden_size, "query_key_value", dtype),
+        output=_dense(projection, config.hidden_size, "output", dtype),
+        dropout=config.attention_dropout,
+        first_only=first_only,
+        name=f"layer_{index}_attention",
+        dtype=dtype,
+    )
+
+
+def _feed_forward(config, index, projection, dtype):
+    return FeedForward(
+        widen=_dense(projection, config.intermediate_size, "widen", dtype),
+        narrow=_dense(projection, config.hidden_size, "narrow", dtype),
+        activation=config.activation,
+        name=f"layer_{index}_feed_forward",
+        dtype=dtype,
+    )
+
+
+def _residual(config, name, dtype):
+    return AddAndNormalize(
+        dropout=config.dropout, epsilon=config.layer_norm_epsilon, name=name, dtype=dtype
+    )

@@ -1,0 +1,278 @@
+"""Token ids to batches: rows of similar length together, in an order drawn anew each epoch."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from tfmodel.config import ConfigError
+from tfmodel.tokens.tokenizer import Tokenizer
+
+_ROWS_AT_ONCE = 512
+# Rows are sorted by length inside chunks of this many batches: long enough for rows of a
+# batch to be nearly equal, short enough for batches to differ from epoch to epoch.
+_BATCHES_A_CHUNK = 50
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenRows:
+    """Tokenized rows of any length, one after the other.
+
+    Args:
+        ids: int32, the ids of all rows.
+        splits: int64 (n + 1,); row i is `ids[splits[i]:splits[i + 1]]`.
+        first_lengths: int32 (n,), tokens of each row's first segment.
+        padding_id: what fills a batch's shorter rows.
+    """
+
+    ids: np.ndarray
+    splits: np.ndarray
+    first_lengths: np.ndarray
+    padding_id: int = 0
+
+    @classmethod
+    def from_texts(
+        cls,
+        tokenizer: Tokenizer,
+        texts: Sequence[str],
+        text_pairs: Sequence[str] | None = None,
+        *,
+        max_length: int | None = None,
+    ) -> TokenRows:
+        """Tokenize all texts, on all cores.
+
+        Args:
+            tokenizer: the tokenizer.
+            texts: n strings.
+            text_pairs: n strings, or None.
+            max_length: tokens a row at most; the tokenizer's own by default.
+        """
+        if text_pairs is not None and len(text_pairs) != len(texts):
+            raise ConfigError(
+                "Expected a second text for every text. "
+                f"Received: {len(texts)} texts and {len(text_pairs)} second texts."
+            )
+        limit = max_length or tokenizer.max_length
+        columns = [tf.constant(column, tf.string) for column in (texts, text_pairs or ())]
+
+        def tokenize(first, second=None):
+            ids, first_lengths = tokenizer.join(
+                tokenizer.tokenize(first),
+                None if second is None else tokenizer.tokenize(second),
+                max_length=limit,
+            )
+            return ids.flat_values, ids.row_lengths(), first_lengths
+
+        columns = tuple(columns if text_pairs is not None else columns[:1])
+        dataset = tf.data.Dataset.from_tensor_slices(columns).batch(_ROWS_AT_ONCE)
+        dataset = dataset.map(tokenize, num_parallel_calls=tf.data.AUTOTUNE)
+        chunks = list(dataset.as_numpy_iterator())
+        ids, lengths, first_lengths = (
+            np.concatenate([chunk[part] for chunk in chunks] or [np.empty(0, np.int32)])
+            for part in range(3)
+        )
+        splits = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        return cls(ids, splits, first_lengths, tokenizer.vocabulary.padding_id)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each row, int64 (n,)."""
+        return np.diff(self.splits)
+
+    def __len__(self) -> int:
+        return len(self.splits) - 1
+
+    def batch(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """The named rows as one batch, padded to the longest: int32 (B, T) each."""
+        lengths = self.lengths[rows]
+        positions = np.arange(lengths.max(initial=1))
+        real = positions < lengths[:, None]
+        token_ids = np.full(real.shape, self.padding_id, np.int32)
+        token_ids[real] = np.concatenate(
+            [self.ids[self.splits[row] : self.splits[row + 1]] for row in rows]
+        )
+        second = real & (positions >= self.first_lengths[rows][:, None])
+        return {
+            "token_ids": token_ids,
+            "segment_ids": second.astype(np.int32),
+            "padding_mask": real.astype(np.int32),
+        }
+
+
+class Batches:
+    """The batches of every epoch: a pure function of the seed, the epoch and the position.
+
+    Args:
+        rows: the tokenized rows.
+        targets: array (n, …), or None for rows without.
+        weights: float (n,) weight of each row in the loss, or None.
+        batch_size: rows a batch; give this or `batch_tokens`.
+        batch_tokens: tokens a batch at most, padding included.
+        order: `random` draws a new order each epoch, rows of similar length together;
+            `length` goes from short to long; `given` keeps the rows' order.
+        seed: of the random orders.
+
+    Raises:
+        ConfigError: both or neither of `batch_size` and `batch_tokens`, or a budget below the
+            longest row.
+    """
+
+    def __init__(
+        self,
+        rows: TokenRows,
+        targets: np.ndarray | None = None,
+        *,
+        weights: np.ndarray | None = None,
+        batch_size: int | None = None,
+        batch_tokens: int | None = None,
+        order: str = "random",
+        seed: int = 0,
+    ):
+        if order not in ("random", "length", "given"):
+            raise ValueError(f"order must be random, length or given. Received: {order!r}.")
+        if (batch_size is None) == (batch_tokens is None):
+            raise ConfigError(
+                "Give batch_size or batch_tokens, one of them. "
+                f"Received: batch_size {batch_size}, batch_tokens {batch_tokens}."
+            )
+        longest = int(rows.lengths.max(initial=0))
+        if batch_tokens is not None and batch_tokens < longest:
+            raise ConfigError(
+                f"batch_tokens must hold the longest row, {longest} tokens. "
+                f"Received: {batch_tokens}. Raise it or lower max_length."
+            )
+        self.rows = rows
+        self.targets = targets
+        self.weights = weights
+        self.batch_size = batch_size
+        self.batch_tokens = batch_tokens
+        self.order = order
+        self.seed = seed
+        self.epoch = 0
+        self.skip = 0
+
+    def plan(self, epoch: int) -> list[np.ndarray]:
+        """The batches of an epoch, as arrays of row numbers."""
+        lengths = self.rows.lengths
+        if self.order == "given":
+            return self._cut(np.arange(len(lengths)), lengths)
+        if self.order == "length":
+            return self._cut(np.argsort(lengths, kind="stable"), lengths)
+        random = np.random.default_rng([self.seed, epoch])
+        order = random.permutation(len(lengths))
+        if self.batch_size:
+            chunk = self.batch_size * _BATCHES_A_CHUNK
+        else:
+            mean = max(float(lengths.mean()), 1.0) if len(lengths) else 1.0
+            chunk = max(int(self.batch_tokens / mean), 1) * _BATCHES_A_CHUNK
+        batches = []
+        for start in range(0, len(order), chunk):
+            part = order[start : start + chunk]
+            batches += self._cut(part[np.argsort(-lengths[part], kind="stable")], lengths)
+        return [batches[index] for index in random.permutation(len(batches))]
+
+    def _cut(self, order: np.ndarray, lengths: np.ndarray) -> list[np.ndarray]:
+        if self.batch_size:
+            return [
+                order[start : start + self.batch_size]
+                for start in range(0, len(order), self.batch_size)
+            ]
+        batches, start, longest = [], 0, 0
+        for end, row in enumerate(order):
+            grown = max(longest, int(lengths[row]))
+            if end > start and grown * (end - start + 1) > self.batch_tokens:
+                batches.append(order[start:end])
+                start, grown = end, int(lengths[row])
+            longest = grown
+        if len(order):
+            batches.append(order[start:])
+        return batches
+
+    def steps(self, epochs: int) -> int:
+        """Batches of the first `epochs` epochs together."""
+        return sum(len(self.plan(epoch)) for epoch in range(epochs))
+
+    def __iter__(self) -> Iterator[tuple]:
+        plan = self.plan(self.epoch)[self.skip :]
+        self.epoch, self.skip = self.epoch + 1, 0
+        for rows in plan:
+            parts = [self.rows.batch(rows)]
+            if self.targets is not None:
+                parts.append(self.targets[rows])
+            if self.weights is not None:
+                parts.append(self.weights[rows])
+            yield tuple(parts) if len(parts) > 1 else parts[0]
+
+    def dataset(self) -> tf.data.Dataset:
+        """A dataset whose every iteration is the next epoch.
+
+        The shapes are (None, None) throughout: one trace of the step serves every length.
+        """
+        batch = tf.TensorSpec((None, None), tf.int32)
+        signature = [dict.fromkeys(("token_ids", "segment_ids", "padding_mask"), batch)]
+        for values in (self.targets, self.weights):
+            if values is not None:
+                signature.append(tf.TensorSpec((None, *values.shape[1:]), values.dtype))
+        signature = tuple(signature) if len(signature) > 1 else signature[0]
+        dataset = tf.data.Dataset.from_generator(lambda: iter(self), output_signature=signature)
+        dataset = dataset.prefetch(4)
+        if self.batch_size and not self.skip:
+            # Keras shows progress, and does not warn of the end, where the number is known.
+            count = -(-len(self.rows) // self.batch_size)
+            dataset = dataset.apply(tf.data.experimental.assert_cardinality(count))
+        return dataset
+
+
+def batches(
+    texts: Sequence[str],
+    targets: Sequence | np.ndarray | None = None,
+    *,
+    tokenizer: Tokenizer,
+    text_pairs: Sequence[str] | None = None,
+    weights: Sequence[float] | None = None,
+    batch_size: int | None = None,
+    batch_tokens: int | None = None,
+    max_length: int | None = None,
+    shuffle: bool = False,
+    seed: int = 0,
+) -> tf.data.Dataset:
+    """Texts to a dataset for `model.fit`, `evaluate` or `predict`.
+
+    Rows are tokenized once; where they are shuffled, rows of similar length come together, so
+    that little is padded.
+
+    Args:
+        texts: n strings.
+        targets: n targets (class ids for `classify`), or None.
+        tokenizer: the tokenizer.
+        text_pairs: n second texts, or None.
+        weights: n row weights, or None.
+        batch_size: rows a batch; 32 where neither it nor `batch_tokens` is given.
+        batch_tokens: tokens a batch at most, in place of `batch_size`.
+        max_length: tokens a row at most; the tokenizer's own by default.
+        shuffle: draw a new order each epoch; otherwise the order of `texts` is kept.
+        seed: of the order.
+
+    Returns:
+        A dataset of `(batch, targets, weights)`, as far as given; `batch` holds `token_ids`,
+        `segment_ids` and `padding_mask`, int32 (B, T).
+
+    Example:
+        >>> train = tm.batches(texts, labels, tokenizer=tokenizer, batch_size=32, shuffle=True)
+        >>> model.fit(train, epochs=2)
+    """
+    if batch_size is None and batch_tokens is None:
+        batch_size = 32
+    rows = TokenRows.from_texts(tokenizer, texts, text_pairs, max_length=max_length)
+    return Batches(
+        rows,
+        None if targets is None else np.asarray(targets),
+        weights=None if weights is None else np.asarray(weights, np.float32),
+        batch_size=batch_size,
+        batch_tokens=batch_tokens,
+        order="random" if shuffle else "given",
+        seed=seed,
+    ).dataset()

@@ -1,0 +1,225 @@
+"""WordPiece in the graph: the same code in training, in the SavedModel and in `predict`.
+
+`tensorflow_text.FastBertTokenizer` does the splitting. Its own normalizer differs from
+BERT's (it rewrites full-width punctuation), so normalization is done here with core
+TensorFlow Text operations: that gives Google's and Hugging Face's ids.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import tensorflow as tf
+import tensorflow_text as tf_text
+
+from tfmodel.config import ConfigError
+from tfmodel.tokens.vocabulary import Vocabulary
+
+TOKENIZER_CONFIG = "tokenizer_config.json"
+VOCABULARY_FILE = "vocab.txt"
+
+
+class Tokenizer:
+    """Strings in, BERT's token batches out, as TensorFlow graph operations.
+
+    Args:
+        vocabulary: the WordPiece vocabulary.
+        lowercase: lower-case and strip accents first, as uncased BERTs do.
+        max_length: tokens a row at most, special tokens included; in [4, 100000].
+
+    Example:
+        >>> tokenizer = Tokenizer(Vocabulary.from_file("vocab.txt"), max_length=128)
+        >>> tokenizer(["How far is the moon?"])["token_ids"].shape
+        TensorShape([1, 8])
+    """
+
+    def __init__(self, vocabulary: Vocabulary, *, lowercase: bool = True, max_length: int = 512):
+        if not 4 <= max_length <= 100_000:
+            raise ConfigError(f"max_length must be in [4, 100000]. Received: {max_length}.")
+        self.vocabulary = vocabulary
+        self.lowercase = lowercase
+        self.max_length = max_length
+        self._wordpiece = tf_text.FastBertTokenizer(
+            vocabulary.pieces, token_out_type=tf.int32, lower_case_nfd_strip_accents=False
+        )
+
+    def normalize(self, texts: tf.Tensor) -> tf.Tensor:
+        """Normalize as BERT's BasicTokenizer does before it splits.
+
+        Args:
+            texts: string tensor of any shape.
+
+        Returns:
+            A string tensor of the same shape.
+        """
+        if not self.lowercase:
+            return texts
+        decomposed = tf_text.normalize_utf8(texts, "NFD")
+        return tf.strings.lower(tf.strings.regex_replace(decomposed, r"\p{Mn}", ""), "utf-8")
+
+    def tokenize(self, texts: tf.Tensor) -> tf.RaggedTensor:
+        """Split texts into piece ids, without special tokens or truncation.
+
+        Args:
+            texts: string tensor (B,).
+
+        Returns:
+            int32 ragged tensor (B, None).
+        """
+        return self._wordpiece.tokenize(self.normalize(texts))
+
+    def __call__(
+        self,
+        texts: tf.Tensor | Sequence[str],
+        text_pairs: tf.Tensor | Sequence[str] | None = None,
+        *,
+        max_length: int | None = None,
+        length: int | None = None,
+    ) -> dict[str, tf.Tensor]:
+        """Turn texts, or pairs of texts, into one padded batch.
+
+        Args:
+            texts: strings (B,).
+            text_pairs: strings (B,) or None; the second text of each row.
+            max_length: truncate rows to this many tokens; the tokenizer's own by default.
+            length: pad every row to exactly this many tokens (and truncate to it);
+                by default rows are padded to the longest of the batch.
+
+        Returns:
+            `token_ids`, `segment_ids` and `padding_mask`, each int32 (B, T).
+        """
+        limit = length or max_length or self.max_length
+        ids, first_lengths = self.join(
+            self.tokenize(tf.convert_to_tensor(texts, tf.string)),
+            None
+            if text_pairs is None
+            else self.tokenize(tf.convert_to_tensor(text_pairs, tf.string)),
+            max_length=limit,
+        )
+        lengths = tf.cast(ids.row_lengths(), tf.int32)
+        shape = [None, length]
+        token_ids = ids.to_tensor(self.vocabulary.padding_id, shape=shape)
+        positions = tf.range(tf.shape(token_ids)[1])[tf.newaxis]
+        real = positions < lengths[:, tf.newaxis]
+        second = real & (positions >= first_lengths[:, tf.newaxis])
+        return {
+            "token_ids": token_ids,
+            "segment_ids": tf.cast(second, tf.int32),
+            "padding_mask": tf.cast(real, tf.int32),
+        }
+
+    def join(
+        self, first: tf.RaggedTensor, second: tf.RaggedTensor | None, *, max_length: int
+    ) -> tuple[tf.RaggedTensor, tf.Tensor]:
+        """Truncate and add special tokens: [CLS] first [SEP], or [CLS] first [SEP] second [SEP].
+
+        Of a pair the longer text is cut first, down to the length of the shorter, then both
+        in turn (Hugging Face's `longest_first`). Only core TensorFlow operations are used:
+        TensorFlow Text's trimmers are unknown to most TF Serving releases.
+
+        Args:
+            first: int32 (B, None) piece ids.
+            second: int32 (B, None) piece ids, or None.
+            max_length: tokens a row at most.
+
+        Returns:
+            int32 ragged (B, None) rows, and int32 (B,): how many tokens of each row belong to
+            the first segment.
+        """
+        if second is None:
+            first = first[:, : max_length - 2]
+        else:
+            budget = max_length - 3
+            first_length, second_length = first.row_lengths(), second.row_lengths()
+            # The shorter text keeps up to half, the longer gets what is left; of two equal
+            # texts the second counts as the longer, as in Hugging Face.
+            shorter_kept = tf.minimum(tf.minimum(first_length, second_length), budget // 2)
+            longer_kept = tf.minimum(tf.maximum(first_length, second_length), budget - shorter_kept)
+            first_is_longer = first_length > second_length
+            first = _keep(first, tf.where(first_is_longer, longer_kept, shorter_kept))
+            second = _keep(second, tf.where(first_is_longer, shorter_kept, longer_kept))
+        rows = tf.cast(first.nrows(), tf.int32)
+        start = tf.fill([rows, 1], self.vocabulary.start_id)
+        end = tf.fill([rows, 1], self.vocabulary.end_id)
+        first_lengths = tf.cast(first.row_lengths(), tf.int32) + 2
+        parts = [start, first, end] if second is None else [start, first, end, second, end]
+        return tf.concat(parts, axis=1), first_lengths
+
+    @classmethod
+    def from_folder(cls, folder: str | Path, *, max_length: int | None = None) -> Tokenizer:
+        """Read a model folder's `vocab.txt` (or `tokenizer.json`) and `tokenizer_config.json`.
+
+        Args:
+            folder: a Hugging Face model folder.
+            max_length: tokens a row at most; by default what the folder says, else 512.
+
+        Raises:
+            ConfigError: no vocabulary, or not a WordPiece one.
+        """
+        folder = Path(folder)
+        settings = _read_json(folder / TOKENIZER_CONFIG)
+        fast = _read_json(folder / "tokenizer.json")
+        if (folder / VOCABULARY_FILE).exists() or not fast:
+            vocabulary = Vocabulary.from_file(folder / VOCABULARY_FILE)
+        else:
+            vocabulary = _vocabulary_of(fast, name=str(folder / "tokenizer.json"))
+        lowercase = settings.get("do_lower_case")
+        if lowercase is None:
+            lowercase = (fast.get("normalizer") or {}).get("lowercase", True)
+        stated = settings.get("model_max_length")
+        if max_length is None:
+            # Hugging Face writes 1e30 where nothing is known.
+            max_length = int(stated) if isinstance(stated, int) and stated <= 100_000 else 512
+        return cls(vocabulary, lowercase=bool(lowercase), max_length=max_length)
+
+    def save(self, folder: str | Path) -> None:
+        """Write `vocab.txt` and `tokenizer_config.json` as Hugging Face names them."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.vocabulary.save(folder / VOCABULARY_FILE)
+        settings = {
+            "tokenizer_class": "BertTokenizer",
+            "do_lower_case": self.lowercase,
+            "strip_accents": None,
+            "tokenize_chinese_chars": True,
+            "model_max_length": self.max_length,
+            "pad_token": "[PAD]",
+            "unk_token": "[UNK]",
+            "cls_token": "[CLS]",
+            "sep_token": "[SEP]",
+            "mask_token": "[MASK]",
+        }
+        (folder / TOKENIZER_CONFIG).write_text(json.dumps(settings, indent=2) + "\n", "utf-8")
+
+
+def _keep(rows: tf.RaggedTensor, lengths: tf.Tensor) -> tf.RaggedTensor:
+    """The first `lengths[i]` values of row i."""
+    positions = tf.ragged.range(rows.row_lengths()).flat_values
+    kept = positions < tf.repeat(lengths, rows.row_lengths())
+    return tf.RaggedTensor.from_row_lengths(
+        tf.boolean_mask(rows.flat_values, kept), lengths, validate=False
+    )
+
+
+def _read_json(path: Path) -> dict:
+    if not path.exists():
+        return {}
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise ConfigError(f"{path}: expected JSON. Received: {error}.") from None
+
+
+def _vocabulary_of(fast: dict, *, name: str) -> Vocabulary:
+    model = fast.get("model") or {}
+    if model.get("type") != "WordPiece" or not isinstance(model.get("vocab"), dict):
+        raise ConfigError(
+            f"{name}: expected a WordPiece tokenizer (BERT's). "
+            f"Received: {model.get('type') or 'no model type'}."
+        )
+    pieces = sorted(model["vocab"], key=model["vocab"].get)
+    if [model["vocab"][piece] for piece in pieces] != list(range(len(pieces))):
+        raise ConfigError(f"{name}: expected ids 0 to {len(pieces) - 1}, each once.")
+    return Vocabulary(pieces, name=name)

@@ -1,0 +1,244 @@
+"""Fine-tune a task model on labelled rows through `model.fit`, and go on where it stopped."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from tfmodel.config import ConfigError
+from tfmodel.data import Split
+from tfmodel.tokens.batches import Batches, TokenRows
+from tfmodel.tokens.tokenizer import Tokenizer
+from tfmodel.train.callbacks import (
+    KeepBest,
+    Progress,
+    SaveCheckpoints,
+    StepRecorder,
+    StopOnNaN,
+    Stopwatch,
+)
+from tfmodel.train.checkpoint import Checkpoint
+from tfmodel.train.optimizer import adamw
+from tfmodel.train.settings import FinetuneSettings
+
+_log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class FinetuneResult:
+    """What a training run says of itself.
+
+    Attributes:
+        steps: one dict a step: step, loss, learning_rate, tokens_per_second.
+        epochs: one dict an epoch: epoch, step, loss and dev figures.
+        seconds: wall clock from the first batch asked for to the end of the last step, without
+            dev evaluation.
+        examples: rows trained on, each epoch anew.
+        tokens: real tokens trained on.
+        padding_share: share of padding among the tokens of an epoch's batches.
+        resumed_at_steps: steps at which training was taken up again.
+        best_epoch: epoch (from 0) whose weights were kept, None without dev rows.
+        stopped_early: whether patience ran out.
+    """
+
+    steps: list[dict]
+    epochs: list[dict]
+    seconds: float
+    examples: int
+    tokens: int
+    padding_share: float
+    resumed_at_steps: list[int]
+    best_epoch: int | None
+    stopped_early: bool
+
+
+def finetune(
+    model: keras.Model,
+    tokenizer: Tokenizer,
+    train: Split,
+    dev: Split | None = None,
+    *,
+    task: Any,
+    labels: Sequence[str],
+    settings: FinetuneSettings,
+    seed: int = 0,
+    checkpoints: str | Path,
+    logs: str | Path | None = None,
+    key: str = "",
+) -> FinetuneResult:
+    """Train a task model; the best dev epoch's weights are in it afterwards.
+
+    Interrupted (Ctrl-C, SIGTERM, kill -9) and called again with the same arguments, it
+    continues from the last checkpoint.
+
+    Args:
+        model: from the task's `build`, with the encoder's weights.
+        tokenizer: the encoder's tokenizer.
+        train: rows to train on.
+        dev: rows to choose the best epoch by, or None.
+        task: the task's module, such as `tasks.classify`.
+        labels: label names in the order of their ids.
+        settings: resolved settings (no `auto` left).
+        seed: of the order of rows; the model's own random states are the caller's.
+        checkpoints: folder for what an interrupted run continues from.
+        logs: TensorBoard folder, or None.
+        key: fingerprint of everything that the result depends on; a checkpoint of another
+            key is refused.
+
+    Returns:
+        Figures and history.
+
+    Raises:
+        ConfigError: the checkpoint is another run's, or a class weight names no label.
+        FloatingPointError: the loss is no longer a number.
+    """
+    start = time.perf_counter()
+    batches = _batches(tokenizer, train, task, labels, settings, seed)
+    total_steps = batches.steps(settings.epochs)
+    _compile(model, task, settings, total_steps)
+
+    last = Checkpoint(Path(checkpoints) / "last")
+    best = KeepBest(
+        f"val_{settings.monitor}",
+        patience=settings.patience,
+        checkpoint=Checkpoint(Path(checkpoints) / "best"),
+    )
+    recorder = StepRecorder(batches, logs=None if logs is None else Path(logs))
+    clock = Stopwatch(start)
+    epochs: list[dict] = []
+    resumed: list[int] = []
+
+    def state() -> dict:
+        return {
+            "key": key,
+            "seconds": clock.seconds,
+            "examples": recorder.examples,
+            "tokens": recorder.tokens,
+            "steps": recorder.history,
+            "epochs": epochs,
+            "best": best.state(),
+            "resumed_at_steps": resumed,
+        }
+
+    saver = SaveCheckpoints(last, batches, seconds=settings.checkpoint_seconds, state=state)
+    first_epoch = 0
+    if last.exists():
+        first_epoch = _resume(model, last, key, batches, best, recorder, clock, epochs, resumed)
+
+    dev_batches = None
+    if dev is not None:
+        rows = _rows(tokenizer, dev, settings)
+        size = 2 * (settings.batch_size or 32)
+        dev_batches = Batches(rows, task.targets(dev.labels), batch_size=size, order="length")
+    gather = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: epochs.append(
+            {"epoch": epoch, "step": int(model.optimizer.iterations), **_plain(logs)}
+        )
+    )
+    progress = Progress(recorder, total_steps=total_steps, epochs=settings.epochs)
+    try:
+        with warnings.catch_warnings():
+            # Keras warns where a dataset ends by itself; ours are meant to.
+            warnings.filterwarnings("ignore", message=".*ran out of data.*")
+            model.fit(
+                batches.dataset(),
+                epochs=settings.epochs,
+                initial_epoch=first_epoch,
+                validation_data=None if dev_batches is None else dev_batches.dataset(),
+                callbacks=[clock, StopOnNaN(), recorder, progress, gather, best, saver],
+                shuffle=False,
+                verbose=0,
+            )
+    finally:
+        saver.release()
+    lengths = batches.rows.lengths
+    padded = sum(len(b) * int(lengths[b].max()) for b in batches.plan(0))
+    return FinetuneResult(
+        steps=recorder.history,
+        epochs=epochs,
+        seconds=clock.seconds,
+        examples=recorder.examples,
+        tokens=recorder.tokens,
+        padding_share=1 - float(lengths.sum()) / max(padded, 1),
+        resumed_at_steps=resumed,
+        best_epoch=best.best_epoch,
+        stopped_early=len(epochs) < settings.epochs,
+    )
+
+
+def _rows(tokenizer: Tokenizer, split: Split, settings: FinetuneSettings) -> TokenRows:
+    return TokenRows.from_texts(
+        tokenizer, split.texts, split.text_pairs, max_length=settings.max_length
+    )
+
+
+def _batches(tokenizer, train, task, labels, settings, seed) -> Batches:
+    weights = None
+    if settings.class_weights == "balanced":
+        weights = task.class_weights(train.labels, len(labels))[train.labels]
+    elif isinstance(settings.class_weights, dict):
+        unknown = sorted(set(settings.class_weights) - set(labels))
+        if unknown:
+            raise ConfigError(
+                f"train.class_weights must name labels of the data ({', '.join(labels[:20])}). "
+                f"Received: {', '.join(unknown)}."
+            )
+        by_label = [settings.class_weights.get(label, 1.0) for label in labels]
+        weights = np.array(by_label, np.float32)[train.labels]
+    return Batches(
+        _rows(tokenizer, train, settings),
+        task.targets(train.labels),
+        weights=weights,
+        batch_size=settings.batch_size,
+        batch_tokens=settings.batch_tokens,
+        seed=seed,
+    )
+
+
+def _compile(model, task, settings, total_steps) -> None:
+    optimizer = adamw(
+        settings.learning_rate,
+        total_steps=total_steps,
+        warmup_share=settings.warmup_share,
+        weight_decay=settings.weight_decay,
+        global_clipnorm=settings.clip_norm,
+    )
+    # Variables made inside the step would have TensorFlow trace it twice.
+    optimizer.build(model.trainable_variables)
+    model.compile(
+        optimizer, loss=task.loss(), metrics=task.metrics(), jit_compile=bool(settings.jit)
+    )
+
+
+def _resume(model, last, key, batches, best, recorder, clock, epochs, resumed) -> int:
+    saved = last.state()
+    if saved["key"] != key:
+        raise ConfigError(
+            f"{last.folder}: expected the checkpoint of this very run. Received: one of another "
+            "config or other data. Add --restart to train anew, or name another run folder."
+        )
+    last.restore([*model.variables, *model.optimizer.variables])
+    batches.epoch, batches.skip = saved["epoch"], saved["batch"]
+    best.set_state(saved["best"])
+    recorder.history.extend(saved["steps"])
+    recorder.examples, recorder.tokens = saved["examples"], saved["tokens"]
+    clock.before = saved["seconds"]
+    epochs.extend(saved["epochs"])
+    step = int(model.optimizer.iterations)
+    resumed.extend([*saved["resumed_at_steps"], step])
+    _log.info("continues at step %d (epoch %d)", step, saved["epoch"] + 1)
+    return saved["epoch"]
+
+
+def _plain(logs: dict | None) -> dict[str, float]:
+    return {
+        name.replace("val_", "dev_"): float(value) for name, value in (logs or {}).items()
+    }

@@ -1,0 +1,114 @@
+"""The `train:` section of a supervised run."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from tfmodel.config import Settings
+
+
+class FinetuneSettings(Settings):
+    """How an encoder is fine-tuned on labelled rows."""
+
+    epochs: int = Field(3, ge=1, le=1000, description="Passes over the training rows.")
+    learning_rate: Literal["auto"] | float = Field(
+        "auto",
+        description="Peak learning rate; auto: 2e-4 for encoders up to 384 wide, 1e-4 up to 512, "
+        "5e-5 above.",
+        examples=[2e-4],
+    )
+    batch_size: int | None = Field(
+        None, ge=1, le=65536, description="Rows a batch; 32 where batch_tokens is not given."
+    )
+    batch_tokens: int | None = Field(
+        None, ge=16, description="Tokens a batch at most, padding included, in place of batch_size."
+    )
+    max_length: int = Field(
+        128, ge=4, le=100_000, description="Tokens a row is cut to, special tokens included."
+    )
+    warmup_share: float = Field(
+        0.1, ge=0, le=1, description="Share of the steps in which the learning rate rises."
+    )
+    weight_decay: float = Field(
+        0.01, ge=0, lt=1, description="Decoupled weight decay; none on biases and norms."
+    )
+    clip_norm: float | None = Field(
+        1.0, gt=0, description="Norm the gradient of all weights is clipped to; null: not clipped."
+    )
+    dropout: float | None = Field(
+        None, ge=0, lt=1, description="Dropout before the head; null: the encoder's own."
+    )
+    class_weights: Literal["none", "balanced"] | dict[str, float] = Field(
+        "none",
+        description="Weight of each class in the loss: balanced, or a number by label (others 1).",
+        examples=["balanced", {"spam": 5.0}],
+    )
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="auto: bfloat16 where the processor multiplies it faster."
+    )
+    jit: Literal["auto"] | bool = Field(
+        "auto",
+        description="Compile the step with XLA; auto: no (rows differ in length, and each length "
+        "would be compiled anew).",
+    )
+    monitor: Literal["accuracy", "loss"] = Field(
+        "accuracy", description="Dev figure by which the best epoch is chosen and restored."
+    )
+    patience: int | None = Field(
+        3, ge=1, description="Epochs without a better dev figure before training stops; null: all."
+    )
+    checkpoint_seconds: float = Field(
+        60, gt=0, description="Time between checkpoints that an interrupted run continues from."
+    )
+
+    @model_validator(mode="after")
+    def _one_kind_of_batch(self) -> FinetuneSettings:
+        if self.batch_size is not None and self.batch_tokens is not None:
+            raise ValueError("give batch_size or batch_tokens, not both")
+        if isinstance(self.learning_rate, float) and not 0 < self.learning_rate <= 1:
+            raise ValueError(f"learning_rate must be in (0, 1]; received {self.learning_rate}")
+        if isinstance(self.class_weights, dict) and min(self.class_weights.values(), default=0) < 0:
+            raise ValueError(f"class_weights must not be negative; received {self.class_weights}")
+        return self
+
+    def resolve(self, *, hidden_size: int) -> FinetuneSettings:
+        """Replace each `auto` by what it means on this machine and for this encoder.
+
+        Args:
+            hidden_size: the encoder's width D.
+        """
+        rate = self.learning_rate
+        if rate == "auto":
+            rate = 2e-4 if hidden_size <= 384 else 1e-4 if hidden_size <= 512 else 5e-5
+        precision = self.precision
+        if precision == "auto":
+            precision = "bfloat16" if fast_bfloat16() else "float32"
+        return self.model_copy(
+            update={
+                "learning_rate": rate,
+                "precision": precision,
+                "jit": False if self.jit == "auto" else self.jit,
+                "batch_size": self.batch_size or (None if self.batch_tokens else 32),
+            }
+        )
+
+
+def fast_bfloat16() -> bool:
+    """Whether this machine multiplies bfloat16 faster than float32.
+
+    True for processors with AVX512-BF16 or AMX (oneDNN uses both), and for GPUs from compute
+    capability 8.
+    """
+    import tensorflow as tf
+
+    for gpu in tf.config.list_physical_devices("GPU"):
+        capability = tf.config.experimental.get_device_details(gpu).get("compute_capability")
+        return capability is not None and capability >= (8, 0)
+    try:
+        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as lines:
+            flags = next((line for line in lines if line.startswith("flags")), "")
+    except OSError:
+        return False
+    return not {"avx512_bf16", "amx_bf16"}.isdisjoint(flags.split())
