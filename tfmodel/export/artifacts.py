@@ -10,6 +10,7 @@ import numpy as np
 
 from tfmodel.config import ConfigError
 from tfmodel.export.manifest import MANIFEST_FILE, Manifest, read_files
+from tfmodel.export.places import versions
 from tfmodel.export.predictor import Answer, Predictor
 
 _LOOKED_FOR = (
@@ -49,13 +50,9 @@ def load(where: str | Path, *, threads: int | None = None) -> Predictor:
         return _load_model_folder(path, path)
     if (path / "config.yaml").is_file():
         return _load_run(path)
-    versions = [
-        entry
-        for entry in path.iterdir()
-        if _is_version(entry.name) and (entry / "saved_model.pb").is_file()
-    ]
-    if versions:
-        return _load_savedmodel(max(versions, key=lambda version: int(version.name)))
+    for version in reversed(versions(path)):
+        if (path / str(version) / "saved_model.pb").is_file():
+            return _load_savedmodel(path / str(version))
     names = sorted(entry.name for entry in path.iterdir())
     received = ", ".join(names[:8]) + (", …" if len(names) > 8 else "") if names else "nothing"
     raise ConfigError(f"{path}: expected {_LOOKED_FOR}. Received: a folder with {received}.")
@@ -88,12 +85,14 @@ def predictor_of(
     graph.check_exportable(
         model, labels=labels, max_length=max_length, positions=graph.positions_of(model)
     )
-    tokenize = graph.batch_function(tokenizer, max_length=max_length, has_pairs=has_pairs)
-    scores = graph.scores_function(model)
+    batch = graph.batch_function(tokenizer, max_length=max_length, has_pairs=has_pairs)
+    tokenize = batch.get_concrete_function()
+    scores = graph.scores_function(model).get_concrete_function()
 
     def answer(texts: list[str], text_pairs: list[str] | None) -> np.ndarray:
         return scores(**tokenize(*_utf8(texts, text_pairs))).numpy()
 
+    answer.model = model  # a traced function does not keep its weights alive
     manifest = Manifest(
         labels=tuple(labels),
         max_length=max_length,
@@ -101,10 +100,6 @@ def predictor_of(
         has_pairs=has_pairs,
     )
     return Predictor(answer, manifest, kind="model", where=where)
-
-
-def _is_version(name: str) -> bool:
-    return name.isascii() and name.isdigit()
 
 
 def _utf8(*columns: list[str] | None) -> list[Any]:
@@ -240,11 +235,8 @@ def _tflite_answer(
         )
 
     tokenize = graph.batch_function(
-        tokenizer,
-        max_length=run.length,
-        has_pairs=manifest.has_pairs,
-        length=run.length,
-    )
+        tokenizer, max_length=run.length, has_pairs=manifest.has_pairs, length=run.length
+    ).get_concrete_function()
 
     def answer(texts: list[str], text_pairs: list[str] | None) -> np.ndarray:
         batch = tokenize(*_utf8(texts, text_pairs))

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +11,13 @@ import pydantic
 from pydantic import Field
 
 from tfmodel.config import Settings
+from tfmodel.export.places import make_folder, publish_version, staging
 
 TFLITE_VARIANTS = ("float32", "float16", "int8")
 SAVEDMODEL_FOLDER = "savedmodel"
 TFLITE_FOLDER = "tflite"
 PARITY_FILE = "parity.json"
 FAILED_PARITY_FILE = "parity_failed.json"
-_STAGING = ".staging-"
 
 
 class ExportSettings(Settings):
@@ -103,8 +100,8 @@ def export_all(
     }
     reference = predictor_of(model, tokenizer, **described)
     tell = progress or (lambda _: None)
-    with _staging(folder) as staging:
-        staged = _write(settings, model, tokenizer, staging, texts, described, tell)
+    with staging(folder) as aside:
+        staged = _write(settings, model, tokenizer, aside, texts, described, tell)
         try:
             parity = check_parity(
                 reference,
@@ -132,12 +129,12 @@ def _write(
     settings: ExportSettings,
     model: Any,
     tokenizer: Any,
-    staging: Path,
+    aside: Path,
     texts: Sequence[str],
     described: dict[str, Any],
     tell: Callable[[str], None],
 ) -> dict[str, Path]:
-    """All artifacts, in the staging folder; name to path."""
+    """All artifacts, in a staging folder; name to path."""
     staged = {}
     if settings.savedmodel:
         from tfmodel.export.savedmodel import export_savedmodel
@@ -146,7 +143,7 @@ def _write(
         staged[SAVEDMODEL_FOLDER] = export_savedmodel(
             model,
             tokenizer,
-            staging / SAVEDMODEL_FOLDER,
+            aside / SAVEDMODEL_FOLDER,
             warmup_texts=texts[:32],
             **described,
         )
@@ -157,7 +154,7 @@ def _write(
         files = export_tflite_variants(
             model,
             tokenizer,
-            staging / TFLITE_FOLDER,
+            aside / TFLITE_FOLDER,
             variants=settings.tflite,
             **described,
         )
@@ -167,34 +164,14 @@ def _write(
 
 def _publish(staged: dict[str, Path], folder: Path) -> dict[str, Path]:
     """Move checked artifacts to where they are served from; name to new path."""
-    from tfmodel.export.savedmodel import publish_version
-
     published = {}
     for name, path in staged.items():
         if path.is_dir():
             published[name] = publish_version(path, folder / SAVEDMODEL_FOLDER)
         else:
-            target = folder / TFLITE_FOLDER / path.name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            published[name] = path.replace(target)
+            published[name] = path.replace(make_folder(folder / TFLITE_FOLDER) / path.name)
     for variant in TFLITE_VARIANTS:
         # A file that this export did not make holds older weights, and says nothing of it.
         if f"{TFLITE_FOLDER}/{variant}" not in staged:
             (folder / TFLITE_FOLDER / f"{variant}.tflite").unlink(missing_ok=True)
     return published
-
-
-@contextlib.contextmanager
-def _staging(folder: Path) -> Iterator[Path]:
-    """A folder on the same disk that is gone afterwards, whatever happens.
-
-    What a killed export left behind is removed first; a run has one process at a time.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    for left in folder.glob(f"{_STAGING}*"):
-        shutil.rmtree(left, ignore_errors=True)
-    staging = Path(tempfile.mkdtemp(prefix=_STAGING, dir=folder))
-    try:
-        yield staging
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +11,7 @@ import tensorflow as tf
 
 from tfmodel.export import graph
 from tfmodel.export.manifest import Manifest, files_of, package_version
+from tfmodel.export.places import make_folder, next_version
 from tfmodel.export.quiet import quiet
 from tfmodel.run import write_aside
 from tfmodel.tokens.tokenizer import Tokenizer
@@ -60,7 +59,6 @@ def export_savedmodel(
         >>> export_savedmodel(model, tokenizer, "served", labels=["no", "yes"], max_length=128)
         PosixPath('served/1')
     """
-    base = Path(base)
     graph.check_exportable(
         model, labels=labels, max_length=max_length, positions=graph.positions_of(model)
     )
@@ -71,6 +69,7 @@ def export_savedmodel(
         has_pairs=has_pairs,
         version=package_version(),
     )
+    base = make_folder(base)
     version = base / str(next_version(base))
     # Its name is no integer until it is whole, and TF Serving looks at integers alone.
     with write_aside(version) as folder, quiet():
@@ -80,48 +79,15 @@ def export_savedmodel(
     return version
 
 
-def next_version(base: Path) -> int:
-    """The number after the highest version in a served folder; 1 where there is none."""
-    names = [entry.name for entry in base.iterdir()] if base.is_dir() else []
-    return (
-        max(
-            (int(name) for name in names if name.isascii() and name.isdigit()),
-            default=0,
-        )
-        + 1
-    )
-
-
-def publish_version(version: Path, base: Path) -> Path:
-    """Move a version that was written and checked elsewhere into a served folder.
-
-    Args:
-        version: a whole version folder on the same disk.
-        base: the served folder; made where missing.
-
-    Returns:
-        Its place there: the highest number so far plus one.
-    """
-    base.mkdir(parents=True, exist_ok=True)
-    while True:
-        target = base / str(next_version(base))
-        try:
-            # Refused by the system where the target has come to be meanwhile.
-            return version.rename(target)
-        except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                raise
-
-
 def _module(model: keras.Model, tokenizer: Tokenizer, manifest: Manifest) -> tf.Module:
     """Everything a version serves, as an object that `tf.saved_model.save` takes."""
     scores = graph.scores_function(model)
-    concrete = scores.get_concrete_function()
-    graph.check_float32(concrete)
+    concrete_scores = scores.get_concrete_function()
+    graph.check_float32(concrete_scores)
     names = tf.constant(manifest.labels)
 
     def answers(batch):
-        probabilities = scores(*(batch[name] for name in graph.BATCH_NAMES))
+        probabilities = concrete_scores(**batch)
         return {
             "label": tf.gather(names, tf.argmax(probabilities, axis=-1)),
             "score": tf.reduce_max(probabilities, axis=-1),
@@ -132,15 +98,17 @@ def _module(model: keras.Model, tokenizer: Tokenizer, manifest: Manifest) -> tf.
         tokenizer, max_length=manifest.max_length, has_pairs=manifest.has_pairs
     )
 
-    def from_texts(text, *text_pair):
-        return answers(tokenize(text, *text_pair))
+    concrete_tokenize = tokenize.get_concrete_function()
+
+    def from_texts(*texts):
+        return answers(concrete_tokenize(*texts))
 
     def from_ids(*batch):
         return answers(dict(zip(graph.BATCH_NAMES, batch, strict=True)))
 
     module = tf.Module()
     # Only what the graph reads: no state of dropout, no optimizer.
-    module.weights = list(concrete.variables)
+    module.weights = list(concrete_scores.variables)
     module.signatures_by_name = {
         TEXT_SIGNATURE: _like(tokenize, from_texts),
         IDS_SIGNATURE: _like(scores, from_ids),
@@ -161,11 +129,7 @@ def _save(module: tf.Module, folder: Path, files: dict[str, bytes]) -> None:
             path.write_bytes(content)
             assets.append(tf.saved_model.Asset(str(path)))
         module.files = assets
-        try:
-            tf.saved_model.save(module, str(folder), signatures=module.signatures_by_name)
-        except tf.errors.ResourceExhaustedError as error:
-            # What TensorFlow makes of ENOSPC; the rest of tfmodel knows the operating system's.
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
+        tf.saved_model.save(module, str(folder), signatures=module.signatures_by_name)
 
 
 def write_warmup(folder: Path, texts: Sequence[str], *, has_pairs: bool) -> None:

@@ -16,6 +16,7 @@ from tfmodel.export import graph
 from tfmodel.export.litert import BATCH_OF_INPUTS, LiteRT
 from tfmodel.export.manifest import Manifest, files_of, package_version
 from tfmodel.export.metadata import INPUT_NAMES, OUTPUT_NAME, add_metadata
+from tfmodel.export.places import make_folder
 from tfmodel.export.quiet import quiet
 from tfmodel.run import write_aside
 from tfmodel.tokens.tokenizer import Tokenizer
@@ -150,9 +151,10 @@ def _converted(
         max_length=described["max_length"],
         positions=graph.positions_of(model),
     )
-    scores = graph.scores_function(model)
-    module = _module(scores, max_length=described["max_length"])
-    graph.check_float32(module.serve.get_concrete_function())
+    function = graph.scores_function(model)
+    scores = function.get_concrete_function()
+    graph.check_float32(scores)
+    module = _module(function, max_length=described["max_length"])
 
     def write(variant: str, path: Path) -> None:
         if variant not in VARIANTS:
@@ -172,6 +174,7 @@ def _converted(
             description=_description(manifest),
             version=manifest.version,
         )
+        make_folder(path.parent)
         with write_aside(path) as aside:
             aside.write_bytes(content)
             _verify(aside, scores, module.weights, variant=variant, tokenizer=tokenizer)
@@ -190,6 +193,7 @@ def unknown_variant(name: object) -> str:
 
 
 def _module(scores: tf.types.experimental.GenericFunction, *, max_length: int) -> tf.Module:
+    """The model as a phone calls it: one row of a fixed length."""
     signature = [tf.TensorSpec((1, max_length), tf.int32, name=name) for name in INPUT_NAMES]
 
     @tf.function(input_signature=signature, autograph=False)
@@ -245,7 +249,7 @@ def _refused(error: Exception) -> str:
 
 def _verify(
     path: Path,
-    scores: tf.types.experimental.GenericFunction,
+    scores: tf.types.experimental.ConcreteFunction,
     weights: Sequence[tf.Variable],
     *,
     variant: str,
@@ -278,7 +282,7 @@ def _verify(
             "segment_ids": np.zeros_like(ids),
             "padding_mask": mask,
         }
-        wanted = scores(*(tf.constant(batch[name]) for name in graph.BATCH_NAMES)).numpy()
+        wanted = scores(**{name: tf.constant(rows) for name, rows in batch.items()}).numpy()
         difference = float(np.max(np.abs(run(batch) - wanted)))
         if not difference <= _PROBE_LIMITS[variant]:
             raise ConversionError(
