@@ -1,0 +1,216 @@
+"""The page: whole, well formed, self-contained, safe, and right in what it says."""
+
+import html.parser
+import re
+
+import pytest
+
+from tfmodel.report import Results, write_report
+
+VOID = {"meta", "link", "br", "hr", "img", "wbr", "input"}
+
+
+class Page(html.parser.HTMLParser):
+    """Checks the nesting of the tags and collects what a reader and a browser get."""
+
+    def __init__(self, source):
+        super().__init__()
+        self.open, self.ids, self.attributes = [], [], []
+        self.words, self.tags = [], set()
+        self.feed(source)
+        self.close()
+        assert self.open == []
+        self.text = " ".join(" ".join(self.words).split())
+        assert len(self.ids) == len(set(self.ids))
+
+    def handle_starttag(self, tag, attributes):
+        self._note(tag, attributes)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        assert "svg" in self.open, f"<{tag}/> closes itself in SVG alone"
+        self._note(tag, attributes)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if "style" not in self.open:
+            self.words.append(data)
+
+    def _note(self, tag, attributes):
+        self.tags.add(tag)
+        for name, value in attributes:
+            self.attributes.append((tag, name, value))
+            if name == "id":
+                self.ids.append(value)
+
+
+def _page(tmp_path, results):
+    path = write_report(tmp_path / "report.html", results)
+    return Page(path.read_text("utf-8"))
+
+
+def _check_asks_nothing_of_the_network(page, source):
+    assert not page.tags & {"script", "iframe", "object", "embed", "base", "form", "img"}
+    for tag, name, value in page.attributes:
+        assert not name.startswith("on")
+        if name in ("href", "src", "xlink:href", "action", "srcset"):
+            assert value.startswith(("#", "data:")), (tag, name, value)
+    styles = "".join(re.findall(r"<style>(.*?)</style>", source, re.DOTALL))
+    styles += "".join(value for _, name, value in page.attributes if name == "style")
+    assert "@import" not in styles and "url(http" not in styles
+
+
+def test_a_finished_run_tells_everything(tmp_path, make_results):
+    results = make_results()
+    page = _page(tmp_path, results)
+    source = (tmp_path / "report.html").read_text("utf-8")
+    _check_asks_nothing_of_the_network(page, source)
+    test = results.evaluation["test"]
+    for words in [
+        "News",
+        f"{100 * test['accuracy']:.1f} %",
+        "of 120 test rows answered right",
+        "1 min 52 s",
+        "54 examples a second and 6,951 tokens a second",
+        "taken up again at step 60",
+        "353 raw rows, 333 kept and 20 left out.",
+        "Exact duplicate of an earlier row 13 11 2",
+        "New reason 1 1 0",
+        "2 beyond max_rows",
+        "train.csv and test.csv read as csv, utf-8, delimiter comma.",
+        "a single row, which stays in train",
+        "a⏎‹U+200B›b became a b",
+        "Both artifacts answer as the Keras model does.",
+        "savedmodel/ 1 91.7 MB 18 ms 24 ms 1.2e-7 100% 95.0% passed",
+        "Smallest artifact 23.2 MB int8, 18 ms a text",
+        'tfmodel predict runs/news "Shares fell."',
+        "tfmodel run news.yaml",
+        "seed: 7",
+        "cpu flags avx2, amx",
+        "seed 7",
+    ]:
+        assert words in page.text, words
+    headings = re.findall(r"<h2[^>]*>([^<]+)<", source)
+    assert headings == [
+        "Data", "Training", "Mix-ups", "Classes", "Calibration", "Mistakes", "Right answers",
+        "Artifacts", "Settings",
+    ]  # fmt: skip
+    assert source.count("<svg") == 5
+    assert len(source) < 400_000
+
+
+def test_what_is_missing_is_left_out(tmp_path):
+    page = _page(tmp_path, Results(title="Nothing yet"))
+    assert "h2" not in page.tags and "table" not in page.tags and "svg" not in page.tags
+    assert "nothing has been measured yet" in page.text
+
+
+@pytest.mark.parametrize(
+    ("missing", "gone"),
+    [
+        ({"account": {}}, {"Data"}),
+        ({"history": ()}, {"Training"}),
+        ({"parity": {}}, {"Artifacts"}),
+        ({"config": {}, "environment": {}}, {"Settings"}),
+        (
+            {"evaluation": {}, "parity": {}},
+            {"Mix-ups", "Classes", "Calibration", "Mistakes", "Right answers", "Artifacts"},
+        ),
+        ({"training": {}, "timings": {}, "command": "", "next_command": ""}, set()),
+    ],
+)
+def test_a_part_of_a_run_gives_a_part_of_the_page(tmp_path, make_results, missing, gone):
+    _page(tmp_path, make_results(**missing))
+    source = (tmp_path / "report.html").read_text("utf-8")
+    headings = set(re.findall(r"<h2[^>]*>([^<]+)<", source))
+    assert len(headings) == 9 - len(gone) and not headings & gone
+
+
+def test_dev_figures_stand_in_where_there_is_no_test_part(tmp_path, make_results):
+    results = make_results()
+    page = _page(tmp_path, make_results(evaluation={"dev": results.evaluation["dev"]}))
+    assert "of 120 dev rows answered right" in page.text
+    assert "The dev part steered the training" in page.text
+
+
+@pytest.mark.parametrize("classes", [2, 20, 150])
+def test_any_number_of_classes(tmp_path, make_results, classes):
+    labels = [f"intent_{index}" for index in range(classes)]
+    page = _page(tmp_path, make_results(labels=labels))
+    assert ("more classes" in page.text) == (classes > 20)
+
+
+EVIL = "<script>alert('x')</script><img src=http://evil.example/a.png onerror=alert(1)>"
+
+
+def test_texts_and_labels_are_never_markup(tmp_path, make_results):
+    results = make_results(labels=[EVIL, '"><svg onload=alert(1)>', "{{ 7 * 7 }} &amp; $x$"])
+    figures = dict(results.evaluation["test"])
+    for kind in ("mistakes", "correct"):
+        figures[kind] = [{**item, "text": EVIL * 9, "text_pair": EVIL} for item in figures[kind]]
+    account = {**results.account, "notes": [EVIL], "dropped": {EVIL: 20}}
+    results = make_results(
+        labels=[EVIL, "b"],
+        title=EVIL,
+        task=EVIL,
+        command=EVIL,
+        next_command=EVIL,
+        run_folder=EVIL,
+        config={EVIL: EVIL},
+        environment={EVIL: EVIL},
+        account=account,
+        evaluation={"test": figures},
+        timings={EVIL: 1.0},
+    )
+    page = _page(tmp_path, results)
+    _check_asks_nothing_of_the_network(page, (tmp_path / "report.html").read_text("utf-8"))
+    assert "{{ 7 * 7 }} &amp; $x$" in page.text
+    assert "<script>alert('x')</script>" in page.text
+
+
+def test_strange_characters_do_not_cost_the_page(tmp_path, make_results):
+    strange = "lone \ud800 null \x00 joiner \u200d right-to-left \u202e"
+    page = _page(tmp_path, make_results(labels=[strange, "新闻", ""], title=strange))
+    assert "lone ? null" in page.text and "新闻" in page.text
+
+
+def test_a_failed_artifact_is_said_and_why(tmp_path, make_results):
+    parity = dict(make_results().parity)
+    parity["artifacts"] = {
+        "int8": {"passed": False, "failures": ["accuracy 60.0%, the Keras model's is 95.0%"]},
+        "odd": {
+            "passed": False,
+            "largest_score_difference": float("nan"),
+            "failures": ["its scores are not numbers"],
+        },
+    }
+    page = _page(tmp_path, make_results(parity=parity))
+    assert "int8 and odd do not answer as the Keras model does." in page.text
+    assert "int8: accuracy 60.0%, the Keras model's is 95.0%." in page.text
+    assert "failed" in page.text and "nan" in page.text
+
+
+def test_a_perfect_model_has_no_mistakes_to_show(tmp_path, make_results):
+    figures = dict(make_results().evaluation["test"])
+    figures |= {"mistakes": [], "confused": [], "accuracy": 1.0, "accuracy_interval": [0.97, 1.0]}
+    figures["confusion"] = [[40, 0, 0], [0, 40, 0], [0, 0, 40]]
+    page = _page(tmp_path, make_results(evaluation={"test": figures}))
+    assert "All 120 test rows are answered right." in page.text
+    assert "100 %" in page.text
+    assert "The most confident mistakes" not in page.text
+
+
+def test_a_long_text_opens_at_a_click(tmp_path, make_results):
+    _page(tmp_path, make_results())
+    source = (tmp_path / "report.html").read_text("utf-8")
+    assert '<details class="text"><summary>Shares fell' in source
+
+
+def test_the_same_results_give_the_same_bytes(tmp_path, make_results):
+    write_report(tmp_path / "a.html", make_results())
+    write_report(tmp_path / "b.html", make_results())
+    assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.html", "b.html"]

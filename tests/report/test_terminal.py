@@ -1,0 +1,39 @@
+"""The lines a run ends with."""
+
+from tfmodel.report import Results, summary_text
+
+
+def test_a_finished_run_ends_with_figures_artifacts_and_the_next_command(make_results):
+    text = summary_text(make_results(), report="runs/news/report.html")
+    lines = text.splitlines()
+    assert lines[0].startswith("accuracy") and "120 test rows" in lines[0]
+    assert any(line.startswith("savedmodel/1") and line.endswith("ok") for line in lines)
+    assert lines[-3:] == [
+        "files    runs/news",
+        "report   runs/news/report.html",
+        'next     tfmodel predict runs/news "Shares fell."',
+    ]
+    assert max(map(len, lines)) <= 80
+    assert text.isascii()
+
+
+def test_lines_stay_narrow_but_commands_stay_whole(make_results):
+    parity = make_results().parity
+    long = {"a_very_long_name_for_an_artifact/of_this_run.tflite": {"passed": False}}
+    command = "tfmodel predict " + "x" * 100
+    timings = {f"stage_{index}": 100.0 * index for index in range(12)}
+    results = make_results(
+        parity={**parity, "artifacts": {**parity["artifacts"], **long}},
+        timings=timings,
+        next_command=command,
+    )
+    *lines, last = summary_text(results).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert last == f"next     {command}"
+    assert any(".tflite" in line and line.endswith("FAILED") for line in lines)
+
+
+def test_what_is_missing_is_left_out(make_results):
+    assert summary_text(Results(title="x")) == ""
+    text = summary_text(make_results(evaluation={}, parity={}, timings={}))
+    assert text.splitlines()[0] == "training   1 min 52 s"

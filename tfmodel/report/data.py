@@ -1,0 +1,166 @@
+"""The data's path on the page: from raw rows to the three parts, and what was left by the way."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from tfmodel.report import wording
+from tfmodel.report.results import Figures
+from tfmodel.report.tables import FOLDED_AFTER, bar, column
+
+# The reasons and steps that account.json names; one that is new reads as it is written there.
+_REASONS = {
+    "duplicate": "Exact duplicate of an earlier row",
+    "conflicting_label": "Same text as an earlier row, other label",
+    "also_in_test": "Text also in the test part",
+    "also_in_dev": "Text also in the dev part",
+    "empty_text": "Empty text",
+    "empty_label": "Empty label",
+    "too_long": "Longer than data.max_characters",
+    "malformed": "Could not be read",
+    "wrong_field_count": "More or fewer fields than columns",
+    "missing_field": "A field is missing",
+    "not_text": "A field is not text",
+    "max_rows": "Beyond data.max_rows",
+}
+_STEPS = {
+    "control_characters": "Control and invisible characters removed",
+    "html_entities": "HTML entities turned into characters",
+    "unicode": "Characters composed (Unicode NFC)",
+    "whitespace": "Whitespace collapsed",
+}
+
+
+def data_section(account: Figures) -> dict[str, Any] | None:
+    """Prepare what `account.json` tells."""
+    if not account.get("raw"):
+        return None
+    dropped = account.get("dropped", {})
+    left_out = sum(dropped.values())
+    lede = f"{wording.plural(account['raw'], 'raw row')}, {wording.count(account['kept'])} kept"
+    lede += f" and {wording.count(left_out)} left out." if left_out else ", none left out."
+    return {
+        "lede": lede,
+        "flow": _flow(account),
+        "dropped": _dropped(account) if left_out else None,
+        "note": " ".join(_sentences(account, left_out)),
+        "changes": _changes(account.get("cleaning", {})),
+        "balance": _balance(account.get("splits", {})),
+    }
+
+
+def _flow(account: Figures) -> list[dict[str, Any]]:
+    """Three bars of one scale: what came in, what stayed, where it went."""
+    files = account.get("files") or [{"name": "all", "raw": account["raw"]}]
+    raw = [
+        _part("raw", file["raw"], f"{wording.count(file['raw'])} in {file['name']}")
+        for file in files
+    ]
+    dropped = dict(account.get("dropped", {}))
+    unused = dropped.pop("max_rows", 0)
+    left_out = sum(dropped.values())
+    kept = [_part("kept", account["kept"], f"{wording.count(account['kept'])} kept")]
+    away = []
+    if unused:
+        away.append(_part("unused", unused, f"{wording.count(unused)} beyond max_rows"))
+    if left_out:
+        away.append(_part("dropped", left_out, f"{wording.count(left_out)} left out"))
+    flow = [{"name": "Raw rows", "parts": raw}, {"name": "Cleaned", "parts": kept + away}]
+    if account.get("splits"):
+        parts = [
+            _part(name, split["rows"], f"{wording.count(split['rows'])} {name}")
+            for name, split in account["splits"].items()
+        ]
+        # Room for what left above, so that equal widths stay equal rows.
+        gone = account["raw"] - sum(split["rows"] for split in account["splits"].values())
+        parts += [_part("gone", gone, "")] if gone > 0 else []
+        flow.append({"name": "Split", "parts": parts})
+    return flow
+
+
+def _part(kind: str, rows: int, text: str) -> dict[str, Any]:
+    return {"kind": kind, "rows": rows, "text": text}
+
+
+def _dropped(account: Figures) -> dict[str, Any]:
+    files = [file for file in account.get("files", []) if file.get("dropped")]
+    columns = [column("Reason"), column("Rows", numeric=True)]
+    if len(files) > 1:
+        columns += [column(file["name"], numeric=True) for file in files]
+    rows = []
+    for reason, count in account["dropped"].items():
+        row = [_REASONS.get(reason, _plain(reason)), wording.count(count)]
+        if len(files) > 1:
+            row += [wording.count(file["dropped"].get(reason, 0)) for file in files]
+        rows.append(row)
+    return {"columns": columns, "rows": rows}
+
+
+def _sentences(account: Figures, left_out: int) -> list[str]:
+    sentences = []
+    if left_out:
+        sentences.append("Every row left out stands with its reason in data/dropped.jsonl.")
+    files: dict[str, list[str]] = {}
+    for file in account.get("files", []):
+        how = [file.get("format"), file.get("encoding")]
+        how.append(f"delimiter {file['delimiter']}" if file.get("delimiter") else None)
+        files.setdefault(", ".join(filter(None, how)), []).append(file["name"])
+    sentences += [f"{wording.listed(names)} read as {how}." for how, names in files.items() if how]
+    return sentences + list(account.get("notes", []))
+
+
+def _changes(cleaning: Mapping[str, Figures]) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": _STEPS.get(step, _plain(step)),
+            "rows": wording.plural(found["rows"], "row"),
+            "examples": [
+                {"before": _visible(pair["before"]), "after": _visible(pair["after"])}
+                for pair in found.get("examples", [])
+            ],
+        }
+        for step, found in cleaning.items()
+        if found.get("rows")
+    ]
+
+
+def _visible(text: str) -> str:
+    """Show the characters that cleaning removes and a page would not show."""
+    shown = []
+    for letter in text:
+        if letter in "\n\t\r":
+            shown.append({"\n": "⏎", "\t": "⇥", "\r": "␍"}[letter])
+        elif letter.isprintable() or letter == " ":
+            shown.append(letter)
+        else:
+            shown.append(f"‹U+{ord(letter):04X}›")
+    return "".join(shown)
+
+
+def _balance(splits: Mapping[str, Figures]) -> dict[str, Any] | None:
+    labels = splits.get("train", {}).get("labels", {})
+    if not labels:
+        return None
+    parts = [name for name in splits if splits[name].get("labels")]
+    most = max(labels.values()) or 1
+    ranked = sorted(labels, key=lambda label: -labels[label])
+    first, *others = parts
+    return {
+        "columns": [
+            column("Class"),
+            column(first.capitalize(), bar=True),
+            *(column(name.capitalize(), numeric=True) for name in others),
+        ],
+        "rows": [
+            [
+                label,
+                bar(labels[label] / most, wording.count(labels[label])),
+                *(wording.count(splits[name]["labels"].get(label, 0)) for name in others),
+            ]
+            for label in ranked
+        ],
+        "shown": len(ranked) if len(ranked) <= FOLDED_AFTER else 8,
+    }
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", " ").capitalize()

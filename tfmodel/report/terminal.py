@@ -1,0 +1,87 @@
+"""The few lines a run ends with."""
+
+import textwrap
+
+from tfmodel.report import wording
+from tfmodel.report.results import Figures, Results
+
+_WIDTH = 80
+_COLUMNS = ("artifact", "size", "p50", "p99", "difference", "same label", "accuracy", "")
+
+
+def summary_text(results: Results, *, report: str = "") -> str:
+    """Say in plain text how good the model is, what was exported and what to do next.
+
+    Args:
+        results: what the run has found so far; what is missing is left out.
+        report: path of the page, if one was written.
+
+    Returns:
+        Lines of at most 80 columns, but for paths and commands, which are for copying and never
+        cut; no newline at the end.
+    """
+    blocks = [_figures(results), _artifacts(results.parity), _where(results, report)]
+    return "\n\n".join(block for block in blocks if block).replace("–", "-")
+
+
+def _figures(results: Results) -> str:
+    part, figures = results.judged()
+    lines = []
+    if figures:
+        low, high = figures["accuracy_interval"]
+        rows = wording.plural(figures["examples"], f"{part} row")
+        interval = f"95% interval {wording.percent(low)} to {wording.percent(high)}, {rows}"
+        off = wording.percent(figures["calibration_error"])
+        lines += [
+            ("accuracy", wording.percent(figures["accuracy"]), interval),
+            ("macro F1", wording.percent(figures["macro_f1"]), f"calibration error {off}"),
+        ]
+    if results.timings:
+        stages = ", ".join(
+            f"{stage} {wording.duration(seconds)}".replace(" ", "\xa0")
+            for stage, seconds in results.timings.items()
+        )
+        lines.append(("time", wording.duration(sum(results.timings.values())), stages))
+    elif results.training.get("seconds") is not None:
+        lines.append(("training", wording.duration(results.training["seconds"]), ""))
+    indent = " " * 24
+    return "\n".join(
+        textwrap.fill(f"{name:<10} {value:<12} {more}".rstrip(), _WIDTH, subsequent_indent=indent)
+        for name, value, more in lines
+    ).replace("\xa0", " ")
+
+
+def _artifacts(parity: Figures) -> str:
+    found = parity.get("artifacts", {})
+    if not found:
+        return ""
+    rows = [_COLUMNS]
+    for name, figures in found.items():
+        latency = figures.get("latency_ms") or {}
+        rows.append(
+            (
+                figures.get("path") or name,
+                wording.size(figures.get("bytes")),
+                wording.milliseconds(latency.get("p50")),
+                wording.milliseconds(latency.get("p99")),
+                wording.tiny(figures.get("largest_score_difference")),
+                wording.percent(figures.get("label_agreement")),
+                wording.percent(figures.get("accuracy")),
+                "ok" if figures.get("passed") else "FAILED",
+            )
+        )
+    widths = [max(len(row[index]) for row in rows) for index in range(len(_COLUMNS))]
+    widths[0] = min(widths[0], _WIDTH - sum(widths[1:]) - 2 * (len(widths) - 1))
+    lines = []
+    for row in rows:
+        # The end of a path tells more than its beginning.
+        shown = row[0] if len(row[0]) <= widths[0] else ".." + row[0][2 - widths[0] :]
+        cells = [shown.ljust(widths[0])]
+        cells += [cell.rjust(width) for cell, width in zip(row[1:-1], widths[1:-1], strict=True)]
+        lines.append("  ".join([*cells, row[-1]]).rstrip())
+    return "\n".join(lines)
+
+
+def _where(results: Results, report: str) -> str:
+    lines = [("files", results.run_folder), ("report", report), ("next", results.next_command)]
+    return "\n".join(f"{name:<8} {value}" for name, value in lines if value)
