@@ -197,7 +197,11 @@ def test_a_perfect_model_has_no_mistakes_to_show(tmp_path, make_results):
     figures = dict(make_results().evaluation["test"])
     figures |= {"mistakes": [], "confused": [], "accuracy": 1.0, "accuracy_interval": [0.97, 1.0]}
     figures["confusion"] = [[40, 0, 0], [0, 40, 0], [0, 0, 40]]
+    figures["per_class"] = {
+        label: {"precision": 1.0, "recall": 1.0, "f1": 1.0, "support": 40} for label in "abc"
+    }
     page = _page(tmp_path, make_results(evaluation={"test": figures}))
+    assert "F1 is 100% for every class." in page.text
     assert "All 120 test rows are answered right." in page.text
     assert "100 %" in page.text
     assert "The most confident mistakes" not in page.text

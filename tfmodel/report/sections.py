@@ -100,6 +100,8 @@ def classes(part: str, figures: Figures) -> dict[str, Any] | None:
         f"F1 runs from {wording.percent(low['f1'])} ({wording.name(worst)}) "
         f"to {wording.percent(high['f1'])} ({wording.name(best)})."
     )
+    if low["f1"] == high["f1"]:
+        lede = f"F1 is {wording.percent(low['f1'])} for every class."
     if len(ranked) > len(seen):
         unseen = wording.plural(len(ranked) - len(seen), "class", "classes")
         lede += f" The {part} part holds no row of {unseen}."
