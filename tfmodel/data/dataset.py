@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -204,17 +205,20 @@ def _write_split(folder: Path, name: str, rows: Sequence[Row], labels: Sequence[
     index = {label: number for number, label in enumerate(labels)}
     examples = [_serialize(row, index) for row in rows]
     size = sum(map(len, examples))
-    shards = max(1, math.ceil(size / _SHARD_BYTES))
-    per_shard = math.ceil(len(examples) / shards)
-    lengths = []
-    for shard in range(shards):
-        part = examples[shard * per_shard : (shard + 1) * per_shard]
-        path = folder / f"{_NAME}-{name}.tfrecord-{shard:05d}-of-{shards:05d}"
+    lengths = rows_per_shard(len(examples), total_bytes=size)
+    remaining = iter(examples)
+    for shard, length in enumerate(lengths):
+        path = folder / f"{_NAME}-{name}.tfrecord-{shard:05d}-of-{len(lengths):05d}"
         with tf.io.TFRecordWriter(str(path)) as writer:
-            for example in part:
+            for example in itertools.islice(remaining, length):
                 writer.write(example)
-        lengths.append(len(part))
     return tfds.core.SplitInfo(name=name, shard_lengths=lengths, num_bytes=size)
+
+
+def rows_per_shard(rows: int, *, total_bytes: int) -> list[int]:
+    """Spread rows evenly over shards of at most some 64 MB; give the rows of each."""
+    shards = min(max(1, math.ceil(total_bytes / _SHARD_BYTES)), rows)
+    return [rows // shards + (shard < rows % shards) for shard in range(shards)]
 
 
 def _serialize(row: Row, index: Mapping[str, int]) -> bytes:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tfmodel.config import ConfigError
+from tfmodel.data.settings import DETECT
 
 _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -44,8 +45,13 @@ def read_lines(path: Path, encoding: str) -> Iterator[str]:
 
 
 def read_text(path: Path, encoding: str) -> str:
-    """Give a whole file's text, as `read_lines` would."""
-    return "".join(read_lines(path, encoding))
+    """Give the whole text of one of many files, as `read_lines` would."""
+    try:
+        return path.read_bytes().decode(_codec(encoding))
+    except UnicodeError as error:
+        raise _wrong_encoding(path, encoding, error, one_of_many=True) from None
+    except OSError as error:
+        raise unreadable(path, error) from None
 
 
 def unreadable(path: Path, error: OSError) -> ConfigError:
@@ -147,14 +153,19 @@ def _codec(encoding: str) -> str:
     return "utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding
 
 
-def _wrong_encoding(path: Path, encoding: str, error: UnicodeError) -> ConfigError:
+def _wrong_encoding(
+    path: Path, encoding: str, error: UnicodeError, *, one_of_many: bool = False
+) -> ConfigError:
     likely = guess_encoding(path)
     if codecs.lookup(likely).name == codecs.lookup(encoding).name:
         likely = "latin-1"  # damaged in places; latin-1 reads anything
+    name, why = likely, ""
+    if one_of_many:
+        name, why = DETECT, ", which looks at each file by itself"
     return ConfigError(
         f"{path}: expected text in {encoding}. Received: {_first_bad_byte(path, encoding, error)}. "
-        f"The file is likely in {likely}: add the line `encoding: {likely}` under `data:` in the "
-        f"config (or data.encoding={likely} on the command line), or save the file as UTF-8."
+        f"The file is likely in {likely}: add the line `encoding: {name}` under `data:` in the "
+        f"config (or data.encoding={name} on the command line){why}; or save the file as UTF-8."
     )
 
 

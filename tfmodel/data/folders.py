@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from tfmodel.config import ConfigError
-from tfmodel.data.columns import missing_column
 from tfmodel.data.encoding import guess_encoding, read_text, unreadable
+from tfmodel.data.mistakes import missing_column
 from tfmodel.data.rows import Reject, Row
 from tfmodel.data.settings import DETECT, DataSettings
 
@@ -133,16 +133,18 @@ def read_tfds(
     features = builder.info.features
     for wanted in settings.wanted():
         if wanted not in features:
-            raise missing_column(path, wanted, list(features), settings)
+            raise missing_column(path, wanted, sorted(features), settings)
     return _read_split(builder, split, f"{name}:{split}", settings.wanted())
 
 
 def _read_split(builder: Any, split: str, name: str, wanted: list[str]) -> Iterator[Row | Reject]:
     import tensorflow as tf
+    import tensorflow_datasets as tfds
 
+    config = tfds.ReadConfig(try_autocache=False)
     label_names = getattr(builder.info.features[wanted[-1]], "names", None)
     try:
-        dataset = builder.as_dataset(split=split, shuffle_files=False)
+        dataset = builder.as_dataset(split=split, shuffle_files=False, read_config=config)
         for index, example in enumerate(dataset.as_numpy_iterator()):
             values = [_as_text(example[column], None) for column in wanted[:-1]]
             values.append(_as_text(example[wanted[-1]], label_names))

@@ -26,6 +26,7 @@ _PAIR_NAMES = [
     ("text", "text_pair"), ("text", "hypothesis"), ("claim", "evidence"), ("source", "target"),
 ]  # fmt: skip
 _PAIR_SUFFIX = re.compile(r"(.*?)[ _-]?#?(1|2|a|b|one|two|left|right)(?:[ _-]?string)?")
+_TRUTHS = {"true", "false", "yes", "no", "t", "f", "y", "n"}
 _FIRST = {"1", "a", "one", "left"}
 _CJK = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 _NUMBER = re.compile(r"\s*[-+]?\d+([.,]\d+)?\s*")
@@ -59,21 +60,17 @@ class _Column:
     mean_characters: float
     prose: float  # share with a space or a Chinese, Japanese or Korean character
     numeric: float
+    truth: bool  # yes and no, true and false
 
 
-def guess_roles(table: Table, *, names_tell: bool = True) -> ColumnRoles | None:
-    """Guess the roles of the columns; None where no two of them look like text and label.
-
-    Args:
-        table: at least one row.
-        names_tell: whether the names mean something; not where there is no header.
-    """
+def guess_roles(table: Table) -> ColumnRoles | None:
+    """Guess the roles of the columns; None where no two of them look like text and label."""
     columns = [_describe(table, index) for index in range(len(table.names))]
-    labels = [(score, c) for c in columns if (score := _label_score(c, names_tell)) is not None]
+    labels = [(score, c) for c in columns if (score := _label_score(c)) is not None]
     if not labels:
         return None
     label = max(labels, key=lambda pair: pair[0])[1]
-    texts = [(score, c) for c in columns if (score := _text_score(c, names_tell)) and c != label]
+    texts = [(score, c) for c in columns if (score := _text_score(c)) and c != label]
     if not texts:
         return None
     texts.sort(key=lambda pair: -pair[0])
@@ -129,11 +126,12 @@ def _describe(table: Table, index: int) -> _Column:
         rows=len(filled),
         mean_characters=sum(map(len, filled)) / total,
         prose=sum(" " in value or bool(_CJK.search(value)) for value in filled) / total,
+        truth={value.lower() for value in filled} <= _TRUTHS,
         numeric=sum(bool(_NUMBER.fullmatch(value)) for value in filled) / total,
     )
 
 
-def _label_score(column: _Column, names_tell: bool) -> float | None:
+def _label_score(column: _Column) -> float | None:
     """Say how much a column looks like labels: values that repeat, few and short ones first."""
     if column.distinct < 2 or column.mean_characters > 100:
         return None
@@ -141,18 +139,20 @@ def _label_score(column: _Column, names_tell: bool) -> float | None:
     if repeats < 1.5 or column.distinct > 5_000:
         return None
     score = min(math.log10(repeats), 2.5) - column.mean_characters / 40 + 2 * column.filled
-    if names_tell and column.name.lower() in _LABEL_NAMES:
+    score -= column.numeric > 0.9 and column.distinct > 20  # years, counts
+    score -= 0.8 * column.truth  # "verified" beside the topic that is meant
+    if column.name.lower() in _LABEL_NAMES:
         score += 4 if column.name.lower() in ("label", "labels", "gold_label", "target") else 3
     return score
 
 
-def _text_score(column: _Column, names_tell: bool) -> float:
+def _text_score(column: _Column) -> float:
     """Say how much a column looks like texts: prose that is long and seldom repeats."""
     if column.rows == 0 or column.numeric > 0.9:
         return 0.0
     score = math.log1p(column.mean_characters) * (0.1 + column.prose) * column.filled
     score *= column.distinct / column.rows
-    if names_tell and column.name.lower() in _TEXT_NAMES:
+    if column.name.lower() in _TEXT_NAMES:
         score += 2
     return score
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from tfmodel.config import ConfigError
-from tfmodel.data.columns import missing_column
 from tfmodel.data.encoding import read_lines
+from tfmodel.data.mistakes import missing_column
 from tfmodel.data.rows import Reject, Row
 from tfmodel.data.settings import DataSettings
 

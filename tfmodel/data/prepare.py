@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import logging
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -14,6 +13,8 @@ from tfmodel.data.cleaning import chosen_steps, clean_and_tell, clean_label
 from tfmodel.data.dataset import Dataset, load_dataset, write_dataset
 from tfmodel.data.dedupe import drop_duplicates
 from tfmodel.data.folders import open_tfds, tfds_split
+from tfmodel.data.labels import check_labels_known, check_several_classes, first_few, sort_labels
+from tfmodel.data.mistakes import all_stand_elsewhere, no_row_left
 from tfmodel.data.readers import find_format, open_source
 from tfmodel.data.rows import Reject, Row, encodable
 from tfmodel.data.settings import DataSettings
@@ -23,8 +24,6 @@ from tfmodel.run import write_aside
 _log = logging.getLogger(__name__)
 
 _SPLITS = ("train", "dev", "test")
-_NUMBER = re.compile(r"[-+]?\d+(\.\d+)?")
-_SHOWN = 5
 
 
 def prepare(
@@ -113,7 +112,7 @@ def _read_all(
     for role, path in paths.items():
         rows[role] = _read(path, names[role], settings, account, role=role)
         if not rows[role]:
-            raise _no_row_left(path, account.raw(role), account.dropped(role), settings)
+            raise no_row_left(path, account.raw(role), account.dropped(role), settings)
     return rows
 
 
@@ -165,11 +164,11 @@ def _arrange(
     rows: Mapping[str, list[Row]], settings: DataSettings, account: Account, *, seed: int
 ) -> tuple[dict[str, list[Row]], list[str]]:
     """Deduplicate and split; give the rows by split and the names of the labels in order."""
-    _check_classes(rows["train"], settings)
+    check_several_classes(rows["train"], settings)
     splits = drop_duplicates(rows, account.drop)
     for name, kept in splits.items():
         if not kept:
-            raise _all_stand_elsewhere(name, account.dropped(name))
+            raise all_stand_elsewhere(name, account.dropped(name))
     missing = {"test": settings.test_share} if "dev" not in rows and "test" not in rows else {}
     if "dev" not in rows:
         missing["dev"] = settings.dev_share
@@ -177,21 +176,13 @@ def _arrange(
     if shares:
         splits |= split_off(splits["train"], shares, seed=seed)
         _note_tiny_classes(splits, shares, account)
-    _check_labels_known(splits, rows["train"])
+    check_labels_known(splits, rows["train"])
     if settings.max_rows is not None:
         splits["train"], left = sample(splits["train"], settings.max_rows, seed=seed)
         for row in left:
             account.drop("train", "max_rows", row)
     labels = sort_labels({row.label or "" for row in splits["train"]})
     return {name: splits[name] for name in _SPLITS if name in splits}, labels
-
-
-def sort_labels(labels: Iterable[str]) -> list[str]:
-    """Sort label names: as numbers where all are numbers, else by their characters."""
-    names = sorted(labels)
-    if all(_NUMBER.fullmatch(name) for name in names):
-        names.sort(key=float)
-    return names
 
 
 def _note_tiny_classes(
@@ -202,7 +193,7 @@ def _note_tiny_classes(
     if single:
         account.notes.append(
             f"{len(single)} of {len(everywhere)} classes have a single row, which stays in train: "
-            f"{_list(single)}."
+            f"{first_few(single)}."
         )
     for name in shares:
         present = {row.label for row in splits[name]}
@@ -210,15 +201,10 @@ def _note_tiny_classes(
         if absent:
             account.notes.append(
                 f"{len(absent)} of {len(everywhere)} classes have too few rows to stand in "
-                f"{name}: {_list(absent)}."
+                f"{name}: {first_few(absent)}."
             )
     for note in account.notes:
         _log.warning("%s", note)
-
-
-def _list(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
 
 
 def _with_progress(rows: Iterable[Row | Reject], name: str) -> Iterable[Row | Reject]:
@@ -241,66 +227,3 @@ def _log_account(totals: Mapping) -> None:
         )
     sizes = ", ".join(f"{name} {part['rows']:,}" for name, part in totals["splits"].items())
     _log.info("splits: %s", sizes)
-
-
-# --- mistakes -------------------------------------------------------------------------------
-
-
-def _no_row_left(
-    path: Path, raw: int, dropped: Mapping[str, int], settings: DataSettings
-) -> ConfigError:
-    if raw == 0:
-        return ConfigError(
-            f"{path}: expected rows below the header. Received: a header alone. Check that the "
-            f"file was written to the end; if its first line is a row, name the columns by "
-            f"`columns: [...]` under `data:`."
-        )
-    reason = next(iter(dropped))
-    fix = {
-        "empty_label": f"The column {settings.label} (data.label) is empty in all of them: name "
-        "the column that holds the labels",
-        "empty_text": f"The column {settings.text} (data.text) is empty in them: name the column "
-        "that holds the texts",
-        "too_long": "Raise data.max_characters, or split the texts",
-    }.get(reason, "Check `format:` and `columns:` under `data:`")
-    counts = ", ".join(f"{count:,} {why}" for why, count in dropped.items())
-    return ConfigError(
-        f"{path}: expected rows with a text and a label. Received: {raw:,} rows, all left out "
-        f"({counts}). {fix}."
-    )
-
-
-def _check_classes(train: Sequence[Row], settings: DataSettings) -> None:
-    labels = {row.label for row in train}
-    if len(labels) < 2:
-        raise ConfigError(
-            f"data.train: expected rows of at least two classes. Received: {len(train):,} rows, "
-            f"all of the class {next(iter(labels))!r}. Check that the column {settings.label} "
-            f"(data.label) is the label, and that the file is not cut short."
-        )
-
-
-def _all_stand_elsewhere(name: str, dropped: Mapping[str, int]) -> ConfigError:
-    counts = ", ".join(f"{count:,} {why}" for why, count in dropped.items())
-    return ConfigError(
-        f"data.{name}: expected rows that do not stand in another file. Received: none ({counts}). "
-        f"Name other files by data.train, data.dev and data.test."
-    )
-
-
-def _check_labels_known(splits: Mapping[str, list[Row]], raw_train: Sequence[Row]) -> None:
-    known = {row.label for row in splits["train"]}
-    for name in ("dev", "test"):
-        unknown = [row for row in splits.get(name, []) if row.label not in known]
-        if not unknown:
-            continue
-        counts = collections.Counter(row.label or "" for row in unknown).most_common()
-        shown = ", ".join(f"{label} ({count:,} rows)" for label, count in counts[:_SHOWN])
-        more = f" and {len(counts) - _SHOWN} more labels" if len(counts) > _SHOWN else ""
-        fix = "Add rows of it to train, correct its spelling, or take those rows out"
-        if any(row.label == unknown[0].label for row in raw_train):
-            fix = f"All its rows in train stand in {name} too: take them out of one of the files"
-        raise ConfigError(
-            f"data.{name}: expected only labels that train has ({_list(sort_labels(known))}). "
-            f"Received: {shown}{more}, the first at {unknown[0].origin}. {fix}."
-        )

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from tfmodel.config import ConfigError
-from tfmodel.data import delimited, folders, jsonlines
+from tfmodel.data import dialect as dialects
+from tfmodel.data import folders, jsonlines
+from tfmodel.data.delimited import read_delimited
 from tfmodel.data.encoding import guess_encoding, read_lines, unreadable
 from tfmodel.data.rows import Reject, Row
 from tfmodel.data.settings import DETECT, DataSettings
@@ -115,7 +117,7 @@ def find_format(path: Path, settings: DataSettings) -> str:
 
 def _look_inside(path: Path, settings: DataSettings) -> str:
     encoding = guess_encoding(path) if settings.encoding == DETECT else settings.encoding
-    first = delimited.head_of(path, encoding, lines=1)[0]
+    first = dialects.head_of(path, encoding, lines=1)[0]
     if first.lstrip().startswith("{") and not jsonlines.parse_line(first)[1]:
         return "jsonl"
     return "csv"
@@ -129,28 +131,28 @@ def _open_file(
         rows = _read_by_pattern(path, name, encoding=encoding, settings=settings, facts=facts)
         return rows, lambda first: _pattern_does_not_fit(path, settings, first)
     if kind == "jsonl":
-        delimited.head_of(path, encoding, lines=1)  # an empty file is an error
+        dialects.head_of(path, encoding, lines=1)  # an empty file is an error
         rows = jsonlines.read_json_lines(
             path, name, encoding=encoding, settings=settings, facts=facts
         )
         return rows, lambda first: jsonlines.not_json_lines(path, encoding, first)
-    dialect = delimited.find_dialect(path, encoding, settings)
+    dialect = dialects.find_dialect(path, encoding, settings)
     facts |= {
-        "delimiter": delimited.delimiter_name(dialect.delimiter),
+        "delimiter": dialects.delimiter_name(dialect.delimiter),
         "quoting": dialect.quoting,
         "header": dialect.has_header,
         "columns": list(dialect.columns),
     }
-    rows = delimited.read_delimited(
+    rows = read_delimited(
         path, name, encoding=encoding, dialect=dialect, settings=settings, facts=facts
     )
-    return rows, lambda first: delimited.wrong_delimiter(path, encoding, dialect, first)
+    return rows, lambda first: dialects.wrong_delimiter(path, encoding, dialect, first)
 
 
 def _read_by_pattern(
     path: Path, name: str, *, encoding: str, settings: DataSettings, facts: dict
 ) -> Iterator[Row | Reject]:
-    delimited.head_of(path, encoding, lines=1)
+    dialects.head_of(path, encoding, lines=1)
     pattern = re.compile(settings.pattern or "")
     for number, line in enumerate(read_lines(path, encoding), start=1):
         line = line.rstrip("\r\n")

@@ -5,15 +5,15 @@ from __future__ import annotations
 import collections
 import dataclasses
 import itertools
-import logging
 import math
 import re
 from pathlib import Path
 from typing import Any
 
 from tfmodel.config import ConfigError
-from tfmodel.data import delimited, jsonlines
+from tfmodel.data import jsonlines
 from tfmodel.data.cleaning import clean, clean_label
+from tfmodel.data.dialect import DELIMITERS, delimiter_name, find_quoting, head_of
 from tfmodel.data.encoding import guess_encoding, read_lines
 from tfmodel.data.guess_columns import (
     ColumnRoles,
@@ -22,11 +22,11 @@ from tfmodel.data.guess_columns import (
     has_header,
     unclear_columns,
 )
+from tfmodel.data.mistakes import header_alone
 from tfmodel.data.readers import find_format, open_source
+from tfmodel.data.records import cut, cut_lines
 from tfmodel.data.rows import Reject
 from tfmodel.data.settings import DETECT, DataSettings
-
-_log = logging.getLogger(__name__)
 
 _ROWS_LOOKED_AT = 20_000
 _ROWS_COUNTED = 200_000
@@ -113,7 +113,8 @@ def _describe_tfds(path: Path, settings: dict[str, Any], notes: list[str]) -> No
     builder = open_tfds(path)
     split = tfds_split(builder, "train") or next(iter(builder.info.splits))
     examples = builder.as_dataset(split=split, shuffle_files=False).take(_ROWS_LOOKED_AT)
-    names = [name for name, feature in builder.info.features.items() if feature.shape == ()]
+    # Sorted: tfds gives them in another order in every process.
+    names = sorted(name for name, each in builder.info.features.items() if each.shape == ())
     rows = []
     for example in examples.as_numpy_iterator():
         values = (example[name] for name in names)
@@ -139,6 +140,7 @@ def _describe_json_lines(
 def _describe_delimited(
     path: Path, encoding: str, settings: dict[str, Any], notes: list[str]
 ) -> None:
+    head_of(path, encoding, lines=1)  # an empty file is an error
     lines = list(itertools.islice(read_lines(path, encoding), _ROWS_LOOKED_AT))
     best = _best_cut(path, lines)
     if best is None:
@@ -151,6 +153,8 @@ def _describe_delimited(
             )
         return
     delimiter, rows = best
+    if len(rows) < 2:
+        raise header_alone(path)
     if has_header(rows):
         table = Table([name.strip() for name in rows[0]], rows[1:])
         _settle(path, table, settings, notes)
@@ -161,26 +165,25 @@ def _describe_delimited(
         settings["columns"] = [named.get(name, name) for name in names]
         settings |= {key: key for key in ("text", "text_pair", "label") if key in settings}
         notes.append("The file has no header: the columns are named by their looks.")
-    if delimiter != (expected := "\t" if path.suffix.lower() in (".tsv", ".tab") else ","):
-        settings["delimiter"] = delimited.delimiter_name(delimiter)
-        _log.debug("%s: cut at %r, not at %r", path, delimiter, expected)
+    if delimiter != ("\t" if path.suffix.lower() in (".tsv", ".tab") else ","):
+        settings["delimiter"] = delimiter_name(delimiter)
 
 
 def _best_cut(path: Path, lines: list[str]) -> tuple[str, list[list[str]]] | None:
     """Find the delimiter that cuts the lines into most rows of one width; None if none does."""
     best, best_share = None, 0.7
     is_tsv = path.suffix.lower() in (".tsv", ".tab")
-    for delimiter in sorted(delimited.DELIMITERS, key=lambda each: is_tsv and each != "\t"):
+    for delimiter in sorted(DELIMITERS, key=lambda each: is_tsv and each != "\t"):
         widths = collections.Counter(line.count(delimiter) + 1 for line in lines)
         rows = None
-        for width in {len(delimited.cut(lines[0], delimiter)), widths.most_common(1)[0][0]}:
+        for width in {len(cut(lines[0], delimiter)), widths.most_common(1)[0][0]}:
             if width < 2:
                 continue
-            quoting = delimited.find_quoting(lines, delimiter, width)
-            cut, missed = delimited.cut_lines(lines, delimiter, quoting=quoting, columns=width)
-            share = len(cut) / max(len(cut) + missed, 1)
+            quoting = find_quoting(lines, delimiter, width)
+            found, missed = cut_lines(lines, delimiter, quoting=quoting, columns=width)
+            share = len(found) / max(len(found) + missed, 1)
             if share > best_share:
-                best_share, rows = share, cut
+                best_share, rows = share, found
         if rows:
             best = delimiter, rows
     return best
@@ -188,9 +191,10 @@ def _best_cut(path: Path, lines: list[str]) -> tuple[str, list[list[str]]] | Non
 
 def _describe_label_first(lines: list[str], settings: dict[str, Any], notes: list[str]) -> bool:
     """Whether each line is a label, a space and a text, as in `4 What is the capital ...`."""
-    cut = [line.strip().split(" ", 1) for line in lines if line.strip()]
-    labels = collections.Counter(pair[0] for pair in cut)
-    if any(len(pair) < 2 for pair in cut) or not 2 <= len(labels) <= max(2, len(cut) / 10):
+    pairs = [line.strip().split(" ", 1) for line in lines if line.strip()]
+    labels = {pair[0] for pair in pairs}
+    most = max(len(pairs) / 10, min(len(pairs) / 3, 10))  # first words of prose repeat less
+    if any(len(pair) < 2 for pair in pairs) or not 2 <= len(labels) <= most:
         return False
     settings |= {"delimiter": "space", "quoting": False, "columns": ["label", "text"]}
     notes.append("Each line is taken as a label, a space and the text.")

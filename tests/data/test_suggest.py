@@ -1,0 +1,161 @@
+"""A look at files nobody described: the suggestion must read them, unedited."""
+
+import itertools
+import json
+
+import pytest
+from labelled_rows import as_csv
+
+from tfmodel.config import ConfigError
+from tfmodel.data import DataSettings, prepare, suggest
+from tfmodel.data.suggest import look_at
+
+SENTENCES = [
+    f"the {noun} we {verb} on {day} was {quality}"
+    for noun, verb, day, quality in itertools.product(
+        ["room", "meal", "flight", "parcel"],
+        ["had", "booked", "got"],
+        ["monday", "friday"],
+        ["fine, really", "late", 'not "new"'],
+    )
+]
+LABELS = ["praise", "complaint", "question"]
+ROWS = [(text, LABELS[i % 3]) for i, text in enumerate(SENTENCES)]
+
+
+def check(path, tmp_path, **expected):
+    """The suggestion holds what is expected and works as it is."""
+    settings, notes = suggest(path)
+    assert {key: value for key, value in settings.items() if key != "train"} == expected
+    dataset = prepare(DataSettings(**settings), tmp_path / "out", seed=1)
+    assert sum(dataset.counts.values()) == dataset.account["raw"]
+    assert dataset.labels == sorted(LABELS)
+    assert all(isinstance(note, str) for note in notes)
+    return notes
+
+
+def test_plain_csv(write, tmp_path):
+    path = write("train.csv", as_csv(ROWS))
+    notes = check(path, tmp_path, text="text", label="label")
+    assert notes[0].startswith("72 rows, 3 classes, from praise (24 rows) to ")
+    assert "Half of the texts have up to " in notes[0]
+
+
+def test_columns_by_their_content(write, tmp_path):
+    rows = [
+        (i, f"2024-0{i % 9 + 1}-11", text, f"https://example.org/{i:09}/long/path/{i}", kind, "yes")
+        for i, (text, kind) in enumerate(ROWS)
+    ]
+    header = ("id", "when", "what", "where", "kind", "verified")
+    path = write("a.csv", as_csv(rows, header=header))
+    notes = check(path, tmp_path, text="what", label="kind")
+    assert "Columns not used: id, when, where, verified." in notes
+
+
+def test_semicolons_and_latin_1(write, tmp_path):
+    rows = [(label, f"{text} à Zürich") for text, label in ROWS]
+    content = as_csv(rows, header=("thema", "brief"), delimiter=";").encode("latin-1")
+    path = write("a.csv", content)
+    notes = check(path, tmp_path, text="brief", label="thema", delimiter=";", encoding="cp1252")
+    assert any("The encoding is a guess: cp1252" in note for note in notes)
+
+
+def test_without_header(write, tmp_path):
+    content = "".join(f"{label}\t{text}\r\n" for text, label in ROWS)
+    path = write("Collection", content)
+    expected = {"columns": ["label", "text"], "delimiter": "tab", "text": "text", "label": "label"}
+    check(path, tmp_path, **expected)
+
+
+def test_without_header_and_with_other_columns(write, tmp_path):
+    rows = [(i, text, label) for i, (text, label) in enumerate(ROWS)]
+    path = write("a.csv", as_csv(rows[1:], header=rows[0]))
+    columns = ["column_1", "text", "label"]
+    check(path, tmp_path, columns=columns, text="text", label="label")
+
+
+def test_label_first_and_a_space(write, tmp_path):
+    path = write("q.label", "".join(f"{label} {text.replace(',', '')}\n" for text, label in ROWS))
+    settings = {"columns": ["label", "text"], "delimiter": "space", "quoting": False}
+    check(path, tmp_path, **settings)
+
+
+def test_json_lines_with_nested_fields(write, tmp_path):
+    lines = [
+        json.dumps({"id": f"{i:032x}", "review": {"body": text}, "meta": {"kind": label}})
+        for i, (text, label) in enumerate(ROWS)
+    ]
+    path = write("rows.jsonl", "\n".join(lines))
+    check(path, tmp_path, text="review.body", label="meta.kind")
+
+
+def test_pairs(write, tmp_path):
+    rows = [(i, text, text[::-1], label) for i, (text, label) in enumerate(ROWS)]
+    path = write("a.tsv", as_csv(rows, header=("index", "q1", "q2", "same"), delimiter="\t"))
+    notes = check(path, tmp_path, text="q1", text_pair="q2", label="same")
+    assert "Two columns of text: each row is taken as a pair of texts." in notes
+
+
+def test_title_and_body_are_no_pair(write, tmp_path):
+    rows = [(f"title {i}", text, label) for i, (text, label) in enumerate(ROWS)]
+    path = write("a.csv", as_csv(rows, header=("title", "body", "topic")))
+    check(path, tmp_path, text="body", label="topic")
+
+
+def test_folder_per_class(write, tmp_path):
+    for i, (text, label) in enumerate(ROWS):
+        write(f"news/{label}/{i:03}.txt", text)
+    check(tmp_path / "news", tmp_path)
+    write("news/praise/999.txt", "It cost £5".encode("latin-1"))
+    notes = check(tmp_path / "news", tmp_path, encoding="detect")
+    assert "Some files are not UTF-8: the encoding of each file is guessed." in notes
+
+
+def test_tfds_folder(write, tmp_path):
+    path = write("train.csv", as_csv(ROWS))
+    dataset = prepare(DataSettings(train=str(path)), tmp_path / "tfds", seed=1)
+    settings, _ = suggest(dataset.folder)
+    assert (settings["text"], settings["label"]) == ("text", "label")
+
+
+def test_neighbours_are_named(write, tmp_path):
+    path = write("train.csv", as_csv(ROWS))
+    for name in ("dev.csv", "test-labeled.csv", "latest.csv", "test.tsv"):
+        write(name, "text,label\n")
+    _, notes = suggest(path)
+    assert "Beside it: dev.csv, test-labeled.csv; name them by dev: and test: to use them." in notes
+
+
+@pytest.mark.parametrize(
+    "words, length", [(3, 32), (20, 32), (30, 64), (100, 160), (390, 512), (5_000, 512)]
+)
+def test_max_length_follows_the_texts(write, words, length):
+    rows = [(f"{i} " + "word " * (words - 1), label) for i, (_, label) in enumerate(ROWS)]
+    look = look_at(write("a.csv", as_csv(rows)))
+    assert (look.median_words, look.percentile_95_words, look.max_length) == (words, words, length)
+    assert look.rows == 72 and look.labels == dict.fromkeys(LABELS, 24)
+
+
+def test_chinese_characters_count_as_words(write):
+    rows = [(f"这家酒店的服务非常好{i}", label) for i, (_, label) in enumerate(ROWS)]
+    assert look_at(write("a.csv", as_csv(rows))).median_words == 11
+
+
+@pytest.mark.parametrize(
+    "name, content, words",
+    [
+        ("a.csv", "", "an empty file"),
+        ("a.csv", "text,label\n", "a header alone"),
+        ("a.csv", as_csv([(f"text {i}", i) for i in range(9)]), "expected one column of texts and"),
+        ("a.csv", as_csv([("same text here", "x")] * 9), "label \\(1 distinct values\\)"),
+        ("a.txt", "Just one story\nand one line.\n", "lines that none of these fits: 'Just one"),
+    ],
+)
+def test_files_without_text_and_label(write, name, content, words):
+    with pytest.raises(ConfigError, match=words):
+        suggest(write(name, content))
+
+
+def test_no_such_file(tmp_path):
+    with pytest.raises(ConfigError, match="expected a file or folder of labelled rows"):
+        suggest(tmp_path / "none.csv")

@@ -1,0 +1,75 @@
+"""Words for the mistakes that rows and columns show: expected, received, what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tfmodel.config import ConfigError
+from tfmodel.data.settings import DataSettings
+
+_COLUMNS_SHOWN = 30
+
+
+def missing_column(
+    path: Path,
+    name: str,
+    available: Sequence[str],
+    settings: DataSettings,
+    *,
+    has_header: bool = False,
+) -> ConfigError:
+    """Word the error for a column that is not there: what there is, the nearest, the fix."""
+    key = {settings.text: "text", settings.text_pair: "text_pair"}.get(name, "label")
+    lowered = {column.lower(): column for column in reversed(available)}
+    near = difflib.get_close_matches(name.lower(), list(lowered), n=1)
+    hint = f" Did you mean {lowered[near[0]]}?" if near else ""
+    shown = ", ".join(column[:60] for column in available[:_COLUMNS_SHOWN])
+    more = f" and {len(available) - _COLUMNS_SHOWN} more" if len(available) > _COLUMNS_SHOWN else ""
+    fix = f"Name the right one by `{key}: COLUMN` under `data:`"
+    if has_header:
+        fix += "; if the first line is a row already, name all columns by `columns: [...]`"
+    return ConfigError(
+        f"{path}: expected a column {name} (data.{key}). Received: {shown or 'none'}{more}.{hint} "
+        f"{fix}."
+    )
+
+
+def header_alone(path: Path) -> ConfigError:
+    """Word the error for a file without a row below its first line."""
+    return ConfigError(
+        f"{path}: expected rows below the header. Received: a header alone. Check that the "
+        f"file was written to the end; if its first line is a row, name the columns by "
+        f"`columns: [...]` under `data:`."
+    )
+
+
+def no_row_left(
+    path: Path, raw: int, dropped: Mapping[str, int], settings: DataSettings
+) -> ConfigError:
+    """Word the error for a file none of whose raw rows can be used."""
+    if raw == 0:
+        return header_alone(path)
+    reason = next(iter(dropped))
+    fix = {
+        "empty_label": f"The column {settings.label} (data.label) is empty in all of them: name "
+        "the column that holds the labels",
+        "empty_text": f"The column {settings.text} (data.text) is empty in them: name the column "
+        "that holds the texts",
+        "too_long": "Raise data.max_characters, or split the texts",
+    }.get(reason, "Check `format:` and `columns:` under `data:`")
+    counts = ", ".join(f"{count:,} {why}" for why, count in dropped.items())
+    return ConfigError(
+        f"{path}: expected rows with a text and a label. Received: {raw:,} rows, all left out "
+        f"({counts}). {fix}."
+    )
+
+
+def all_stand_elsewhere(name: str, dropped: Mapping[str, int]) -> ConfigError:
+    """Word the error for a split that duplicates leave empty."""
+    counts = ", ".join(f"{count:,} {why}" for why, count in dropped.items())
+    return ConfigError(
+        f"data.{name}: expected rows that do not stand in another file. Received: none ({counts}). "
+        f"Name other files by data.train, data.dev and data.test."
+    )
