@@ -41,6 +41,13 @@ def test_guess(write, text, encoding):
     assert guess_encoding(path) == encoding
 
 
+def test_damaged_english_is_not_taken_for_russian(write):
+    line = "I just do not trust my life in their hands, driverless cars_\xd1_ or not\n"
+    assert guess_encoding(write("a.txt", line.encode("latin-1") * 9)) == "cp1252"
+    line = line.replace("\xd1", "\x81\xd1")  # cp1252 has no 0x81
+    assert guess_encoding(write("a.txt", line.encode("latin-1") * 9)) == "latin-1"
+
+
 def test_wrong_bytes_name_the_place_the_likely_encoding_and_the_line_to_add(write):
     path = write("bad.csv", "text,label\nplain,a\nIt cost £5,b\n".encode("latin-1"))
     with pytest.raises(ConfigError) as caught:

@@ -110,7 +110,7 @@ def _guess_from_sample(sample: bytes) -> str:
     western = _looks_western(sample)
     if western and coherence.get("cp1252", best) == best:
         return "cp1252"
-    if not coherence:
+    if not coherence or _is_mostly_ascii(sample):
         return "cp1252" if _decodes(sample, "cp1252") else "latin-1"  # latin-1 takes any bytes
     least_chaos = min(match.chaos for match in matches if round(match.coherence, 2) == best)
     equal = [
@@ -121,6 +121,12 @@ def _guess_from_sample(sample: bytes) -> str:
     if not western and len(equal) > 1 and "cp1252" in equal:
         equal.remove("cp1252")
     return min(equal, key=_LIKELY_ENCODINGS.index).replace("_", "-")
+
+
+def _is_mostly_ascii(sample: bytes) -> bool:
+    """Whether this is too little to tell by: damaged English, not Turkish, Polish or Russian."""
+    special = sum(byte >= 0x80 for byte in sample)
+    return special <= 0.05 * sum(chr(byte).isalpha() for byte in sample if byte < 0x80)
 
 
 def _looks_western(sample: bytes) -> bool:
