@@ -157,7 +157,9 @@ def _load_savedmodel(path: Path) -> Predictor:
     try:
         with quiet():
             loaded = tf.saved_model.load(str(path))
-    except (tf.errors.OpError, OSError, ValueError, KeyError, RuntimeError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # TensorFlow reports damage with errors of any type
         raise ConfigError(
             f"{path}: expected a SavedModel that TensorFlow {tf.__version__} loads. Received: "
             f"{str(error)[:300]}. Copy or export it again."

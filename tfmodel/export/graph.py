@@ -46,17 +46,23 @@ def batch_function(
 
     Returns:
         A function of `text`, and `text_pair` for pairs, string (B,), that gives the batch, a
-        dict of int32 (B, T). T is 1 or more even where B is 0, for the model's reshapes.
+        dict of int32 (B, T); T is 1 or more even where B is 0.
     """
     names = ("text", "text_pair") if has_pairs else ("text",)
     signature = [tf.TensorSpec((None,), tf.string, name=name) for name in names]
 
     def batch(text, text_pair=None):
-        rows = tokenizer(text, text_pair, max_length=max_length, length=length)
-        missing = tf.maximum(1 - tf.shape(rows["token_ids"])[1], 0)
-        return {name: tf.pad(rows[name], [[0, 0], [0, missing]]) for name in BATCH_NAMES}
+        return at_least_one_token(
+            tokenizer(text, text_pair, max_length=max_length, length=length)
+        )
 
     return tf.function(batch, input_signature=signature, autograph=False)
+
+
+def at_least_one_token(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """Pad a batch without columns to one: a batch of no rows has none, and models need it."""
+    missing = tf.maximum(1 - tf.shape(batch["token_ids"])[1], 0)
+    return {name: tf.pad(batch[name], [[0, 0], [0, missing]]) for name in BATCH_NAMES}
 
 
 def check_exportable(

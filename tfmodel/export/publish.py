@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pydantic
@@ -13,7 +13,8 @@ from pydantic import Field
 from tfmodel.config import Settings
 from tfmodel.export.places import make_folder, publish_version, staging
 
-TFLITE_VARIANTS = ("float32", "float16", "int8")
+TfliteVariant = Literal["float32", "float16", "int8"]
+TFLITE_VARIANTS = get_args(TfliteVariant)
 SAVEDMODEL_FOLDER = "savedmodel"
 TFLITE_FOLDER = "tflite"
 PARITY_FILE = "parity.json"
@@ -24,7 +25,7 @@ class ExportSettings(Settings):
     """What to export (config key `export`)."""
 
     savedmodel: bool = Field(True, description="Write a SavedModel for TF Serving.")
-    tflite: list[str] = Field(
+    tflite: list[TfliteVariant] = Field(
         list(TFLITE_VARIANTS),
         description="TFLite files to write: float32, float16 (half the size), int8 (a quarter).",
         examples=[["float32", "int8"]],
@@ -44,10 +45,7 @@ class ExportSettings(Settings):
 
     @pydantic.field_validator("tflite")
     @classmethod
-    def _known_variants(cls, variants: list[str]) -> list[str]:
-        unknown = [variant for variant in variants if variant not in TFLITE_VARIANTS]
-        if unknown:
-            raise ValueError(f"must be among {', '.join(TFLITE_VARIANTS)}")
+    def _each_once(cls, variants: list[str]) -> list[str]:
         return list(dict.fromkeys(variants))
 
 

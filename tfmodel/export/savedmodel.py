@@ -97,14 +97,14 @@ def _module(model: keras.Model, tokenizer: Tokenizer, manifest: Manifest) -> tf.
     tokenize = graph.batch_function(
         tokenizer, max_length=manifest.max_length, has_pairs=manifest.has_pairs
     )
-
     concrete_tokenize = tokenize.get_concrete_function()
 
     def from_texts(*texts):
         return answers(concrete_tokenize(*texts))
 
     def from_ids(*batch):
-        return answers(dict(zip(graph.BATCH_NAMES, batch, strict=True)))
+        named = dict(zip(graph.BATCH_NAMES, batch, strict=True))
+        return answers(graph.at_least_one_token(named))
 
     module = tf.Module()
     # Only what the graph reads: no state of dropout, no optimizer.
