@@ -79,6 +79,27 @@ def write_aside(path: str | Path, *, replace: bool = False) -> Iterator[Path]:
         raise
 
 
+def clear_leftovers(folder: Path) -> None:
+    """Remove what `write_aside` left half done here or below in processes that were killed.
+
+    A folder that was being replaced at that moment is put back.
+    """
+    for place, folders, names in os.walk(folder):
+        for name in [*folders, *names]:
+            leftover = _PARTIAL.fullmatch(name)
+            if leftover is None or _is_alive(int(leftover["pid"])):
+                continue
+            if name in folders:
+                folders.remove(name)
+            path, original = Path(place, name), Path(place, leftover["name"])
+            if leftover["kind"] == "replaced" and not os.path.lexists(original):
+                _log.info("Put back %s, which a killed process was replacing", original)
+                path.rename(original)
+            else:
+                _log.info("Removed %s, left half written by a killed process", path)
+                _remove(path)
+
+
 def write_json(path: str | Path, value: Any) -> None:
     """Write JSON that every reader takes: NaN and infinity become null; NumPy is understood."""
     text = json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False)
@@ -176,6 +197,19 @@ def _word_full_disk(error: BaseException, path: Path) -> OSError | None:
         f"{os.strerror(number)}, {free:,} bytes free. Free some space or choose another folder, "
         "then run the same command again; what was there before is unharmed",
     )
+
+
+def _is_alive(process: int) -> bool:
+    # Our own number on a leftover is that of an earlier container or boot: we have just begun.
+    if process == os.getpid():
+        return False
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _plain(value: Any) -> Any:
@@ -302,7 +336,7 @@ class Run:
             raise
         _held_locks.add(lock)
         run = cls(folder, lock)
-        run._clear_leftovers()
+        clear_leftovers(folder)
         return run
 
     def close(self) -> None:
@@ -398,22 +432,6 @@ class Run:
         write_json(self.folder / "environment.json", found)
         return found
 
-    def _clear_leftovers(self) -> None:
-        for folder, folders, names in os.walk(self.folder):
-            for name in [*folders, *names]:
-                leftover = _PARTIAL.fullmatch(name)
-                if leftover is None or _is_alive(int(leftover["pid"])):
-                    continue
-                if name in folders:
-                    folders.remove(name)
-                path, original = Path(folder, name), Path(folder, leftover["name"])
-                if leftover["kind"] == "replaced" and not os.path.lexists(original):
-                    _log.info("Put back %s, which a killed process was replacing", original)
-                    path.rename(original)
-                else:
-                    _log.info("Removed %s, left half written by a killed process", path)
-                    _remove(path)
-
 
 _held_locks: set[int] = set()
 
@@ -445,19 +463,6 @@ def _take_lock(lock: int, folder: Path) -> None:
         )
     os.ftruncate(lock, 0)
     os.pwrite(lock, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
-
-
-def _is_alive(process: int) -> bool:
-    # Our own number on a leftover is that of an earlier container or boot: we have just begun.
-    if process == os.getpid():
-        return False
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
 
 
 # --- the machine --------------------------------------------------------------------------

@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import tfmodel.run
+import tfmodel.run_folder
 from tfmodel.config import ConfigError, Settings, load_config
-from tfmodel.run import (
+from tfmodel.run_folder import (
     Run,
     environment,
     fingerprint,
@@ -28,7 +28,7 @@ from tfmodel.run import (
     write_json,
 )
 
-ROOT = Path(tfmodel.run.__file__).parents[1]
+ROOT = Path(tfmodel.run_folder.__file__).parents[1]
 
 
 def start_python(code, *arguments):
@@ -141,7 +141,7 @@ def test_a_full_disk_names_the_folder_the_free_bytes_and_the_way_out(tmp_path):
 def test_a_limit_on_file_size_ends_like_a_full_disk(tmp_path, start):
     code = """
 import resource, sys
-from tfmodel.run import write_aside
+from tfmodel.run_folder import write_aside
 print("ready", flush=True)
 resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
 try:
@@ -173,7 +173,7 @@ def test_a_killed_writer_leaves_the_old_file_and_the_next_run_clears_up(tmp_path
     code = """
 import sys, time
 from pathlib import Path
-from tfmodel.run import Run, write_aside
+from tfmodel.run_folder import Run, write_aside
 run = Run.open(sys.argv[1])
 with write_aside(run.metrics_path) as file, write_aside(run.export / "savedmodel" / "1") as folder:
     file.write_text("half")
@@ -295,7 +295,7 @@ def test_a_file_counts_by_its_content_not_by_its_age(tmp_path):
 
 
 def test_a_large_file_counts_by_size_and_time_of_change(tmp_path, monkeypatch):
-    monkeypatch.setattr(tfmodel.run, "_LARGEST_HASHED_FILE_BYTES", 10)
+    monkeypatch.setattr(tfmodel.run_folder, "_LARGEST_HASHED_FILE_BYTES", 10)
     path = tmp_path / "model.safetensors"
     path.write_text("x" * 11)
     before = fingerprint(path)
@@ -369,7 +369,7 @@ def test_the_resolved_config_can_be_run_again(tmp_path):
 def test_a_second_process_is_told_who_has_the_run(tmp_path, start):
     code = """
 import sys, time
-from tfmodel.run import Run
+from tfmodel.run_folder import Run
 run = Run.open(sys.argv[1])
 print("ready", flush=True)
 time.sleep(600)
@@ -398,7 +398,7 @@ def test_the_same_process_cannot_open_a_run_twice_but_again(tmp_path):
 def test_a_forked_worker_does_not_keep_the_run_of_its_killed_parent(tmp_path, start):
     code = """
 import os, sys, time
-from tfmodel.run import Run
+from tfmodel.run_folder import Run
 run = Run.open(sys.argv[1])
 child = os.fork()
 if child == 0:
@@ -455,7 +455,7 @@ def test_a_file_system_without_locks_is_warned_about(tmp_path, monkeypatch, capl
 def test_the_environment_is_recorded_without_tensorflow(tmp_path, start):
     code = """
 import json, sys
-from tfmodel.run import Run
+from tfmodel.run_folder import Run
 print("ready", flush=True)
 Run.open(sys.argv[1]).environment()
 print([name for name in ("tensorflow", "keras", "numpy") if name in sys.modules])
@@ -470,7 +470,7 @@ print([name for name in ("tensorflow", "keras", "numpy") if name in sys.modules]
 
 
 def test_a_package_that_is_not_installed_is_none(monkeypatch):
-    monkeypatch.setattr(tfmodel.run, "_PACKAGES", ("no-such-package",))
+    monkeypatch.setattr(tfmodel.run_folder, "_PACKAGES", ("no-such-package",))
     assert environment()["no-such-package"] is None
 
 

@@ -1,0 +1,276 @@
+"""Fine-tune MiniLM on SST-2 with tfmodel, Hugging Face in torch and KerasHub, in one run.
+
+Each peer trains on the same rows, epochs, batch size, learning rate and schedule, in a process
+of its own; peers take turns, so that a slow minute of the machine hits all of them. The clock
+runs from the first text tokenized to the end of the last step: tokenization, tracing and
+compilation are in it, imports, loading the weights and dev evaluation are not.
+
+Run: pip install -e '.[parity]'
+     TFMODEL_DATA=... python benchmarks/finetune_speed.py --rows 2000 --epochs 2 --seeds 3
+
+One JSON line for each peer and seed is appended to --output; what is there is not run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+BATCH_SIZE = 32
+MAX_LENGTH = 128
+LEARNING_RATE = 1e-4
+WARMUP_SHARE = 0.1
+
+
+def read_sst2(part: str, rows: int | None = None) -> tuple[list[str], np.ndarray]:
+    path = Path(os.environ["TFMODEL_DATA"]) / "sst2" / f"{part}.tsv"
+    with open(path, encoding="utf-8", newline="") as lines:
+        found = list(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
+    if rows is not None:
+        chosen = np.random.default_rng(0).permutation(len(found))[:rows]
+        found = [found[index] for index in chosen]
+    texts = [row["sentence"].strip() for row in found]
+    return texts, np.array([int(row["label"]) for row in found], np.int32)
+
+
+def minilm() -> Path:
+    from tfmodel.sources import DEFAULT_ENCODER, fetch
+
+    return fetch(DEFAULT_ENCODER)
+
+
+# --- peers --------------------------------------------------------------------------------
+
+
+def train_tfmodel(train, dev, *, epochs: int, seed: int) -> dict:
+    import tempfile
+
+    import tfmodel as tm
+    from tfmodel.data import Split
+    from tfmodel.run_folder import seed_everything
+    from tfmodel.tokens.batches import Batches, TokenRows
+    from tfmodel.train import FinetuneSettings, finetune
+
+    settings = FinetuneSettings(
+        epochs=epochs,
+        learning_rate=LEARNING_RATE,
+        batch_size=BATCH_SIZE,
+        max_length=MAX_LENGTH,
+        warmup_share=WARMUP_SHARE,
+    ).resolve(hidden_size=384)
+    seed_everything(seed)
+    policy = "mixed_bfloat16" if settings.precision == "bfloat16" else "float32"
+    encoder = tm.load_encoder(minilm(), sequence=False, dtype=policy)
+    tokenizer = tm.Tokenizer.from_folder(minilm(), max_length=MAX_LENGTH)
+    model = tm.tasks.classify.build(encoder, classes=2)
+    texts, labels = train
+    with tempfile.TemporaryDirectory() as folder:
+        result = finetune(
+            model,
+            tokenizer,
+            Split(texts, None, labels, [""] * len(texts)),
+            task=tm.tasks.classify,
+            labels=["0", "1"],
+            settings=settings,
+            seed=seed,
+            checkpoints=folder,
+        )
+    rows = TokenRows.from_texts(tokenizer, dev[0])
+    ordered = Batches(rows, dev[1], batch_size=64, order="length").dataset()
+    accuracy = model.evaluate(ordered, verbose=0, return_dict=True)["accuracy"]
+    return {"seconds": result.seconds, "accuracy": accuracy, "precision": settings.precision}
+
+
+def train_huggingface(train, dev, *, epochs: int, seed: int) -> dict:
+    import torch
+    import transformers
+
+    torch.manual_seed(seed)
+    transformers.logging.set_verbosity_error()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(minilm())
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(
+        minilm(), num_labels=2
+    )
+    texts, labels = train
+    labels = torch.tensor(labels, dtype=torch.long)
+    start = time.perf_counter()
+    ids = tokenizer(texts, truncation=True, max_length=MAX_LENGTH)["input_ids"]
+    lengths = np.array([len(row) for row in ids])
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    others = [p for p in model.parameters() if p.ndim <= 1]
+    optimizer = torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": 0.01}, {"params": others, "weight_decay": 0.0}],
+        lr=LEARNING_RATE,
+        fused=True,
+    )
+    total = epochs * -(-len(ids) // BATCH_SIZE)
+    schedule = transformers.get_linear_schedule_with_warmup(
+        optimizer, round(WARMUP_SHARE * total), total
+    )
+    model.train()
+    random = np.random.default_rng(seed)
+    for _ in range(epochs):
+        for rows in length_grouped(lengths, random):
+            batch = tokenizer.pad({"input_ids": [ids[row] for row in rows]}, return_tensors="pt")
+            with torch.autocast("cpu", torch.bfloat16):
+                loss = model(**batch, labels=labels[rows]).loss
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+            optimizer.zero_grad(set_to_none=True)
+    seconds = time.perf_counter() - start
+    model.eval()
+    right = 0
+    with torch.no_grad():
+        for start_row in range(0, len(dev[0]), 64):
+            batch = tokenizer(
+                dev[0][start_row : start_row + 64],
+                truncation=True,
+                max_length=MAX_LENGTH,
+                padding=True,
+                return_tensors="pt",
+            )
+            with torch.autocast("cpu", torch.bfloat16):
+                answers = model(**batch).logits.float().argmax(-1).numpy()
+            right += int((answers == dev[1][start_row : start_row + 64]).sum())
+    return {"seconds": seconds, "accuracy": right / len(dev[0]), "precision": "bfloat16"}
+
+
+def length_grouped(lengths: np.ndarray, random: np.random.Generator) -> list[np.ndarray]:
+    """Batches of similar length, as transformers' LengthGroupedSampler makes them."""
+    order = random.permutation(len(lengths))
+    chunk = 50 * BATCH_SIZE
+    batches = []
+    for start in range(0, len(order), chunk):
+        part = order[start : start + chunk]
+        part = part[np.argsort(-lengths[part], kind="stable")]
+        batches += [part[i : i + BATCH_SIZE] for i in range(0, len(part), BATCH_SIZE)]
+    return batches
+
+
+def train_kerashub(train, dev, *, epochs: int, seed: int) -> dict:
+    import keras
+    import keras_hub
+    import tensorflow as tf
+
+    from tfmodel.train import linear_schedule
+
+    keras.utils.set_random_seed(seed)
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    folder = str(minilm())
+    backbone = keras_hub.models.BertBackbone.from_preset(folder)
+    tokenizer = keras_hub.models.BertTokenizer(str(minilm() / "vocab.txt"), lowercase=True)
+    preprocessor = keras_hub.models.BertTextClassifierPreprocessor(
+        tokenizer, sequence_length=MAX_LENGTH
+    )
+    model = keras_hub.models.BertTextClassifier(backbone, num_classes=2, preprocessor=preprocessor)
+    steps = epochs * -(-len(train[0]) // BATCH_SIZE)
+    optimizer = keras.optimizers.AdamW(
+        linear_schedule(LEARNING_RATE, total_steps=steps, warmup_share=WARMUP_SHARE),
+        weight_decay=0.01,
+        epsilon=1e-8,
+        global_clipnorm=1.0,
+    )
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    model.compile(
+        optimizer,
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+        jit_compile=False,
+    )
+    start = time.perf_counter()
+    dataset = tf.data.Dataset.from_tensor_slices((train[0], train[1]))
+    dataset = dataset.shuffle(len(train[0]), seed=seed).batch(BATCH_SIZE)
+    model.fit(dataset, epochs=epochs, verbose=0)
+    seconds = time.perf_counter() - start
+    held_out = tf.data.Dataset.from_tensor_slices((dev[0], dev[1])).batch(64)
+    accuracy = model.evaluate(held_out, verbose=0, return_dict=True)["accuracy"]
+    return {"seconds": seconds, "accuracy": accuracy, "precision": "bfloat16"}
+
+
+PEERS = {
+    "tfmodel": train_tfmodel,
+    "huggingface": train_huggingface,
+    "kerashub": train_kerashub,
+}
+
+
+# --- the run ------------------------------------------------------------------------------
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=int, default=2000)
+    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--peers", default=",".join(PEERS))
+    parser.add_argument("--output", type=Path, default=Path("finetune_speed.jsonl"))
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    parser.add_argument("--seed", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker:
+        train, dev = read_sst2("train", options.rows), read_sst2("dev")
+        figures = PEERS[options.worker](train, dev, epochs=options.epochs, seed=options.seed)
+        print(json.dumps(figures))
+        return
+    peers = options.peers.split(",")
+    for seed in range(options.seeds):
+        for peer in peers:
+            run_once(options, peer, seed)
+    show(options, peers)
+
+
+def run_once(options, peer: str, seed: int) -> None:
+    key = {"peer": peer, "seed": seed, "rows": options.rows, "epochs": options.epochs}
+    if any(key.items() <= line.items() for line in read_lines(options.output)):
+        return
+    command = [sys.executable, __file__, "--worker", peer, "--seed", str(seed)]
+    command += ["--rows", str(options.rows), "--epochs", str(options.epochs)]
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    if done.returncode:
+        sys.exit(f"{peer} failed:\n{done.stderr[-3000:]}")
+    figures = {**key, **json.loads(done.stdout.strip().splitlines()[-1])}
+    with open(options.output, "a", encoding="utf-8") as file:
+        file.write(json.dumps(figures) + "\n")
+    print(json.dumps(figures), flush=True)
+
+
+def read_lines(path: Path) -> list[dict]:
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+
+def show(options, peers: list[str]) -> None:
+    lines = [
+        line
+        for line in read_lines(options.output)
+        if line["rows"] == options.rows and line["epochs"] == options.epochs
+    ]
+    print(f"\nSST-2, {options.rows} rows x {options.epochs} epochs, medians over seeds")
+    print(f"{'':<12} {'seconds':>8} {'rows/s':>8} {'dev accuracy':>24} {'tfmodel is':>12}")
+    medians = {}
+    for peer in peers:
+        mine = [line for line in lines if line["peer"] == peer]
+        medians[peer] = statistics.median(line["seconds"] for line in mine)
+        accuracies = [100 * line["accuracy"] for line in mine]
+        spread = f"{statistics.mean(accuracies):.1f}% ({min(accuracies):.1f} to "
+        spread += f"{max(accuracies):.1f})"
+        rate = options.rows * options.epochs / medians[peer]
+        ratio = medians[peer] / medians.get("tfmodel", medians[peer])
+        print(f"{peer:<12} {medians[peer]:>8.1f} {rate:>8.0f} {spread:>24} {ratio:>11.2f}x")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""`tfmodel init FILE`: look at a data file and write a commented config that needs no editing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+
+from tfmodel.config import ConfigError, load_config
+from tfmodel.pipeline import RunSettings
+from tfmodel.run_folder import write_aside
+
+_SHOWN_LABELS = 5
+# Many classes have few rows each, and take more passes to be told apart.
+_MANY_CLASSES, _EPOCHS, _EPOCHS_FOR_MANY = 20, 3, 8
+
+
+def write_starter(file: str | Path, output: str | Path | None = None) -> list[str]:
+    """Write a config for a file of labelled texts.
+
+    Args:
+        file: CSV, TSV, JSONL, a folder per class, or lines of a label and a text.
+        output: the config's path; by default the file's name with `.yaml`, in this folder.
+
+    Returns:
+        Lines for the user: what was seen, where the config is, the command to type.
+
+    Raises:
+        ConfigError: the file cannot be read or understood, or the config is there already.
+    """
+    from tfmodel.data.suggest import look_at
+
+    file = Path(file)
+    output = Path(output) if output else Path(f"{file.resolve().stem}.yaml")
+    if output.exists():
+        raise ConfigError(
+            f"Expected a new file for the config. Received: {output}, which is there. "
+            "Remove it, or name another with --output."
+        )
+    look = look_at(file)
+    text = "\n".join(_lines(file, output, look)) + "\n"
+    load_config(yaml.safe_load(text), RunSettings)
+    with write_aside(output) as aside:
+        aside.write_text(text, encoding="utf-8")
+    return [
+        f"{file}: {look.rows:,} rows, {len(look.labels)} labels ({_labels(look)})",
+        *look.notes,
+        f"Written: {output}. Now type: tfmodel run {output}",
+    ]
+
+
+def _lines(file: Path, output: Path, look) -> Iterator[str]:
+    yield f"# Written by `tfmodel init {file}`: {look.rows:,} rows, {len(look.labels)} labels"
+    yield f"# ({_labels(look)}); half of the texts have at most {look.median_words} words."
+    yield f"# Run: tfmodel run {output}"
+    for note in look.notes:
+        yield f"# {note}"
+    yield ""
+    yield f"run: {_scalar(f'runs/{output.stem}')}  # everything the run makes"
+    yield "seed: 0"
+    yield "# encoder: a Hugging Face BERT folder; without this key MiniLM (English) is used"
+    yield ""
+    yield "data:  # 20% are held out for test and 10% for dev, unless test: and dev: name files"
+    for key, value in look.settings.items():
+        yield f"  {key}: {_scalar(value)}"
+    yield ""
+    yield "train:"
+    many = len(look.labels) > _MANY_CLASSES
+    yield f"  epochs: {_EPOCHS_FOR_MANY if many else _EPOCHS}"
+    yield f"  max_length: {look.max_length}  # tokens; 95% of the texts fit"
+    if _is_skewed(look):
+        yield "  # class_weights: balanced  # the rarest label counts as much as the commonest"
+    yield ""
+    yield "export:"
+    yield "  savedmodel: true  # TF Serving"
+    yield "  tflite: [float32, float16, int8]  # phones"
+
+
+def _labels(look) -> str:
+    found = list(look.labels.items())
+    words = ", ".join(f"{label} {count:,}" for label, count in found[:_SHOWN_LABELS])
+    return words + (", ..." if len(found) > _SHOWN_LABELS else "")
+
+
+def _is_skewed(look) -> bool:
+    counts = list(look.labels.values())
+    return max(counts) > 5 * min(counts)
+
+
+def _scalar(value) -> str:
+    """A value in YAML's flow style, quoted where it must be."""
+    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10**6)
+    return text.removesuffix("\n").removesuffix("\n...")
