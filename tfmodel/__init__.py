@@ -16,6 +16,7 @@ _LAZY = {
     "AdamW": "tfmodel.train",
     "BertConfig": "tfmodel.model",
     "ConfigError": "tfmodel.config",
+    "DEFAULT_ENCODER": "tfmodel.sources",
     "SIZES": "tfmodel.model",
     "Tokenizer": "tfmodel.tokens",
     "Vocabulary": "tfmodel.tokens",

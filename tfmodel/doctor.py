@@ -14,7 +14,7 @@ def examine() -> dict[str, str]:
     """
     import tensorflow as tf
 
-    from tfmodel.run import environment
+    from tfmodel.run_folder import environment
     from tfmodel.sources import DEFAULT_ENCODER, cache_folder
     from tfmodel.train.settings import FinetuneSettings
 

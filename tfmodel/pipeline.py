@@ -21,7 +21,7 @@ from tfmodel import sources
 from tfmodel.config import ConfigError, Settings, load_config
 from tfmodel.data.settings import DataSettings
 from tfmodel.export.publish import ExportSettings
-from tfmodel.run import Run, fingerprint, read_json, seed_everything, write_json
+from tfmodel.run_folder import Run, fingerprint, read_json, seed_everything, write_json
 from tfmodel.train.settings import FinetuneSettings
 
 _log = logging.getLogger(__name__)

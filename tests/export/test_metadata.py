@@ -31,8 +31,9 @@ class _Reader:
         return _Reader(flatbuffers.table.Table(self.table.Bytes, position))
 
     def children(self, field):
-        start, count = self.table.Vector(self._offset(field)), self.table.VectorLen(
-            self._offset(field)
+        start, count = (
+            self.table.Vector(self._offset(field)),
+            self.table.VectorLen(self._offset(field)),
         )
         places = [self.table.Indirect(start + 4 * index) for index in range(count)]
         return [_Reader(flatbuffers.table.Table(self.table.Bytes, place)) for place in places]

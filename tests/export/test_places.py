@@ -44,7 +44,7 @@ def test_staging_leaves_nothing_even_after_an_error(tmp_path):
 
 
 def test_what_a_killed_export_left_is_cleared_when_the_run_is_opened_again(tmp_path):
-    from tfmodel.run import Run
+    from tfmodel.run_folder import Run
 
     dead = tmp_path / "export/.staging.partial-999999999"
     dead.mkdir(parents=True)

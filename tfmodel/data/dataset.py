@@ -15,7 +15,7 @@ from tfmodel.config import ConfigError
 from tfmodel.data.account import ACCOUNT_FILE
 from tfmodel.data.folders import open_tfds
 from tfmodel.data.rows import Row
-from tfmodel.run import read_json, write_json
+from tfmodel.run_folder import read_json, write_json
 
 if TYPE_CHECKING:
     import tensorflow as tf

@@ -19,7 +19,7 @@ from tfmodel.data.readers import find_format, open_source
 from tfmodel.data.rows import Reject, Row, encodable
 from tfmodel.data.settings import DataSettings
 from tfmodel.data.splits import sample, split_off
-from tfmodel.run import write_aside
+from tfmodel.run_folder import write_aside
 
 _log = logging.getLogger(__name__)
 

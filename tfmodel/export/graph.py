@@ -52,9 +52,7 @@ def batch_function(
     signature = [tf.TensorSpec((None,), tf.string, name=name) for name in names]
 
     def batch(text, text_pair=None):
-        return at_least_one_token(
-            tokenizer(text, text_pair, max_length=max_length, length=length)
-        )
+        return at_least_one_token(tokenizer(text, text_pair, max_length=max_length, length=length))
 
     return tf.function(batch, input_signature=signature, autograph=False)
 

@@ -88,7 +88,7 @@ def export_all(
     """
     from tfmodel.export.artifacts import predictor_of
     from tfmodel.export.parity import ParityError, check_parity
-    from tfmodel.run import write_json
+    from tfmodel.run_folder import write_json
 
     folder = Path(folder)
     described = {

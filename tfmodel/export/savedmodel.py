@@ -13,7 +13,7 @@ from tfmodel.export import graph
 from tfmodel.export.manifest import Manifest, files_of, package_version
 from tfmodel.export.places import make_folder, next_version
 from tfmodel.export.quiet import quiet
-from tfmodel.run import write_aside
+from tfmodel.run_folder import write_aside
 from tfmodel.tokens.tokenizer import Tokenizer
 
 TEXT_SIGNATURE = "serving_default"

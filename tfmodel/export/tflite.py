@@ -18,7 +18,7 @@ from tfmodel.export.manifest import Manifest, files_of, package_version
 from tfmodel.export.metadata import INPUT_NAMES, OUTPUT_NAME, add_metadata
 from tfmodel.export.places import make_folder
 from tfmodel.export.quiet import quiet
-from tfmodel.run import write_aside
+from tfmodel.run_folder import write_aside
 from tfmodel.tokens.tokenizer import Tokenizer
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from tfmodel.config import ConfigError
 from tfmodel.model.encoder import build_encoder, encoder_config
 from tfmodel.model.sizes import BertConfig
-from tfmodel.run import write_aside
+from tfmodel.run_folder import write_aside
 
 _log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ import markupsafe
 from tfmodel.report import head, sections
 from tfmodel.report.data import data_section
 from tfmodel.report.results import Results
-from tfmodel.run import write_aside
+from tfmodel.run_folder import write_aside
 
 _TEMPLATE = "page.html.jinja"
 

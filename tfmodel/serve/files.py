@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tfmodel.config import ConfigError
-from tfmodel.run import write_aside
+from tfmodel.run_folder import write_aside
 
 _ROWS_AT_ONCE = 256
 _SUFFIXES = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "tsv"}

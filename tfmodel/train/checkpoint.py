@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from tfmodel.config import ConfigError
-from tfmodel.run import write_aside, write_json
+from tfmodel.run_folder import write_aside, write_json
 
 _STATE_FILE = "state.json"
 _ARRAYS_FILE = "variables.npz"
