@@ -152,8 +152,9 @@ try:
 except OSError as error:
     print(error)
 """
-    printed, problems = start(code, tmp_path / "data").communicate(timeout=60)
-    assert problems == ""
+    process = start(code, tmp_path / "data")
+    printed = process.stdout.read()
+    assert process.stderr.read() == ""
     assert "expected room on the disk to write data. Received: File too large" in printed
     assert os.listdir(tmp_path) == []
 
@@ -460,8 +461,7 @@ print("ready", flush=True)
 Run.open(sys.argv[1]).environment()
 print([name for name in ("tensorflow", "keras", "numpy") if name in sys.modules])
 """
-    printed, _ = start(code, tmp_path).communicate(timeout=60)
-    assert printed.strip() == "[]"
+    assert start(code, tmp_path).stdout.read().strip() == "[]"
     found = read_json(tmp_path / "environment.json")
     assert found["python"].startswith("3.")
     assert found["numpy"] == np.__version__
