@@ -124,6 +124,14 @@ def test_a_file_without_weights_is_caught(exported, tiny, tmp_path, monkeypatch)
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_model_of_nothing_but_zeros_is_refused(another, tmp_path):
+    empty = another()
+    for weight in empty.model.trainable_weights:
+        weight.assign(weight * 0)
+    with pytest.raises(ConversionError, match="so weights are missing"):
+        export_tflite(empty.model, empty.tokenizer, tmp_path / "a.tflite", **empty.described)
+
+
 def test_a_file_that_answers_otherwise_is_caught(tiny, another, tmp_path, monkeypatch):
     other = another(seed=5)
     path = export_tflite(other.model, tiny.tokenizer, tmp_path / "b.tflite", **tiny.described)

@@ -268,8 +268,8 @@ def _verify(
     if path.stat().st_size < expected_bytes / 2:
         raise ConversionError(
             f"{variant}: expected about {expected_bytes:,} bytes for {sum(sizes):,} weights. "
-            f"Received: a file of {path.stat().st_size:,} bytes, so weights are missing. This is "
-            "a fault of TensorFlow's converter; report it with the model's config."
+            f"Received: a file of {path.stat().st_size:,} bytes, so weights are missing. "
+            "TensorFlow's converter dropped them, or they are all alike: was the model trained?"
         )
     run = LiteRT(path, threads=1)
     length = run.length
