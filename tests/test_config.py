@@ -49,11 +49,20 @@ class Tag(Settings):
 
 
 class Recipe(Settings):
+    seed: int = 7
     run: Path = Path("run")
     data: Data
     train: Train = Train()
     tflite: tuple[Literal["float32", "int8"], ...] = ("float32",)
     task: Annotated[Classify | Tag, Field(discriminator="name")] = Classify()
+
+    @pydantic.model_validator(mode="after")
+    def _not_unlucky(self):
+        if self.seed == 13:
+            raise ConfigError("seed: expected luck. Received: 13. Take 7.")
+        if self.seed == 0:
+            raise ValueError("expected some seed")
+        return self
 
 
 DATA = "data: {train: a.csv}\n"
@@ -159,7 +168,7 @@ WRONG = {
     ),
     "nothing near": (
         DATA + "peft: {name: lora}",
-        "recipe.yaml: unknown key peft. Known here: run, data, train, tflite, task. "
+        "recipe.yaml: unknown key peft. Known here: seed, run, data, train, tflite, task. "
         "Remove it or use one of these.",
     ),
     "dotted key": (
@@ -239,14 +248,22 @@ WRONG = {
         "data: {train: a.csv, delimiter: ab}",
         'recipe.yaml: data.delimiter: expected one character. Received: "ab". Change it.',
     ),
+    "a validator over several keys": (
+        DATA + "seed: 13",
+        "recipe.yaml: seed: expected luck. Received: 13. Take 7.",
+    ),
+    "a validator that says less": (
+        DATA + "seed: 0",
+        "recipe.yaml: expected some seed. Received: a mapping with the keys data, seed. Change it.",
+    ),
     "empty file": (
         "# nothing but a comment\n",
-        "recipe.yaml: expected keys such as run, data, train, tflite, task. Received: an empty "
-        "file. Write a config, or let `tfmodel init FILE` write one for your data.",
+        "recipe.yaml: expected keys such as seed, run, data, train, tflite, task. Received: an "
+        "empty file. Write a config, or let `tfmodel init FILE` write one for your data.",
     ),
     "not a mapping": (
         "- run\n- data\n",
-        "recipe.yaml: expected a mapping with keys such as run, data, train, tflite, task. "
+        "recipe.yaml: expected a mapping with keys such as seed, run, data, train, tflite, task. "
         'Received: ["run", "data"]. Write one `key: value` a line.',
     ),
     "key twice": (

@@ -1,6 +1,6 @@
 """A run's folder survives kills, full disks and second processes.
 
-Run: pytest tests/test_run.py
+Run: pytest tests/test_run_folder.py
 """
 
 import errno

@@ -105,13 +105,8 @@ def load_config(
 
 def to_yaml(settings: pydantic.BaseModel) -> str:
     """Write settings as YAML, defaults included; `load_config` reads back equal settings."""
-    return yaml.dump(
-        settings.model_dump(mode="json"),
-        Dumper=_Dumper,
-        sort_keys=False,
-        allow_unicode=True,
-        width=100,
-    )
+    values = settings.model_dump(mode="json")
+    return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
 
 
 def json_schema(schema: type[pydantic.BaseModel]) -> dict:
@@ -204,9 +199,7 @@ def _read_yaml_file(path: Path, schema: type[pydantic.BaseModel]) -> tuple[dict,
 
 
 def _near_files(path: Path) -> str:
-    names = [
-        p.name for pattern in ("*.yaml", "*.yml") for p in path.absolute().parent.glob(pattern)
-    ]
+    names = [beside.name for beside in path.absolute().parent.glob("*.y*ml")]
     near = difflib.get_close_matches(path.name, names, n=1)
     return f", or take {path.with_name(near[0])}" if near else ""
 
@@ -216,9 +209,8 @@ def _decode(content: bytes, path: Path) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        likely = (
-            "UTF-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "Latin-1 or Windows-1252"
-        )
+        wide = content.startswith((b"\xff\xfe", b"\xfe\xff"))
+        likely = "UTF-16" if wide else "Latin-1 or Windows-1252"
         raise ConfigError(
             f"{path}:{line}: expected UTF-8 text. Received: the byte 0x{content[error.start]:02x} "
             f"at position {error.start}; the file is likely {likely}. Save it as UTF-8."
@@ -353,11 +345,8 @@ def _data_path(location: tuple, values: Any) -> tuple:
     """The part of a pydantic location that leads through the data; union tags left out."""
     path: list = []
     for part in location:
-        if (
-            isinstance(values, dict)
-            and part in values
-            or (isinstance(values, list) and isinstance(part, int) and part < len(values))
-        ):
+        in_list = isinstance(values, list) and isinstance(part, int) and part < len(values)
+        if in_list or (isinstance(values, dict) and part in values):
             values = values[part]
             path.append(part)
     return tuple(path)
@@ -428,10 +417,10 @@ def _word_problem(path: tuple, problems: list[dict], values: dict, known: dict) 
         )
     received = _at(values, path)
     if kind in ("value_error", "assertion_error"):
-        message = str(problems[0]["ctx"]["error"])
+        message = f"{name}: " * bool(path) + str(problems[0]["ctx"]["error"])
         if "Received:" in message:
-            return f"{name}: {message}" if name else message
-        return f"{name}: {message.rstrip('.')}. Received: {_shown(received)}. Change it."
+            return message
+        return f"{message.rstrip('.')}. Received: {_shown(received)}. Change it."
     choices = [choice for problem in problems for choice in _choices(problem)]
     near = difflib.get_close_matches(str(received), choices, n=1)
     expected = " or ".join(dict.fromkeys(_expected(problem, field) for problem in problems))
@@ -444,9 +433,7 @@ def _word_problem(path: tuple, problems: list[dict], values: dict, known: dict) 
     else:
         default = field.get_default(call_default_factory=True)
         plain = default is not None and not isinstance(default, pydantic.BaseModel)
-        fix = (
-            f"Change it, or leave it out{f' for the default, {_shown(default)}' if plain else ''}."
-        )
+        fix = "Change it, or leave it out" + f" for the default, {_shown(default)}" * plain + "."
     return f"{name}: expected {expected}. Received: {_shown(received)}. {fix}"
 
 
@@ -473,10 +460,8 @@ def _word_unknown_key(path: tuple, known: list[tuple]) -> str:
 
 
 def _choices(problem: dict) -> list[str]:
-    wording = problem.get("ctx", {}).get(
-        "expected" if problem["type"] in ("literal_error", "enum") else "expected_tags", ""
-    )
-    return re.findall(r"'([^']*)'", wording)
+    source = "expected" if problem["type"] in ("literal_error", "enum") else "expected_tags"
+    return re.findall(r"'([^']*)'", problem.get("ctx", {}).get(source, ""))
 
 
 _EXPECTED = (
