@@ -91,71 +91,21 @@ def train_tfmodel(train, dev, *, epochs: int, seed: int) -> dict:
 
 
 def train_huggingface(train, dev, *, epochs: int, seed: int) -> dict:
-    import torch
-    import transformers
+    import huggingface_peer
 
-    torch.manual_seed(seed)
-    transformers.logging.set_verbosity_error()
-    tokenizer = transformers.AutoTokenizer.from_pretrained(minilm())
-    model = transformers.AutoModelForSequenceClassification.from_pretrained(
-        minilm(), num_labels=2
+    parts = {"train": (train[0], None, train[1]), "dev": (dev[0], None, dev[1])}
+    figures = huggingface_peer.train(
+        minilm(),
+        parts,
+        classes=2,
+        epochs=epochs,
+        learning_rate=LEARNING_RATE,
+        batch_size=BATCH_SIZE,
+        max_length=MAX_LENGTH,
+        warmup_share=WARMUP_SHARE,
+        seed=seed,
     )
-    texts, labels = train
-    labels = torch.tensor(labels, dtype=torch.long)
-    start = time.perf_counter()
-    ids = tokenizer(texts, truncation=True, max_length=MAX_LENGTH)["input_ids"]
-    lengths = np.array([len(row) for row in ids])
-    decayed = [p for p in model.parameters() if p.ndim > 1]
-    others = [p for p in model.parameters() if p.ndim <= 1]
-    optimizer = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": 0.01}, {"params": others, "weight_decay": 0.0}],
-        lr=LEARNING_RATE,
-        fused=True,
-    )
-    total = epochs * -(-len(ids) // BATCH_SIZE)
-    schedule = transformers.get_linear_schedule_with_warmup(
-        optimizer, round(WARMUP_SHARE * total), total
-    )
-    model.train()
-    random = np.random.default_rng(seed)
-    for _ in range(epochs):
-        for rows in length_grouped(lengths, random):
-            batch = tokenizer.pad({"input_ids": [ids[row] for row in rows]}, return_tensors="pt")
-            with torch.autocast("cpu", torch.bfloat16):
-                loss = model(**batch, labels=labels[rows]).loss
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            schedule.step()
-            optimizer.zero_grad(set_to_none=True)
-    seconds = time.perf_counter() - start
-    model.eval()
-    right = 0
-    with torch.no_grad():
-        for start_row in range(0, len(dev[0]), 64):
-            batch = tokenizer(
-                dev[0][start_row : start_row + 64],
-                truncation=True,
-                max_length=MAX_LENGTH,
-                padding=True,
-                return_tensors="pt",
-            )
-            with torch.autocast("cpu", torch.bfloat16):
-                answers = model(**batch).logits.float().argmax(-1).numpy()
-            right += int((answers == dev[1][start_row : start_row + 64]).sum())
-    return {"seconds": seconds, "accuracy": right / len(dev[0]), "precision": "bfloat16"}
-
-
-def length_grouped(lengths: np.ndarray, random: np.random.Generator) -> list[np.ndarray]:
-    """Batches of similar length, as transformers' LengthGroupedSampler makes them."""
-    order = random.permutation(len(lengths))
-    chunk = 50 * BATCH_SIZE
-    batches = []
-    for start in range(0, len(order), chunk):
-        part = order[start : start + chunk]
-        part = part[np.argsort(-lengths[part], kind="stable")]
-        batches += [part[i : i + BATCH_SIZE] for i in range(0, len(part), BATCH_SIZE)]
-    return batches
+    return {**figures, "accuracy": figures["accuracy"]["dev"], "precision": "bfloat16"}
 
 
 def train_kerashub(train, dev, *, epochs: int, seed: int) -> dict:
