@@ -33,10 +33,11 @@ answers = {}
 for path in sys.argv[2:]:
     options = TextClassifierOptions(base_options=BaseOptions(model_asset_path=path))
     with TextClassifier.create_from_options(options) as classifier:
-        answers[path] = [
-            {c.category_name: c.score for c in classifier.classify(text).classifications[0].categories}
-            for text in json.loads(sys.argv[1])
-        ]
+        results = [classifier.classify(text) for text in json.loads(sys.argv[1])]
+    answers[path] = [
+        {item.category_name: item.score for item in result.classifications[0].categories}
+        for result in results
+    ]
 print(json.dumps(answers))
 """
 
@@ -46,9 +47,10 @@ from tflite_support.task.text import BertNLClassifier
 answers = {}
 for path in sys.argv[2:]:
     classifier = BertNLClassifier.create_from_file(path)
+    results = [classifier.classify(text) for text in json.loads(sys.argv[1])]
     answers[path] = [
-        {c.category_name: c.score for c in classifier.classify(text).classifications[0].categories}
-        for text in json.loads(sys.argv[1])
+        {item.category_name: item.score for item in result.classifications[0].categories}
+        for result in results
     ]
 print(json.dumps(answers))
 """
