@@ -13,7 +13,7 @@ from tfmodel.run_folder import write_aside
 
 _SHOWN_LABELS = 5
 # Many classes have few rows each, and take more passes to be told apart.
-_MANY_CLASSES, _EPOCHS, _EPOCHS_FOR_MANY = 20, 3, 8
+_MANY_CLASSES, _EPOCHS, _EPOCHS_FOR_MANY = 20, 3, 5
 
 
 def write_starter(file: str | Path, output: str | Path | None = None) -> list[str]:
