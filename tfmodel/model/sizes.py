@@ -58,8 +58,15 @@ class BertConfig:
     activation: str = "gelu"
 
     def __post_init__(self):
-        for name in ("vocabulary_size", "hidden_size", "layers", "heads", "intermediate_size",
-                     "max_positions", "segments"):
+        for name in (
+            "vocabulary_size",
+            "hidden_size",
+            "layers",
+            "heads",
+            "intermediate_size",
+            "max_positions",
+            "segments",
+        ):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise ConfigError(f"{name} must be a whole number above 0. Received: {value!r}.")
@@ -78,7 +85,9 @@ class BertConfig:
             )
 
     @classmethod
-    def from_huggingface(cls, values: Mapping[str, Any], *, name: str = "config.json") -> BertConfig:
+    def from_huggingface(
+        cls, values: Mapping[str, Any], *, name: str = "config.json"
+    ) -> BertConfig:
         """Read the keys of a Hugging Face BERT `config.json`.
 
         Raises:
@@ -97,11 +106,12 @@ class BertConfig:
         needed = ("vocabulary_size", "hidden_size", "layers", "heads", "intermediate_size")
         missing = [_HUGGINGFACE_NAMES[n] for n in needed if _HUGGINGFACE_NAMES[n] not in values]
         if missing:
-            raise ConfigError(
-                f"{name}: expected a BERT config. Received: no {', '.join(missing)}."
-            )
-        known = {ours: values[theirs] for ours, theirs in _HUGGINGFACE_NAMES.items()
-                 if values.get(theirs) is not None}
+            raise ConfigError(f"{name}: expected a BERT config. Received: no {', '.join(missing)}.")
+        known = {
+            ours: values[theirs]
+            for ours, theirs in _HUGGINGFACE_NAMES.items()
+            if values.get(theirs) is not None
+        }
         if known.get("activation") == "gelu_pytorch_tanh":
             known["activation"] = "gelu_new"
         return cls(**known)
@@ -109,13 +119,18 @@ class BertConfig:
     def to_huggingface(self) -> dict[str, Any]:
         """The keys of a Hugging Face BERT `config.json`."""
         values = {theirs: getattr(self, ours) for ours, theirs in _HUGGINGFACE_NAMES.items()}
-        return {"model_type": "bert", "position_embedding_type": "absolute", "pad_token_id": 0,
-                **values}
+        return {
+            "model_type": "bert",
+            "position_embedding_type": "absolute",
+            "pad_token_id": 0,
+            **values,
+        }
 
 
 def _size(layers: int, hidden_size: int, heads: int) -> BertConfig:
-    return BertConfig(layers=layers, hidden_size=hidden_size, heads=heads,
-                      intermediate_size=4 * hidden_size)
+    return BertConfig(
+        layers=layers, hidden_size=hidden_size, heads=heads, intermediate_size=4 * hidden_size
+    )
 
 
 SIZES = {

@@ -174,14 +174,20 @@ class Progress(keras.callbacks.Callback):
             left = (now - self._began) / max(step - self._first, 1) * (self.total_steps - step)
             _log.info(
                 "%s, step %d of %d, %s, %d s left",
-                self._epoch, step, self.total_steps, words, round(left),
+                self._epoch,
+                step,
+                self.total_steps,
+                words,
+                round(left),
             )
 
     def on_epoch_end(self, epoch, logs=None):
         """Log the epoch's figures."""
-        words = ", ".join(f"{name.replace('val_', 'dev ')} {value:.4f}"
-                          for name, value in (logs or {}).items()
-                          if name in ("loss", "val_loss", "val_accuracy"))
+        words = ", ".join(
+            f"{name.replace('val_', 'dev ')} {value:.4f}"
+            for name, value in (logs or {}).items()
+            if name in ("loss", "val_loss", "val_accuracy")
+        )
         if self._bar is not None:
             self._bar.clear()
         _log.info("epoch %d/%d: %s", epoch + 1, self.epochs, words)
@@ -358,5 +364,3 @@ class Stopwatch(keras.callbacks.Callback):
     def on_test_end(self, logs=None):
         """Go on."""
         self._away += time.perf_counter() - self._paused
-
-

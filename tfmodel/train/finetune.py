@@ -239,6 +239,4 @@ def _resume(model, last, key, batches, best, recorder, clock, epochs, resumed) -
 
 
 def _plain(logs: dict | None) -> dict[str, float]:
-    return {
-        name.replace("val_", "dev_"): float(value) for name, value in (logs or {}).items()
-    }
+    return {name.replace("val_", "dev_"): float(value) for name, value in (logs or {}).items()}

@@ -46,9 +46,7 @@ class LinearSchedule(keras.optimizers.schedules.LearningRateSchedule):
         }
 
 
-def linear_schedule(
-    peak: float, *, total_steps: int, warmup_share: float = 0.1
-) -> LinearSchedule:
+def linear_schedule(peak: float, *, total_steps: int, warmup_share: float = 0.1) -> LinearSchedule:
     """A schedule that warms up over a share of the run and decays to 0.
 
     Args:
