@@ -29,11 +29,11 @@ _MEDIAPIPE_CLIENT = """
 import json, sys
 from mediapipe.tasks.python import BaseOptions
 from mediapipe.tasks.python.text import TextClassifier, TextClassifierOptions
-answers = {}
-for path in sys.argv[2:]:
+texts, answers = json.load(sys.stdin), {}
+for path in sys.argv[1:]:
     options = TextClassifierOptions(base_options=BaseOptions(model_asset_path=path))
     with TextClassifier.create_from_options(options) as classifier:
-        results = [classifier.classify(text) for text in json.loads(sys.argv[1])]
+        results = [classifier.classify(text) for text in texts]
     answers[path] = [
         {item.category_name: item.score for item in result.classifications[0].categories}
         for result in results
@@ -44,10 +44,10 @@ print(json.dumps(answers))
 _TASK_LIBRARY_CLIENT = """
 import json, sys
 from tflite_support.task.text import BertNLClassifier
-answers = {}
-for path in sys.argv[2:]:
+texts, answers = json.load(sys.stdin), {}
+for path in sys.argv[1:]:
     classifier = BertNLClassifier.create_from_file(path)
-    results = [classifier.classify(text) for text in json.loads(sys.argv[1])]
+    results = [classifier.classify(text) for text in texts]
     answers[path] = [
         {item.category_name: item.score for item in result.classifications[0].categories}
         for result in results
@@ -101,7 +101,8 @@ def _python_of(name: str) -> str:
 def _ask(name: str, texts: list[str], paths: list[Path], labels: list[str]) -> dict:
     """Scores (n, C) that a runtime gives, by file."""
     done = subprocess.run(
-        [_python_of(name), "-c", _RUNTIMES[name][2], json.dumps(texts), *map(str, paths)],
+        [_python_of(name), "-c", _RUNTIMES[name][2], *map(str, paths)],
+        input=json.dumps(texts),
         capture_output=True,
         text=True,
     )
@@ -123,5 +124,7 @@ def test_a_phone_gives_our_labels_and_scores(exported, tiny, name):
     assert len(answers) == 3
     for path, scores in answers.items():
         ours = load(path).probabilities(texts)
-        np.testing.assert_allclose(scores, ours, atol=1e-3, err_msg=path.name)
+        # Processors and releases round activations to int8 each in their own way.
+        limit = 0.05 if path.stem == "int8" else 1e-3
+        np.testing.assert_allclose(scores, ours, atol=limit, err_msg=path.name)
         assert scores.std(axis=0).min() > 0.05  # not one answer for all
