@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import logging
 import os
@@ -23,8 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         0 done, 1 a failure of the work, 2 a mistake of the caller's, 130 interrupted.
     """
-    parser = _parser()
-    options = parser.parse_args(arguments)
+    options = _parse(arguments)
     _set_up_output(options.verbose)
     try:
         options.command(options)
@@ -32,7 +32,10 @@ def main(arguments: list[str] | None = None) -> int:
     except ConfigError as error:
         return _say("mistake", error, _MISTAKE)
     except KeyboardInterrupt:
-        return _say("interrupted", "the same command continues", _INTERRUPTED)
+        same = "the same command"
+        if getattr(options, "restart", False):
+            same += " without --restart"
+        return _say("interrupted", f"{same} continues", _INTERRUPTED)
     except BrokenPipeError:
         # The reader of our output went away, as `head` does: nothing to complain about.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -68,6 +71,10 @@ def _set_up_output(verbose: bool) -> None:
     log.handlers = [handler]
     log.propagate = False
     log.setLevel(logging.DEBUG if verbose else logging.INFO)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Answers are JSON, which is UTF-8 whatever the terminal's language; an argument that
+        # was no UTF-8 comes back as JSON's own escape.
+        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 
 # --- commands -----------------------------------------------------------------------------
@@ -75,7 +82,10 @@ def _set_up_output(verbose: bool) -> None:
 
 def _run(options: argparse.Namespace) -> None:
     from tfmodel import pipeline
+    from tfmodel.config import load_config
 
+    # A mistake in the config should not take the seconds that TensorFlow needs to load.
+    load_config(options.config, pipeline.RunSettings, overrides=options.overrides)
     _import_tensorflow(options)
     result = pipeline.run(
         options.config, options.overrides, restart=options.restart, only=options.stage
@@ -106,19 +116,17 @@ def _predict(options: argparse.Namespace) -> None:
     if options.texts:
         answers = predictor.predict(options.texts)
     else:
-        stream = open(sys.stdin.fileno(), encoding="utf-8", newline="\n", closefd=False)
-        answers = answer_lines(predictor, _decoded(stream))
+        answers = answer_lines(predictor, _standard_input())
     for answer in answers:
         print(json.dumps(answer, ensure_ascii=False), flush=True)
 
 
-def _decoded(stream):
-    try:
-        yield from stream
-    except UnicodeDecodeError as error:
-        raise ConfigError(
-            f"Expected UTF-8 on standard input. Received: {error.reason} at byte {error.start}."
-        ) from None
+def _standard_input():
+    if sys.stdin is None:
+        raise ConfigError("Expected texts, or lines on standard input. Received: neither.")
+    if sys.stdin.isatty():
+        print("Type a text and Enter; Ctrl-D ends.", file=sys.stderr)
+    return sys.stdin.buffer
 
 
 def _init(options: argparse.Namespace) -> None:
@@ -163,6 +171,17 @@ _STAGES = {
 }
 
 
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    # argparse takes no more texts or settings once an option has stood after the first ones.
+    more = getattr(options, options.more) if options.more else []
+    if rest and (not options.more or any(word.startswith("-") for word in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    more += rest
+    return options
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="tfmodel",
@@ -176,14 +195,20 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     init = _command(
-        commands, "init", _init, "look at a data file and write a commented config for it",
+        commands,
+        "init",
+        _init,
+        "look at a data file and write a commented config for it",
         "tfmodel init train.csv && tfmodel run train.yaml",
     )
     init.add_argument("file", metavar="FILE", help="labelled texts: CSV, TSV, JSONL or a folder")
     init.add_argument("--output", metavar="YAML", help="where to (default: FILE's name + .yaml)")
 
     run = _command(
-        commands, "run", _run, "do every stage a config names; what is up to date is skipped",
+        commands,
+        "run",
+        _run,
+        "do every stage a config names; what is up to date is skipped",
         "tfmodel run configs/quickstart.yaml train.epochs=3",
     )
     _add_config(run, stage=None)
@@ -192,24 +217,34 @@ def _parser() -> argparse.ArgumentParser:
         _add_config(stage, stage=name)
 
     predict = _command(
-        commands, "predict", _predict, "answer texts with a run, a SavedModel or a .tflite file",
+        commands,
+        "predict",
+        _predict,
+        "answer texts with a run, a SavedModel or a .tflite file",
         "tfmodel predict runs/quickstart 'Shares fell sharply on Monday.'\n"
         "  cat texts.txt | tfmodel predict runs/quickstart/export/savedmodel\n"
         "  tfmodel predict runs/quickstart --input pairs.jsonl --output answers.jsonl",
     )
     predict.add_argument("where", metavar="WHERE", help="run folder, SavedModel or .tflite file")
-    predict.add_argument("texts", metavar="TEXT", nargs="*", help="texts; none: one a line on stdin")
+    predict.add_argument("texts", metavar="TEXT", nargs="*", help="texts; none: lines of stdin")
     predict.add_argument("--input", metavar="FILE", help="rows to answer: .jsonl, .csv or .tsv")
     predict.add_argument("--output", metavar="FILE", help="where to: .jsonl, .csv or .tsv")
     predict.add_argument("--text", default="text", help="field of --input with the text")
     predict.add_argument("--text-pair", default="text_pair", help="field with the second text")
+    predict.set_defaults(more="texts")
 
     _command(
-        commands, "doctor", _doctor, "say what this machine has and what will be used",
+        commands,
+        "doctor",
+        _doctor,
+        "say what this machine has and what will be used",
         "tfmodel doctor",
     )
     _command(
-        commands, "schema", _schema, "print the config's JSON Schema, for editors",
+        commands,
+        "schema",
+        _schema,
+        "print the config's JSON Schema, for editors",
         "tfmodel schema > tfmodel.schema.json",
     )
     return parser
@@ -224,7 +259,7 @@ def _command(commands, name: str, function, words: str, example: str) -> argpars
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--verbose", action="store_true", help="say everything, with tracebacks")
-    parser.set_defaults(command=function)
+    parser.set_defaults(command=function, more=None)
     return parser
 
 
@@ -233,7 +268,7 @@ def _add_config(parser: argparse.ArgumentParser, *, stage: str | None) -> None:
     parser.add_argument(
         "overrides", nargs="*", metavar="key=value", help="settings that win over the file's"
     )
-    parser.set_defaults(stage=stage, restart=False)
+    parser.set_defaults(stage=stage, restart=False, more="overrides")
     if stage in (None, "finetune"):
         parser.add_argument(
             "--restart", action="store_true", help="train from the start, replacing the weights"

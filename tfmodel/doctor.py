@@ -18,7 +18,7 @@ def examine() -> dict[str, str]:
     from tfmodel.sources import DEFAULT_ENCODER, cache_folder
     from tfmodel.train.settings import FinetuneSettings
 
-    found = {name.replace("_", " "): str(value) for name, value in environment().items()}
+    found = {name.replace("_", " "): _words(value) for name, value in environment().items()}
     gpus = tf.config.list_physical_devices("GPU")
     found["GPUs"] = ", ".join(gpu.name for gpu in gpus) or "none: the processor is used"
     settings = FinetuneSettings().resolve(hidden_size=384)
@@ -31,6 +31,12 @@ def examine() -> dict[str, str]:
     found["cache"] = f"{cache} ({_size(cache)})"
     found["default encoder"] = DEFAULT_ENCODER.split("#")[0]
     return found
+
+
+def _words(value: str | int | list | None) -> str:
+    if isinstance(value, list):
+        return ", ".join(value) or "none"
+    return "not installed" if value is None else str(value)
 
 
 def _memory() -> str:

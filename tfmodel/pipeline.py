@@ -8,8 +8,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
+import shlex
 import shutil
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -20,7 +20,7 @@ from pydantic import Field
 from tfmodel import sources
 from tfmodel.config import ConfigError, Settings, load_config
 from tfmodel.data.settings import DataSettings
-from tfmodel.export.publish import ExportSettings
+from tfmodel.export.publish import PARITY_FILE, ExportSettings
 from tfmodel.run_folder import Run, fingerprint, read_json, seed_everything, write_json
 from tfmodel.train.settings import FinetuneSettings
 
@@ -85,17 +85,18 @@ class Stage:
     name: str
     inputs: Callable[[_Context], dict]
     work: Callable[[_Context], None]
-    product: Callable[[Run], Path]
+    is_made: Callable[[Run], bool]
+    metrics: tuple[str, ...] = ()  # its sections of metrics.json
 
 
 class _Context:
     """A config and its open run folder, with what several stages read."""
 
-    def __init__(self, settings: RunSettings, run: Run, *, restart: bool, where: str):
+    def __init__(self, settings: RunSettings, run: Run, *, restart: bool, config: str):
         self.settings = settings
         self.run = run
         self.restart = restart
-        self.where = where
+        self.config = config  # and overrides, as one types them
 
     @functools.cached_property
     def encoder_folder(self) -> Path:
@@ -116,20 +117,19 @@ class _Context:
 
     @functools.cached_property
     def fingerprints(self) -> dict[str, str]:
-        """Of every stage, from its inputs and those of the stages before it."""
         return {name: fingerprint(inputs) for name, inputs in self.inputs.items()}
 
     @functools.cached_property
     def inputs(self) -> dict[str, dict]:
+        """Of every stage: its own inputs and those of the stages before it."""
         found: dict[str, dict] = {}
         for stage in STAGES:
-            before = {"before": fingerprint(found[_BEFORE[stage.name]])} if found else {}
-            found[stage.name] = {**stage.inputs(self), **before}
+            found[stage.name] = {**found.get(_BEFORE.get(stage.name), {}), **stage.inputs(self)}
         return found
 
-    def up_to_date(self, stage: Stage) -> bool:
-        recorded = self.run.stage_fingerprint(stage.name)
-        return recorded == self.fingerprints[stage.name] and stage.product(self.run).exists()
+    def up_to_date(self, name: str) -> bool:
+        recorded = self.run.stage_fingerprint(name)
+        return recorded == self.fingerprints[name] and _BY_NAME[name].is_made(self.run)
 
 
 # --- the stages ---------------------------------------------------------------------------
@@ -189,9 +189,6 @@ def _finetune(context: _Context) -> None:
     from tfmodel.train.finetune import finetune
 
     run, settings, dataset = context.run, context.settings, context.dataset
-    if context.restart:
-        shutil.rmtree(run.checkpoints, ignore_errors=True)
-        shutil.rmtree(run.logs, ignore_errors=True)
     shape = BertConfig.from_huggingface(read_config(context.encoder_folder))
     train = _resolved(context, shape)
     seed_everything(settings.seed)
@@ -242,15 +239,16 @@ def _finetune(context: _Context) -> None:
 def _resolved(context: _Context, shape) -> FinetuneSettings:
     """What `auto` means here; decided once, so that a resumed run is one set of settings."""
     run, settings = context.run, context.settings
-    path = run.checkpoints / "settings.json"
     key = context.fingerprints["finetune"]
-    kept = read_json(path) if path.exists() else {}
-    if kept.get("key") == key:
+    kept = _training_under_way(run)
+    if kept.get("key") == key and not context.restart:
         train = load_config(kept["train"], FinetuneSettings)
     else:
+        for folder in (run.checkpoints, run.logs):
+            shutil.rmtree(folder, ignore_errors=True)
         train = settings.train.resolve(hidden_size=shape.hidden_size)
-        run.checkpoints.mkdir(parents=True, exist_ok=True)
-        write_json(path, {"key": key, "train": train.model_dump(mode="json")})
+        values = {"key": key, "inputs": context.inputs["finetune"], "train": train}
+        write_json(run.checkpoints / "settings.json", values)
     if train.max_length > shape.max_positions:
         raise ConfigError(
             f"train.max_length must be at most {shape.max_positions}, the longest row of "
@@ -258,6 +256,10 @@ def _resolved(context: _Context, shape) -> FinetuneSettings:
         )
     run.save_config(settings.model_copy(update={"train": train}))
     return train
+
+
+def _training_under_way(run: Run) -> dict:
+    return _read(run.checkpoints / "settings.json")
 
 
 def _check_vocabulary(tokenizer, shape, folder: Path) -> None:
@@ -325,15 +327,30 @@ def _export(context: _Context) -> None:
     context.run.update_metrics("export", parity["artifacts"])
 
 
+def _is_exported(run: Run) -> bool:
+    parity = _read(run.export / PARITY_FILE)
+    artifacts = parity.get("artifacts", {}).values()
+    return bool(parity) and all((run.export / each["path"]).exists() for each in artifacts)
+
+
 STAGES = (
-    Stage("data", _data_inputs, _prepare_data, lambda run: run.data),
-    Stage("finetune", _finetune_inputs, _finetune, lambda run: run.model),
-    Stage("evaluate", _evaluate_inputs, _evaluate, lambda run: run.folder / EVALUATION_FILE),
-    Stage("export", _export_inputs, _export, lambda run: run.export / "parity.json"),
+    Stage("data", _data_inputs, _prepare_data, lambda run: run.data.exists()),
+    Stage("finetune", _finetune_inputs, _finetune, lambda run: run.model.exists(), ("train",)),
+    Stage(
+        "evaluate",
+        _evaluate_inputs,
+        _evaluate,
+        lambda run: (run.folder / EVALUATION_FILE).exists(),
+        ("dev", "test"),
+    ),
+    Stage("export", _export_inputs, _export, _is_exported, ("export",)),
 )
 _BY_NAME = {stage.name: stage for stage in STAGES}
 # Evaluation and export both depend on the weights, not on each other.
 _BEFORE = {"finetune": "data", "evaluate": "finetune", "export": "finetune"}
+# No two trainings end with quite the same weights, so what was made from the old ones is void;
+# data made anew of the same inputs is the same.
+_VOID_WITH = {"finetune": ("evaluate", "export")}
 
 
 # --- running them -------------------------------------------------------------------------
@@ -366,19 +383,18 @@ def run(
         >>> tfmodel.run("configs/quickstart.yaml", ["train.epochs=3"]).metrics["test"]
     """
     settings = load_config(config, RunSettings, overrides=overrides)
-    where = "the config" if isinstance(config, Mapping) else str(config)
-    with Run.open(settings.run) as opened:
-        context = _Context(settings, opened, restart=restart, where=where)
-        stages = _chosen(settings, only)
+    name = "CONFIG" if isinstance(config, Mapping) else str(config)
+    with Run.open(Path(settings.run).expanduser()) as opened:
+        context = _Context(settings, opened, restart=restart, config=shlex.join([name, *overrides]))
         if only is None or only == "finetune":
             _protect_weights(context)
         if only is not None:
             _require_before(context, only)
         _save_config(context)
         opened.environment()
-        for stage in stages:
+        for stage in _chosen(settings, only):
             _do(context, stage)
-        return _report(context, stages)
+        return _report(context, only)
 
 
 def _chosen(settings: RunSettings, only: str | None) -> list[Stage]:
@@ -389,11 +405,14 @@ def _chosen(settings: RunSettings, only: str | None) -> list[Stage]:
 
 def _do(context: _Context, stage: Stage) -> None:
     again = context.restart and stage.name == "finetune"
-    if context.up_to_date(stage) and not again:
+    if context.up_to_date(stage.name) and not again:
         _log.info("%s: up to date", stage.name)
         return
     _log.info("%s", stage.name)
     began = time.perf_counter()
+    # A kill in the middle must not leave a record that vouches for what is being replaced.
+    for name in (stage.name, *_VOID_WITH.get(stage.name, ())):
+        context.run.forget_stage(name, metrics=_BY_NAME[name].metrics)
     stage.work(context)
     context.run.record_stage(
         stage.name, context.fingerprints[stage.name], context.inputs[stage.name]
@@ -402,94 +421,92 @@ def _do(context: _Context, stage: Stage) -> None:
         # The model is saved and recorded: nothing is left to continue from.
         shutil.rmtree(context.run.checkpoints, ignore_errors=True)
     path = context.run.folder / TIMINGS_FILE
-    timings = read_json(path) if path.exists() else {}
-    write_json(path, {**timings, stage.name: time.perf_counter() - began})
+    write_json(path, {**_read(path), stage.name: time.perf_counter() - began})
 
 
 def _protect_weights(context: _Context) -> None:
     """Refuse to replace trained weights, or training under way, by those of another config."""
-    if context.restart:
+    run = context.run
+    trained = run.stage_fingerprint("finetune") if run.model.exists() else None
+    under_way = _training_under_way(run) if (run.checkpoints / "last").exists() else {}
+    key = trained or under_way.get("key")
+    if context.restart or key is None or key == context.fingerprints["finetune"]:
         return
-    kept = context.run.checkpoints / "settings.json"
-    recorded = context.run.stage_fingerprint("finetune")
-    if recorded is not None and context.run.model.exists():
-        if recorded == context.fingerprints["finetune"]:
-            return
-        changed = _changes(context, "data") + _changes(context, "finetune")
-        what = "weights trained with another config or other data"
-    elif kept.exists() and read_json(kept)["key"] != context.fingerprints["finetune"]:
-        changed, what = _changes(context, "data"), "training under way with another config"
-    else:
-        return
+    what = "weights trained" if trained else "training under way"
+    before = run.stage_inputs("finetune") if trained else under_way["inputs"]
     raise ConfigError(
-        f"{context.run.folder}: expected the config that this run was trained with. Received: "
-        f"{what}" + (f"; changed: {', '.join(changed)}" if changed else "") + ". "
+        f"{run.folder}: expected the config and data that this run was trained with. Received: "
+        f"{what} with others ({_changes(context, before)}). "
         "Add --restart to train anew and replace them, or set run: to another folder."
     )
 
 
-def _changes(context: _Context, name: str) -> list[str]:
-    before, now = context.run.stage_inputs(name) or {}, context.inputs[name]
-    if not before:
-        return []
-    keys = [key for key in {**before, **now} if before.get(key) != now.get(key)]
-    return [_word_change(key, before, now) for key in keys if key != "before"]
-
-
-def _word_change(key: str, before: dict, now: dict) -> str:
-    if key.startswith("the content of "):
-        return key
-    return f"{key} was {before.get(key)!r}, is {now.get(key)!r}"
+def _changes(context: _Context, before: Mapping[str, Any]) -> str:
+    now = context.inputs["finetune"]
+    changes = [
+        # The content is a hash, which says nothing to anybody.
+        key if key.startswith("the content") else f"{key} was {before.get(key)}, is {now.get(key)}"
+        for key in {**before, **now}
+        if before.get(key) != now.get(key)
+    ]
+    more = f" and {len(changes) - 5} more" if len(changes) > 5 else ""
+    return "changed: " + "; ".join(changes[:5]) + more
 
 
 def _require_before(context: _Context, only: str) -> None:
     name = _BEFORE.get(only)
     while name is not None:
-        if not context.up_to_date(_BY_NAME[name]):
+        if not context.up_to_date(name):
+            before = context.run.stage_inputs(name) if name == "finetune" else None
+            fix = (
+                f"tfmodel {name} {context.config} (or tfmodel run {context.config} for all stages)"
+            )
             raise ConfigError(
                 f"{only} needs the stage {name} done with this config. Received: "
-                f"{context.run.folder}, where it is not. Type: tfmodel {name} {context.where} "
-                f"(or tfmodel run {context.where} for all stages)."
+                f"{context.run.folder}, where it "
+                + (f"was done with another ({_changes(context, before)})" if before else "is not")
+                + f". Type: {fix}."
             )
         name = _BEFORE.get(name)
 
 
 def _save_config(context: _Context) -> None:
-    path = context.run.folder / "config.yaml"
-    if not path.exists() or not context.up_to_date(_BY_NAME["finetune"]):
-        context.run.save_config(context.settings)
+    """Keep the config of the weights; what `auto` meant in their training stays as it was."""
+    run, settings = context.run, context.settings
+    path = run.folder / "config.yaml"
+    if path.exists() and context.up_to_date("finetune"):
+        settings = settings.model_copy(update={"train": load_config(path, RunSettings).train})
+    elif path.exists() and run.model.exists():
+        return  # until other weights are trained
+    run.save_config(settings)
 
 
-def _report(context: _Context, stages: Sequence[Stage]) -> RunResult:
+def _report(context: _Context, only: str | None) -> RunResult:
     from tfmodel.report import Results, summary_text, write_report
 
     run, settings = context.run, context.settings
-    history = _read(run.folder / HISTORY_FILE)
-    account = _read(run.data / "account.json")
-    exported = context.up_to_date(_BY_NAME["export"])
-    evaluated = context.up_to_date(_BY_NAME["evaluate"])
+    trained, evaluated, exported = map(context.up_to_date, ("finetune", "evaluate", "export"))
     results = Results(
-        title=Path(settings.run).name,
+        title=run.folder.name,
         task=settings.task.name,
         run_folder=settings.run,
-        command=" ".join(["tfmodel", *sys.argv[1:]]) if "tfmodel" in sys.argv[0] else "",
-        next_command=_next_command(context, exported),
+        command=f"tfmodel {only or 'run'} {context.config}",
+        next_command=_next_command(context),
         config=load_config(run.folder / "config.yaml", RunSettings).model_dump(mode="json"),
         environment=_read(run.folder / "environment.json"),
-        account=account,
-        history=_records(history),
-        training=run.metrics().get("train", {}),
+        account=_read(run.data / "account.json"),
+        history=_records(_read(run.folder / HISTORY_FILE)) if trained else [],
+        training=run.metrics().get("train", {}) if trained else {},
         evaluation=_read(run.folder / EVALUATION_FILE) if evaluated else {},
-        parity=_read(run.export / "parity.json") if exported else {},
+        parity=_read(run.export / PARITY_FILE) if exported else {},
         timings=_read(run.folder / TIMINGS_FILE),
     )
     write_report(run.report, results)
-    report = Path(settings.run) / run.report.name
     return RunResult(
         folder=run.folder,
         metrics=run.metrics(),
         report=run.report,
-        summary=summary_text(results, report=str(report)),
+        summary=summary_text(results, report=str(Path(settings.run) / run.report.name)),
     )
 
 
@@ -510,11 +527,13 @@ def _records(history: Mapping[str, list[dict]]) -> list[dict]:
     return steps + epochs
 
 
-def _next_command(context: _Context, exported: bool) -> str:
-    folder = context.settings.run
-    if not context.up_to_date(_BY_NAME["finetune"]):
-        return f"tfmodel finetune {context.where}"
-    if exported and context.dataset.has_pairs:
-        return f"tfmodel predict {folder} --input FILE --output answers.jsonl"
-    where = f"{folder}/export/savedmodel" if exported else folder
-    return f"tfmodel predict {where} 'a text of yours'"
+def _next_command(context: _Context) -> str:
+    for stage in _chosen(context.settings, None):
+        if not context.up_to_date(stage.name):
+            return f"tfmodel {stage.name} {context.config}"
+    where = Path(context.settings.run)
+    if context.dataset.has_pairs:
+        return f"tfmodel predict {shlex.quote(str(where))} --input FILE --output answers.jsonl"
+    if "savedmodel" in context.run.metrics().get("export", {}):
+        where = where / "export" / "savedmodel"
+    return f"tfmodel predict {shlex.quote(str(where))} 'a text of yours'"

@@ -21,7 +21,7 @@ import re
 import shutil
 import socket
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -416,6 +416,15 @@ class Run:
         stages = self._stages()
         stages[name] = {"fingerprint": fingerprint, "inputs": inputs}
         write_json(self.folder / "stages.json", stages)
+
+    def forget_stage(self, name: str, *, metrics: Iterable[str] = ()) -> None:
+        """Take back that a stage ended well, and with it sections of the metrics."""
+        stages, figures = self._stages(), self.metrics()
+        if stages.pop(name, None) is not None:
+            write_json(self.folder / "stages.json", stages)
+        kept = {section: values for section, values in figures.items() if section not in metrics}
+        if kept != figures:
+            write_json(self.metrics_path, kept)
 
     def _stages(self) -> dict:
         path = self.folder / "stages.json"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
 
 from tfmodel.config import ConfigError, load_config
+from tfmodel.export.places import make_folder
 from tfmodel.pipeline import RunSettings
 from tfmodel.run_folder import write_aside
 
@@ -38,24 +40,20 @@ def write_starter(file: str | Path, output: str | Path | None = None) -> list[st
             f"Expected a new file for the config. Received: {output}, which is there. "
             "Remove it, or name another with --output."
         )
+    make_folder(output.parent)
     look = look_at(file)
-    text = "\n".join(_lines(file, output, look)) + "\n"
-    load_config(yaml.safe_load(text), RunSettings)
+    seen = [look.notes[0], f"Labels: {_labels(look)}.", *look.notes[1:]]
+    command = shlex.join(["tfmodel", "run", str(output)])
     with write_aside(output) as aside:
-        aside.write_text(text, encoding="utf-8")
-    return [
-        f"{file}: {look.rows:,} rows, {len(look.labels)} labels ({_labels(look)})",
-        *look.notes,
-        f"Written: {output}. Now type: tfmodel run {output}",
-    ]
+        text = "\n".join(_lines(file, output, look, comments=[*seen, f"Run: {command}"]))
+        aside.write_text(f"{text}\n", encoding="utf-8")
+        load_config(aside, RunSettings)
+    return [*seen, f"Written: {output}. Now type: {command}"]
 
 
-def _lines(file: Path, output: Path, look) -> Iterator[str]:
-    yield f"# Written by `tfmodel init {file}`: {look.rows:,} rows, {len(look.labels)} labels"
-    yield f"# ({_labels(look)}); half of the texts have at most {look.median_words} words."
-    yield f"# Run: tfmodel run {output}"
-    for note in look.notes:
-        yield f"# {note}"
+def _lines(file: Path, output: Path, look, *, comments: list[str]) -> Iterator[str]:
+    for comment in (f"Written by `tfmodel init {file}`.", *comments):
+        yield f"# {' '.join(comment.split())}"  # names of columns may hold newlines
     yield ""
     yield f"run: {_scalar(f'runs/{output.stem}')}  # everything the run makes"
     yield "seed: 0"

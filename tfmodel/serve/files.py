@@ -5,37 +5,64 @@ from __future__ import annotations
 import csv
 import itertools
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from tfmodel.config import ConfigError
+from tfmodel.data.dialect import DELIMITERS, find_quoting, head_of
+from tfmodel.data.encoding import guess_encoding, read_lines
+from tfmodel.data.jsonlines import flatten, parse_line
+from tfmodel.data.records import cut, plain_records, quoted_records
+from tfmodel.export.places import make_folder
 from tfmodel.run_folder import write_aside
 
 _ROWS_AT_ONCE = 256
+_BYTES_AT_ONCE = 2**16
 _SUFFIXES = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "tsv"}
 
 
-def answer_lines(predictor, lines: Iterable[str]) -> Iterator[dict[str, Any]]:
+def answer_lines(predictor, stream: BinaryIO) -> Iterator[dict[str, Any]]:
     """Answer one text a line, as they come.
+
+    What has arrived is answered before more is waited for: one line from a person who types, a
+    batch from a file.
 
     Args:
         predictor: from `tfmodel.load`, of single texts.
-        lines: texts, with or without a newline at the end; a blank one is answered too.
+        stream: UTF-8 bytes with a `read1`, such as `sys.stdin.buffer`; a blank line is answered
+            too, and only a newline ends a line.
 
     Yields:
         One answer a line, in order.
 
     Raises:
-        ConfigError: the model takes pairs.
+        ConfigError: the model takes pairs, or a line is not UTF-8; those before it are answered.
     """
-    # Lines of a terminal are answered one by one; those of a pipe in batches are a matter of
-    # the reader's buffer, so small batches first keep the first answer near.
-    texts = (line.rstrip("\r\n") for line in lines)
-    size = 1
-    while chunk := list(itertools.islice(texts, size)):
-        yield from predictor.predict(chunk)
-        size = min(size * 2, _ROWS_AT_ONCE)
+    answered, begun = 0, b""
+    while block := stream.read1(_BYTES_AT_ONCE):
+        *lines, begun = (begun + block).split(b"\n")
+        yield from _answer_block(predictor, lines, answered)
+        answered += len(lines)
+    if begun:
+        yield from _answer_block(predictor, [begun], answered)
+
+
+def _answer_block(predictor, lines: Sequence[bytes], answered: int) -> Iterator[dict[str, Any]]:
+    texts, mistake = [], None
+    for number, line in enumerate(lines, answered + 1):
+        try:
+            texts.append(line.decode("utf-8").removesuffix("\r"))
+        except UnicodeDecodeError as error:
+            mistake = ConfigError(
+                f"Expected UTF-8 on standard input. Received: byte 0x{line[error.start]:02x} on "
+                f"line {number:,}. Convert it first, such as: iconv -f latin-1 -t utf-8"
+            )
+            break
+    if texts:
+        yield from predictor.predict(texts)
+    if mistake is not None:
+        raise mistake
 
 
 def answer_file(
@@ -50,8 +77,10 @@ def answer_file(
 
     Args:
         predictor: from `tfmodel.load`.
-        path: `.jsonl` (an object a line), `.csv` or `.tsv` (with a header), UTF-8.
-        output: `.jsonl`, `.csv` or `.tsv`; the input's other fields are kept in it.
+        path: `.jsonl` (an object a line), `.csv` or `.tsv` (with a header), UTF-8; delimiter and
+            quotes are found by a look, as in training.
+        output: `.jsonl`, `.csv` or `.tsv`; the input's other fields are kept in it, as
+            `input_NAME` where the answer has a field of that name (such as `label`).
         text: the field with the text.
         text_pair: the field with the second text, where the model takes pairs.
 
@@ -59,44 +88,47 @@ def answer_file(
         How many rows were answered.
 
     Raises:
-        ConfigError: no such file, another format, a field that is missing, or not UTF-8.
+        ConfigError: no such file, another format, a field that is missing, not UTF-8, or an
+            output that cannot be written.
     """
     path, output = Path(path), Path(output)
     read, write = _READERS[_format(path, "--input")], _WRITERS[_format(output, "--output")]
-    if output.exists() and output.samefile(path):
-        raise ConfigError(f"{output}: expected another file than the input. Name a new one.")
+    if not path.is_file():
+        what = "a folder" if path.is_dir() else "a path where nothing is"
+        raise ConfigError(f"{path}: expected a file for --input. Received: {what}.")
+    if output.is_dir() or (output.exists() and output.samefile(path)):
+        what = "a folder" if output.is_dir() else "the input itself"
+        raise ConfigError(f"{output}: expected a file of its own for --output. Received: {what}.")
+    make_folder(output.parent)
+    _require_utf8(path)
     wanted = [text, text_pair] if predictor.has_pairs else [text]
-    try:
-        with write_aside(output) as aside:
-            return write(aside, _answers(predictor, read(path), wanted, path))
-    except FileNotFoundError as error:
-        raise ConfigError(
-            f"Expected an input file and a folder for the output. Received: {error.filename}, "
-            "which is not there."
-        ) from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(
-            f"{path}: expected UTF-8. Received: byte 0x{error.object[error.start]:02x}. "
-            "Convert it first, such as: iconv -f latin-1 -t utf-8."
-        ) from None
+    with write_aside(output) as aside:
+        return write(aside, _answers(predictor, read(path, wanted), wanted, path))
 
 
-def _answers(predictor, rows, wanted: list[str], path: Path) -> Iterator[dict]:
-    rows = iter(rows)
+def _answers(
+    predictor, rows: Iterator[tuple[int, dict]], wanted: list[str], path: Path
+) -> Iterator[dict]:
     while chunk := list(itertools.islice(rows, _ROWS_AT_ONCE)):
-        columns = []
-        for name in wanted:
-            for number, row in chunk:
-                if not isinstance(row.get(name), str):
-                    raise ConfigError(
-                        f"{path}:{number}: expected a text in the field {name}. Received: "
-                        f"{'no such field' if name not in row else repr(row[name])}; it has "
-                        f"{', '.join(map(str, row)) or 'none'}. Name yours with --text"
-                        + (" and --text-pair." if len(wanted) > 1 else ".")
-                    )
-            columns.append([row[name] for _, row in chunk])
+        columns = [
+            [_text(row, name, f"{path}:{number}") for number, row in chunk] for name in wanted
+        ]
         for (_, row), answer in zip(chunk, predictor.predict(*columns), strict=True):
-            yield {**row, **answer}
+            # The answer's texts under the names they had are no loss; a right label would be.
+            taken = {*answer} - {name for name in wanted if answer.get(name) == row.get(name)}
+            renamed = {f"input_{key}" if key in taken else key: row[key] for key in row}
+            yield renamed | answer
+
+
+def _text(row: dict, name: str, origin: str) -> str:
+    fields = row if name in row else flatten(row)
+    if isinstance(fields.get(name), str):
+        return fields[name]
+    received = repr(fields[name]) if name in fields else "no such field"
+    raise ConfigError(
+        f"{origin}: expected a text in the field {name}. Received: {received}; the fields are "
+        f"{', '.join(fields) or 'none'}. Name yours with --text (for pairs also --text-pair)."
+    )
 
 
 def _format(path: Path, option: str) -> str:
@@ -108,63 +140,93 @@ def _format(path: Path, option: str) -> str:
         ) from None
 
 
-def _read_jsonl(path: Path) -> Iterator[tuple[int, dict]]:
-    with open(path, encoding="utf-8-sig", newline="\n") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise ConfigError(f"{path}:{number}: expected JSON. Received: {error}.") from None
-            if not isinstance(row, dict):
-                raise ConfigError(
-                    f'{path}:{number}: expected an object such as {{"text": "…"}}. '
-                    f"Received: {type(row).__name__}."
-                )
-            yield number, row
+# --- reading ------------------------------------------------------------------------------
 
 
-def _read_delimited(delimiter: str):
-    def read(path: Path) -> Iterator[tuple[int, dict]]:
-        csv.field_size_limit(2**31 - 1)
-        with open(path, encoding="utf-8-sig", newline="") as lines:
-            reader = csv.DictReader(lines, delimiter=delimiter)
+def _require_utf8(path: Path) -> None:
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, 1):
             try:
-                for row in reader:
-                    yield reader.line_num, {k: v for k, v in row.items() if k is not None}
-            except csv.Error as error:
+                line.decode("utf-8")
+            except UnicodeDecodeError as error:
+                likely = guess_encoding(path)
                 raise ConfigError(
-                    f"{path}:{reader.line_num}: expected CSV. Received: {error}."
+                    f"{path}:{number}: expected UTF-8. Received: byte 0x{line[error.start]:02x}; "
+                    f"the file is likely in {likely}. Convert it: iconv -f {likely} -t utf-8"
                 ) from None
 
-    return read
+
+def _read_jsonl(path: Path, wanted: list[str]) -> Iterator[tuple[int, dict]]:
+    for number, line in enumerate(read_lines(path, "utf-8"), 1):
+        if not line.strip():
+            continue
+        row, problem = parse_line(line)
+        if problem:
+            raise ConfigError(
+                f'{path}:{number}: expected an object such as {{"text": "…"}}. Received: {problem}.'
+            )
+        yield number, row
+
+
+def _read_delimited(path: Path, wanted: list[str]) -> Iterator[tuple[int, dict]]:
+    head = head_of(path, "utf-8")
+    usual = "\t" if path.suffix.lower() == ".tsv" else ","
+    cuts = (each for each in (usual, *DELIMITERS) if {*wanted} <= {*cut(head[0], each)})
+    delimiter = next(cuts, usual)
+    columns = cut(head[0], delimiter)
+    if find_quoting(head, delimiter, len(columns)):
+        records = quoted_records(read_lines(path, "utf-8"), delimiter, len(columns))
+    else:
+        records = plain_records(read_lines(path, "utf-8"), delimiter, 0)
+    header_next = True
+    for number, fields, _ in records:
+        if fields is not None and not any(field.strip() for field in fields):
+            continue
+        if header_next:
+            header_next = False
+            continue
+        if fields is None or len(fields) != len(columns):
+            received = "a quote astray" if fields is None else f"{len(fields)} fields"
+            raise ConfigError(
+                f"{path}:{number}: expected {len(columns)} fields ({', '.join(columns)}). "
+                f"Received: {received}. Put texts with the delimiter or newlines in quotes."
+            )
+        yield number, dict(zip(columns, fields, strict=True))
+
+
+# --- writing ------------------------------------------------------------------------------
 
 
 def _write_jsonl(path: Path, rows: Iterable[dict]) -> int:
     count = 0
-    with open(path, "w", encoding="utf-8") as file:
-        for count, row in enumerate(rows, 1):
+    # Half of a surrogate pair, which JSON can hold and UTF-8 cannot, stays JSON's escape.
+    with open(path, "w", encoding="utf-8", errors="backslashreplace") as file:
+        for row in rows:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            count += 1
     return count
 
 
-def _write_delimited(delimiter: str):
+def _write_delimited(delimiter: str) -> Callable[[Path, Iterable[dict]], int]:
     def write(path: Path, rows: Iterable[dict]) -> int:
         count = 0
-        with open(path, "w", encoding="utf-8", newline="") as file:
+        with open(path, "w", encoding="utf-8", newline="", errors="replace") as file:
             writer = None
-            for count, row in enumerate(rows, 1):
-                scores = row.pop("scores", {})
+            for row in rows:
+                scores = row.pop("scores")
                 row |= {f"score_{label}": value for label, value in scores.items()}
                 if writer is None:
-                    writer = csv.DictWriter(file, list(row), delimiter=delimiter)
+                    # Fields that only later rows have find no column.
+                    writer = csv.DictWriter(
+                        file, list(row), delimiter=delimiter, extrasaction="ignore"
+                    )
                     writer.writeheader()
-                writer.writerow({key: row.get(key) for key in writer.fieldnames})
+                writer.writerow(row)
+                count += 1
         return count
 
     return write
 
 
-_READERS = {"jsonl": _read_jsonl, "csv": _read_delimited(","), "tsv": _read_delimited("\t")}
+_READERS = {"jsonl": _read_jsonl, "csv": _read_delimited, "tsv": _read_delimited}
 _WRITERS = {"jsonl": _write_jsonl, "csv": _write_delimited(","), "tsv": _write_delimited("\t")}
