@@ -271,3 +271,9 @@ def test_another_number_of_labels(pretend, tmp_path):
 def test_no_texts(tiny):
     with pytest.raises(ConfigError, match="Expected texts .* Received: none"):
         check_parity(tiny.reference, {}, [])
+
+
+@pytest.mark.parametrize("extra", [{"targets": [0, 1]}, {"text_pairs": ["b", "c"]}])
+def test_columns_of_different_lengths(tiny, extra):
+    with pytest.raises(ConfigError, match=f"as many {next(iter(extra))} as texts. Received: 1"):
+        check_parity(tiny.reference, {}, ["a"], **extra)

@@ -90,7 +90,7 @@ def check_parity(
 
     Raises:
         ParityError: an artifact fails; it names each with its figures.
-        ConfigError: no texts.
+        ConfigError: no texts, or not as many pairs or targets as texts.
     """
     drawn = _draw(reference, texts, text_pairs, targets, rows=rows, seed=seed)
     first = drawn.first(rows)
@@ -133,6 +133,12 @@ def _draw(
         raise ConfigError(
             "Expected texts to compare the artifacts on. Received: none. Give the test or dev part."
         )
+    for name, values in (("text_pairs", text_pairs), ("targets", targets)):
+        if values is not None and len(values) != len(texts):
+            raise ConfigError(
+                f"Expected as many {name} as texts. Received: {len(texts)} texts and "
+                f"{len(values)} {name}."
+            )
     order = np.random.default_rng(seed).permutation(len(texts))[: max(rows, SECOND_LOOK_ROWS)]
     chosen = [texts[row] for row in order]
     pairs = None if text_pairs is None else [text_pairs[row] for row in order]
