@@ -23,14 +23,16 @@ class Done:
     err: str
 
 
-def run_command(*arguments: object, stdin: bytes = b"") -> Done:
+def run_command(*arguments: object, stdin: bytes | io.TextIOBase = b"") -> Done:
     """Run `tfmodel` in this process, which spares TensorFlow's five seconds."""
     from tfmodel.cli import main
 
     log = logging.getLogger("tfmodel")
     before = (log.handlers, log.propagate, log.level)
     out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2))
-    given, sys.stdin = sys.stdin, io.TextIOWrapper(io.BytesIO(stdin))
+    if isinstance(stdin, bytes):
+        stdin = io.TextIOWrapper(io.BytesIO(stdin))
+    given, sys.stdin = sys.stdin, stdin
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             try:

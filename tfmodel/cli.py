@@ -49,6 +49,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _words(error: Exception) -> str:
     text = str(error) or type(error).__name__
+    if isinstance(error, OSError) and error.strerror and not error.filename:
+        text = error.strerror  # without "[Errno 28]"
     if isinstance(error, RuntimeError | OSError | FloatingPointError):
         return text
     # Not a failure that was foreseen: say where it is to be found.

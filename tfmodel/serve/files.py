@@ -174,7 +174,7 @@ def _read_delimited(path: Path, wanted: list[str]) -> Iterator[tuple[int, dict]]
     cuts = (each for each in (usual, *DELIMITERS) if {*wanted} <= {*cut(head[0], each)})
     delimiter = next(cuts, usual)
     columns = cut(head[0], delimiter)
-    if find_quoting(head, delimiter, len(columns)):
+    if _is_rfc4180(path, delimiter, len(columns)) or find_quoting(head, delimiter, len(columns)):
         records = quoted_records(read_lines(path, "utf-8"), delimiter, len(columns))
     else:
         records = plain_records(read_lines(path, "utf-8"), delimiter, 0)
@@ -192,6 +192,16 @@ def _read_delimited(path: Path, wanted: list[str]) -> Iterator[tuple[int, dict]]
                 f"Received: {received}. Put texts with the delimiter or newlines in quotes."
             )
         yield number, dict(zip(columns, fields, strict=True))
+
+
+def _is_rfc4180(path: Path, delimiter: str, count: int) -> bool:
+    """Whether quotes quote by the standard to the end: a few rows are too few to guess by."""
+    csv.field_size_limit(2**31 - 1)
+    rows = csv.reader(read_lines(path, "utf-8"), delimiter=delimiter, strict=True)
+    try:
+        return delimiter != "\t" and all(len(fields) in (0, count) for fields in rows)
+    except csv.Error:
+        return False
 
 
 # --- writing ------------------------------------------------------------------------------
