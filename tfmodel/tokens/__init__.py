@@ -2,12 +2,11 @@
 
 from tfmodel.tokens.vocabulary import Vocabulary
 
-__all__ = ["Batches", "Tokenizer", "Vocabulary", "batches"]
+__all__ = ["Batches", "Tokenizer", "Vocabulary"]
 
 _LAZY = {
     "Tokenizer": "tfmodel.tokens.tokenizer",
     "Batches": "tfmodel.tokens.batches",
-    "batches": "tfmodel.tokens.batches",
 }
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import os
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -55,8 +57,7 @@ class TokenRows:
                 "Expected a second text for every text. "
                 f"Received: {len(texts)} texts and {len(text_pairs)} second texts."
             )
-        limit = max_length or tokenizer.max_length
-        columns = [tf.constant(column, tf.string) for column in (texts, text_pairs or ())]
+        limit = tokenizer.max_length if max_length is None else max_length
 
         def tokenize(first, second=None):
             ids, first_lengths = tokenizer.join(
@@ -66,10 +67,11 @@ class TokenRows:
             )
             return ids.flat_values, ids.row_lengths(), first_lengths
 
-        columns = tuple(columns if text_pairs is not None else columns[:1])
+        columns = (texts,) if text_pairs is None else (texts, text_pairs)
+        columns = tuple(tf.constant(column, tf.string) for column in columns)
         dataset = tf.data.Dataset.from_tensor_slices(columns).batch(_ROWS_AT_ONCE)
-        dataset = dataset.map(tokenize, num_parallel_calls=tf.data.AUTOTUNE)
-        chunks = list(dataset.as_numpy_iterator())
+        dataset = dataset.map(tokenize, num_parallel_calls=os.cpu_count())
+        chunks = list(_without_tuning(dataset).as_numpy_iterator())
         ids, lengths, first_lengths = (
             np.concatenate([chunk[part] for chunk in chunks] or [np.empty(0, np.int32)])
             for part in range(3)
@@ -77,7 +79,7 @@ class TokenRows:
         splits = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         return cls(ids, splits, first_lengths, tokenizer.vocabulary.padding_id)
 
-    @property
+    @functools.cached_property
     def lengths(self) -> np.ndarray:
         """Tokens of each row, int64 (n,)."""
         return np.diff(self.splits)
@@ -105,6 +107,8 @@ class TokenRows:
 class Batches:
     """The batches of every epoch: a pure function of the seed, the epoch and the position.
 
+    Every epoch has the same number of batches, `len(batches)`: Keras counts on it.
+
     Args:
         rows: the tokenized rows.
         targets: array (n, …), or None for rows without.
@@ -116,8 +120,8 @@ class Batches:
         seed: of the random orders.
 
     Raises:
-        ConfigError: both or neither of `batch_size` and `batch_tokens`, or a budget below the
-            longest row.
+        ConfigError: both or neither of `batch_size` and `batch_tokens`, a budget below the
+            longest row, or another number of targets or weights than of rows.
     """
 
     def __init__(
@@ -138,6 +142,14 @@ class Batches:
                 "Give batch_size or batch_tokens, one of them. "
                 f"Received: batch_size {batch_size}, batch_tokens {batch_tokens}."
             )
+        if batch_size is not None and batch_size < 1:
+            raise ConfigError(f"batch_size must be 1 or more. Received: {batch_size}.")
+        for name, values in (("target", targets), ("weight", weights)):
+            if values is not None and len(values) != len(rows):
+                raise ConfigError(
+                    f"Expected a {name} for every row. "
+                    f"Received: {len(rows)} rows and {len(values)} {name}s."
+                )
         longest = int(rows.lengths.max(initial=0))
         if batch_tokens is not None and batch_tokens < longest:
             raise ConfigError(
@@ -153,6 +165,7 @@ class Batches:
         self.seed = seed
         self.epoch = 0
         self.skip = 0
+        self._count = len(self.plan(0))
 
     def plan(self, epoch: int) -> list[np.ndarray]:
         """The batches of an epoch, as arrays of row numbers."""
@@ -163,11 +176,9 @@ class Batches:
             return self._cut(np.argsort(lengths, kind="stable"), lengths)
         random = np.random.default_rng([self.seed, epoch])
         order = random.permutation(len(lengths))
-        if self.batch_size:
-            chunk = self.batch_size * _BATCHES_A_CHUNK
-        else:
-            mean = max(float(lengths.mean()), 1.0) if len(lengths) else 1.0
-            chunk = max(int(self.batch_tokens / mean), 1) * _BATCHES_A_CHUNK
+        # By tokens, all rows are sorted, those of equal length in a random order: the cuts then
+        # fall at the same lengths each epoch, and every epoch has as many batches.
+        chunk = self.batch_size * _BATCHES_A_CHUNK if self.batch_size else max(len(order), 1)
         batches = []
         for start in range(0, len(order), chunk):
             part = order[start : start + chunk]
@@ -191,9 +202,16 @@ class Batches:
             batches.append(order[start:])
         return batches
 
-    def steps(self, epochs: int) -> int:
-        """Batches of the first `epochs` epochs together."""
-        return sum(len(self.plan(epoch)) for epoch in range(epochs))
+    def __len__(self) -> int:
+        """Batches of an epoch."""
+        return self._count
+
+    @property
+    def padding_share(self) -> float:
+        """Share of padding among an epoch's tokens, in [0, 1)."""
+        lengths = self.rows.lengths
+        padded = sum(len(batch) * int(lengths[batch].max()) for batch in self.plan(0))
+        return 1 - float(lengths.sum()) / max(padded, 1)
 
     def __iter__(self) -> Iterator[tuple]:
         plan = self.plan(self.epoch)[self.skip :]
@@ -219,11 +237,21 @@ class Batches:
         signature = tuple(signature) if len(signature) > 1 else signature[0]
         dataset = tf.data.Dataset.from_generator(lambda: iter(self), output_signature=signature)
         dataset = dataset.prefetch(4)
-        if self.batch_size and not self.skip:
-            # Keras shows progress, and does not warn of the end, where the number is known.
-            count = -(-len(self.rows) // self.batch_size)
-            dataset = dataset.apply(tf.data.experimental.assert_cardinality(count))
-        return dataset
+        # Keras shows progress, and does not warn of the end, where the number is known. It takes
+        # the number for that of all later epochs: after a `skip` make a new dataset.
+        dataset = dataset.apply(tf.data.experimental.assert_cardinality(len(self) - self.skip))
+        return _without_tuning(dataset)
+
+
+def _without_tuning(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """Leave the dataset's parallelism as it is written.
+
+    TensorFlow's tuning thread sleeps 10 ms, 20 ms, 40 ms and so on, and an iterator that ends
+    waits until it wakes: of a training of 11 s that is another 10 s.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.with_options(options)
 
 
 def batches(

@@ -2,7 +2,9 @@
 
 `tensorflow_text.FastBertTokenizer` does the splitting. Its own normalizer differs from
 BERT's (it rewrites full-width punctuation), so normalization is done here with core
-TensorFlow Text operations: that gives Google's and Hugging Face's ids.
+TensorFlow Text operations: that gives Google's and Hugging Face's ids. What differs: `[SEP]` and
+the like in a text are text, words of 101 to 400 bytes outside ASCII are split where BERT gives
+[UNK], and about 400 rare characters younger than Hugging Face's tables.
 """
 
 from __future__ import annotations
@@ -15,10 +17,27 @@ import tensorflow as tf
 import tensorflow_text as tf_text
 
 from tfmodel.config import ConfigError
-from tfmodel.tokens.vocabulary import Vocabulary
+from tfmodel.tokens.vocabulary import SPECIAL_PIECES, Vocabulary
 
 TOKENIZER_CONFIG = "tokenizer_config.json"
 VOCABULARY_FILE = "vocab.txt"
+
+# BERT's limit is 100 characters a word, the operation's is in bytes: four for the longest.
+_LONGEST_WORD_BYTES = 400
+_LONG_ASCII_WORD = "[0-9A-Za-z]{101,}"
+# In no vocabulary: private-use characters are removed from texts.
+_UNKNOWN_WORD = "\ue000"
+# Control (but tab and line ends), format and private-use characters.
+_REMOVED = r"\x{0}-\x{8}\x{b}\x{c}\x{e}-\x{1f}\x{7f}-\x{9f}\p{Cf}\p{Co}\x{fffd}"
+_SHORTEST_LIMIT = 4
+# Names that transformers gives to this one way of splitting ("Fast" added or not).
+_CLASSES = (
+    "BertTokenizer",
+    "DistilBertTokenizer",
+    "ElectraTokenizer",
+    "PreTrainedTokenizer",
+    "TokenizersBackend",
+)
 
 
 class Tokenizer:
@@ -36,13 +55,16 @@ class Tokenizer:
     """
 
     def __init__(self, vocabulary: Vocabulary, *, lowercase: bool = True, max_length: int = 512):
-        if not 4 <= max_length <= 100_000:
-            raise ConfigError(f"max_length must be in [4, 100000]. Received: {max_length}.")
+        _check_limit("max_length", max_length)
         self.vocabulary = vocabulary
         self.lowercase = lowercase
         self.max_length = max_length
         self._wordpiece = tf_text.FastBertTokenizer(
-            vocabulary.pieces, token_out_type=tf.int32, lower_case_nfd_strip_accents=False
+            vocabulary.pieces,
+            max_bytes_per_word=_LONGEST_WORD_BYTES,
+            token_out_type=tf.int32,
+            unknown_token=SPECIAL_PIECES["unknown"],
+            lower_case_nfd_strip_accents=False,
         )
 
     def normalize(self, texts: tf.Tensor) -> tf.Tensor:
@@ -54,10 +76,15 @@ class Tokenizer:
         Returns:
             A string tensor of the same shape.
         """
-        if not self.lowercase:
-            return texts
-        decomposed = tf_text.normalize_utf8(texts, "NFD")
-        return tf.strings.lower(tf.strings.regex_replace(decomposed, r"\p{Mn}", ""), "utf-8")
+        if self.lowercase:
+            texts = tf_text.normalize_utf8(texts, "NFD")
+        # Joiners stand inside words (emoji, Persian, Hindi): the operation would split there.
+        # And whatever follows a zero byte would be lost in lower().
+        removed = _REMOVED + (r"\p{Mn}" if self.lowercase else "")
+        texts = tf.strings.regex_replace(texts, f"[{removed}]", "")
+        if self.lowercase:
+            texts = tf.strings.lower(texts, "utf-8")
+        return tf.strings.regex_replace(texts, _LONG_ASCII_WORD, _UNKNOWN_WORD)
 
     def tokenize(self, texts: tf.Tensor) -> tf.RaggedTensor:
         """Split texts into piece ids, without special tokens or truncation.
@@ -89,8 +116,15 @@ class Tokenizer:
 
         Returns:
             `token_ids`, `segment_ids` and `padding_mask`, each int32 (B, T).
+
+        Raises:
+            ConfigError: `max_length` or `length` is below 4, too short for a pair.
         """
-        limit = length or max_length or self.max_length
+        limit = self.max_length if max_length is None else max_length
+        _check_limit("max_length", limit)
+        if length is not None:
+            _check_limit("length", length)
+            limit = length
         ids, first_lengths = self.join(
             self.tokenize(tf.convert_to_tensor(texts, tf.string)),
             None
@@ -156,18 +190,21 @@ class Tokenizer:
             max_length: tokens a row at most; by default what the folder says, else 512.
 
         Raises:
-            ConfigError: no vocabulary, or not a WordPiece one.
+            ConfigError: no vocabulary, not a WordPiece one, or text is split in another way
+                than BERT's.
         """
         folder = Path(folder)
         settings = _read_json(folder / TOKENIZER_CONFIG)
         fast = _read_json(folder / "tokenizer.json")
+        normalizer = fast.get("normalizer") or {}
         if (folder / VOCABULARY_FILE).exists() or not fast:
             vocabulary = Vocabulary.from_file(folder / VOCABULARY_FILE)
         else:
             vocabulary = _vocabulary_of(fast, name=str(folder / "tokenizer.json"))
         lowercase = settings.get("do_lower_case")
         if lowercase is None:
-            lowercase = (fast.get("normalizer") or {}).get("lowercase", True)
+            lowercase = normalizer.get("lowercase", True)
+        _check_splitting(folder, settings, normalizer, lowercase=bool(lowercase))
         stated = settings.get("model_max_length")
         if max_length is None:
             # Hugging Face writes 1e30 where nothing is known.
@@ -185,13 +222,36 @@ class Tokenizer:
             "strip_accents": None,
             "tokenize_chinese_chars": True,
             "model_max_length": self.max_length,
-            "pad_token": "[PAD]",
-            "unk_token": "[UNK]",
-            "cls_token": "[CLS]",
-            "sep_token": "[SEP]",
-            "mask_token": "[MASK]",
+            "pad_token": SPECIAL_PIECES["padding"],
+            "unk_token": SPECIAL_PIECES["unknown"],
+            "cls_token": SPECIAL_PIECES["start"],
+            "sep_token": SPECIAL_PIECES["end"],
+            "mask_token": SPECIAL_PIECES["mask"],
         }
         (folder / TOKENIZER_CONFIG).write_text(json.dumps(settings, indent=2) + "\n", "utf-8")
+
+
+def _check_limit(name: str, value: int) -> None:
+    if not _SHORTEST_LIMIT <= value <= 100_000:
+        raise ConfigError(f"{name} must be in [{_SHORTEST_LIMIT}, 100000]. Received: {value}.")
+
+
+def _check_splitting(folder: Path, settings: dict, normalizer: dict, *, lowercase: bool) -> None:
+    """Refuse what this tokenizer would silently do in another way."""
+    kind = settings.get("tokenizer_class")
+    if kind is not None and kind.removesuffix("Fast") not in _CLASSES:
+        raise ConfigError(
+            f"{folder / TOKENIZER_CONFIG}: expected BERT's WordPiece tokenizer. "
+            f"Received: tokenizer_class {kind}."
+        )
+    accents = settings.get("strip_accents", normalizer.get("strip_accents"))
+    chinese = settings.get("tokenize_chinese_chars", normalizer.get("handle_chinese_chars", True))
+    if accents not in (None, lowercase) or not chinese:
+        raise ConfigError(
+            f"{folder}: expected accents stripped where text is lower-cased, and only there, and "
+            f"Chinese characters split. Received: lower-casing {lowercase}, strip_accents "
+            f"{accents}, tokenize_chinese_chars {chinese}."
+        )
 
 
 def _keep(rows: tf.RaggedTensor, lengths: tf.Tensor) -> tf.RaggedTensor:

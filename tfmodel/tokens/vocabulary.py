@@ -63,6 +63,8 @@ class Vocabulary:
             text = path.read_bytes().decode("utf-8")
         except FileNotFoundError:
             raise ConfigError(f"Expected a vocabulary file. Received: no file at {path}.") from None
+        except IsADirectoryError:
+            raise ConfigError(f"Expected a vocabulary file. Received: {path}, a folder.") from None
         except UnicodeDecodeError as error:
             raise ConfigError(
                 f"{path}: expected a UTF-8 text file, one piece a line. Received: byte "
