@@ -17,8 +17,9 @@ class Dropout(keras.layers.Layer):
         rate: share of values set to zero, in [0, 1).
         seed: integer seed of this layer's own random state, or None to draw one.
 
-    Source: Srivastava et al. 2014. Deviation: the share is rounded to the next 1/256 (0.1
-    becomes 26/256), and kept values are scaled by that share, so expectations are exact.
+    Source: Srivastava et al. 2014. Deviation: the share is rounded to the nearest 1/256 (0.1
+    becomes 26/256), and kept values are scaled by that share, so expectations are exact (in
+    bfloat16, to its precision).
     """
 
     def __init__(self, rate: float, *, seed: int | None = None, **kwargs):
@@ -44,7 +45,7 @@ class Dropout(keras.layers.Layer):
             return values
         if self.rate < _SMALLEST_BYTE_RATE:
             return keras.random.dropout(values, self.rate, seed=self.seed_generator)
-        threshold = round(self.rate * 256)
+        threshold = min(round(self.rate * 256), 255)
         kept = _random_bytes(ops.shape(values), self.seed_generator) >= threshold
         scale = ops.cast(256 / (256 - threshold), values.dtype)
         return ops.where(kept, values * scale, ops.zeros((), values.dtype))

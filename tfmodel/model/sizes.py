@@ -91,13 +91,16 @@ class BertConfig:
         """Read the keys of a Hugging Face BERT `config.json`.
 
         Raises:
-            ConfigError: another architecture, relative positions, or a missing key.
+            ConfigError: another architecture, relative positions, a missing key or a value out
+                of range.
         """
         kind = values.get("model_type", "bert")
         if kind != "bert":
             raise ConfigError(
                 f"{name}: expected a BERT (model_type bert). Received: model_type {kind!r}."
             )
+        if values.get("is_decoder"):
+            raise ConfigError(f"{name}: expected an encoder. Received: is_decoder true.")
         if values.get("position_embedding_type", "absolute") != "absolute":
             raise ConfigError(
                 f"{name}: expected absolute positions. Received: position_embedding_type "
@@ -114,7 +117,10 @@ class BertConfig:
         }
         if known.get("activation") == "gelu_pytorch_tanh":
             known["activation"] = "gelu_new"
-        return cls(**known)
+        try:
+            return cls(**known)
+        except (ConfigError, TypeError) as error:
+            raise ConfigError(f"{name}: {error}") from None
 
     def to_huggingface(self) -> dict[str, Any]:
         """The keys of a Hugging Face BERT `config.json`."""

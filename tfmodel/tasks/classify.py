@@ -24,6 +24,7 @@ from tfmodel.model.encoder import build_encoder, encoder_config
 from tfmodel.model.sizes import BertConfig
 
 ARCHITECTURE = "BertForSequenceClassification"
+_PROBLEM_TYPE = "single_label_classification"
 _OWN_KEY = "tfmodel"
 
 
@@ -99,7 +100,8 @@ def class_weights(label_ids: np.ndarray, classes: int) -> np.ndarray:
         classes: C.
 
     Returns:
-        float32 (C,): n / (C * count); 1 on the average row, 0 for a class without rows.
+        float32 (C,): n / (P * count), where P classes have rows; 1 on the average row, 0 for a
+        class without rows.
 
     Source: King and Zeng 2001; scikit-learn's `class_weight="balanced"`.
     """
@@ -170,7 +172,7 @@ def save(
     config = {
         **encoder_config(encoder).to_huggingface(),
         "architectures": [ARCHITECTURE],
-        "problem_type": "single_label_classification",
+        "problem_type": _PROBLEM_TYPE,
         "classifier_dropout": model.get_layer("pooled_dropout").rate,
         "id2label": {str(index): label for index, label in enumerate(labels)},
         "label2id": {label: index for index, label in enumerate(labels)},
@@ -195,7 +197,8 @@ def load(folder: str | Path, *, dtype: str = "float32") -> LoadedModel:
         The model, its tokenizer and labels.
 
     Raises:
-        ConfigError: no head, or no weights, or weights of another size.
+        ConfigError: no weights, no head or another kind of head, no pooler under it, weights or
+            a vocabulary of another size.
     """
     from tfmodel.tokens.tokenizer import Tokenizer
 
@@ -210,17 +213,32 @@ def load(folder: str | Path, *, dtype: str = "float32") -> LoadedModel:
         ) from None
     labels = _labels(config, kernel.shape[0], folder)
     shape = BertConfig.from_huggingface(config, name=str(folder / CONFIG_FILE))
+    if kernel.shape[1] != shape.hidden_size or bias.shape != kernel.shape[:1]:
+        raise ConfigError(
+            f"{folder}: expected a head on {shape.hidden_size} values. Received: "
+            f"classifier.weight {kernel.shape}, classifier.bias {bias.shape}."
+        )
     encoder = build_encoder(shape, sequence=False, dtype=dtype)
-    assign_encoder(encoder, tensors, name=str(folder))
+    if missing := assign_encoder(encoder, tensors, name=str(folder)):
+        raise ConfigError(
+            f"{folder}: expected the pooler that the head was trained on. "
+            f"Received: no {', '.join(missing)}."
+        )
     model = build(encoder, classes=len(labels), dropout=config.get("classifier_dropout"))
     head = model.get_layer("head")
     head.kernel.assign(kernel.T)
     head.bias.assign(bias)
     own = config.get(_OWN_KEY, {})
     max_length = min(own.get("max_length", shape.max_positions), shape.max_positions)
+    tokenizer = Tokenizer.from_folder(folder, max_length=max_length)
+    if len(tokenizer.vocabulary) > shape.vocabulary_size:
+        raise ConfigError(
+            f"{folder}: expected a vocabulary of at most {shape.vocabulary_size} pieces, as "
+            f"{CONFIG_FILE} says. Received: {len(tokenizer.vocabulary)}."
+        )
     return LoadedModel(
         model=model,
-        tokenizer=Tokenizer.from_folder(folder, max_length=max_length),
+        tokenizer=tokenizer,
         labels=labels,
         has_pairs=bool(own.get("has_pairs", False)),
         max_length=max_length,
@@ -228,8 +246,14 @@ def load(folder: str | Path, *, dtype: str = "float32") -> LoadedModel:
 
 
 def _labels(config: Mapping[str, Any], classes: int, folder: Path) -> list[str]:
+    kind = config.get("problem_type") or _PROBLEM_TYPE
+    if kind != _PROBLEM_TYPE or classes < 2:
+        raise ConfigError(
+            f"{folder}: expected a head that gives one of several labels ({_PROBLEM_TYPE}). "
+            f"Received: problem_type {kind}, {classes} outputs."
+        )
     named = config.get("id2label") or {str(i): f"LABEL_{i}" for i in range(classes)}
-    if sorted(named, key=int) != [str(i) for i in range(classes)]:
+    if set(named) != {str(i) for i in range(classes)}:
         raise ConfigError(
             f"{folder / CONFIG_FILE}: expected id2label to name the {classes} classes of "
             f"classifier.weight. Received: {len(named)} labels."
