@@ -58,7 +58,8 @@ def train_tfmodel(train, dev, *, epochs: int, seed: int) -> dict:
     from tfmodel.data import Split
     from tfmodel.run_folder import seed_everything
     from tfmodel.tokens.batches import Batches, TokenRows
-    from tfmodel.train import FinetuneSettings, finetune
+    from tfmodel.train import FinetuneSettings
+    from tfmodel.train.finetune import finetune
 
     settings = FinetuneSettings(
         epochs=epochs,

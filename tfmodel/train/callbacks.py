@@ -23,6 +23,36 @@ from tfmodel.train.checkpoint import Checkpoint
 _log = logging.getLogger(__name__)
 
 
+class OneTraining(keras.callbacks.CallbackList):
+    """The callbacks of a training that is one `fit` an epoch: begun once, ended once.
+
+    Keras takes the first epoch's number of batches for that of all. Where a run continues in the
+    middle of an epoch, that would cut the later ones short; so each epoch has a `fit` of its own.
+
+    Args:
+        callbacks: in the order they are called in.
+        model: the model that is trained.
+        epochs: epochs of the whole training.
+    """
+
+    def __init__(self, callbacks: list, *, model: keras.Model, epochs: int):
+        super().__init__(callbacks, add_history=True, model=model, epochs=epochs)
+
+    def begin(self) -> None:
+        """Call every `on_train_begin`."""
+        super().on_train_begin()
+
+    def end(self) -> None:
+        """Call every `on_train_end`."""
+        super().on_train_end()
+
+    def on_train_begin(self, logs=None):
+        """Nothing: a single epoch begins."""
+
+    def on_train_end(self, logs=None):
+        """Nothing: a single epoch ends."""
+
+
 class StopOnNaN(keras.callbacks.Callback):
     """End training at the first loss that is not a number, before it is saved anywhere."""
 
@@ -338,24 +368,24 @@ class Stopwatch(keras.callbacks.Callback):
 
     Args:
         start: `time.perf_counter()` when the first batch was asked for.
-        before: seconds of earlier sittings of the same run.
+
+    Attributes:
+        seconds: time up to the last step.
     """
 
-    def __init__(self, start: float, *, before: float = 0.0):
+    def __init__(self, start: float):
         super().__init__()
         self._start = start
-        self._away = 0.0
-        self._last = start
-        self.before = before
+        self.seconds = 0.0
 
-    @property
-    def seconds(self) -> float:
-        """Seconds up to the last step."""
-        return self.before + self._last - self._start - self._away
+    def set_earlier(self, seconds: float) -> None:
+        """Count the seconds of earlier sittings of the same run too."""
+        self._start -= seconds
+        self.seconds = seconds
 
     def on_train_batch_end(self, batch, logs=None):
         """Note the time."""
-        self._last = time.perf_counter()
+        self.seconds = time.perf_counter() - self._start
 
     def on_test_begin(self, logs=None):
         """Stop while dev is evaluated."""
@@ -363,4 +393,4 @@ class Stopwatch(keras.callbacks.Callback):
 
     def on_test_end(self, logs=None):
         """Go on."""
-        self._away += time.perf_counter() - self._paused
+        self._start += time.perf_counter() - self._paused

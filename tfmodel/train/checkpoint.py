@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import threading
+import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -40,8 +43,15 @@ class Checkpoint:
         return (self.folder / _STATE_FILE).exists()
 
     def state(self) -> dict[str, Any]:
-        """What was saved beside the variables."""
-        return json.loads((self.folder / _STATE_FILE).read_text("utf-8"))
+        """What was saved beside the variables.
+
+        Raises:
+            ConfigError: there is none, or it is damaged.
+        """
+        try:
+            return json.loads((self.folder / _STATE_FILE).read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise self._damaged(error) from None
 
     def save(
         self, variables: Sequence[keras.Variable], state: dict[str, Any], *, wait: bool = True
@@ -63,6 +73,8 @@ class Checkpoint:
             f"{index:05d}": np.array(keras.ops.convert_to_numpy(variable))
             for index, variable in enumerate(variables)
         }
+        # A caller's lists may grow while this is written.
+        state = copy.deepcopy(state)
         if wait:
             self._write(arrays, state)
             return
@@ -90,12 +102,9 @@ class Checkpoint:
         try:
             with np.load(self.folder / _ARRAYS_FILE, allow_pickle=False) as arrays:
                 values = [arrays[name] for name in sorted(arrays.files)]
-            state = self.state()
-        except (OSError, ValueError, KeyError, EOFError) as error:
-            raise ConfigError(
-                f"{self.folder}: expected a whole checkpoint. Received: {error}. "
-                "Start anew with --restart."
-            ) from None
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise self._damaged(error) from None
+        state = self.state()
         shapes = [tuple(value.shape) for value in values]
         if shapes != [tuple(variable.shape) for variable in variables]:
             raise ConfigError(
@@ -106,6 +115,12 @@ class Checkpoint:
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
         return state
+
+    def _damaged(self, error: Exception) -> ConfigError:
+        return ConfigError(
+            f"{self.folder}: expected a whole checkpoint. Received: {error}. "
+            "Start anew with --restart."
+        )
 
     def _write(self, arrays: dict[str, np.ndarray], state: dict[str, Any]) -> None:
         with write_aside(self.folder, replace=True) as temporary:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from tfmodel.tokens.batches import Batches, TokenRows
 from tfmodel.tokens.tokenizer import Tokenizer
 from tfmodel.train.callbacks import (
     KeepBest,
+    OneTraining,
     Progress,
     SaveCheckpoints,
     StepRecorder,
@@ -99,10 +99,16 @@ def finetune(
     Raises:
         ConfigError: the checkpoint is another run's, or a class weight names no label.
         FloatingPointError: the loss is no longer a number.
+        ValueError: the settings are not resolved.
     """
     start = time.perf_counter()
+    if "auto" in (settings.learning_rate, settings.precision, settings.jit):
+        raise ValueError(
+            "Expected settings without auto. Received: "
+            f"{settings!r}. Call settings.resolve(hidden_size=encoder_config(encoder).hidden_size)."
+        )
     batches = _batches(tokenizer, train, task, labels, settings, seed)
-    total_steps = batches.steps(settings.epochs)
+    total_steps = settings.epochs * len(batches)
     _compile(model, task, settings, total_steps)
 
     last = Checkpoint(Path(checkpoints) / "last")
@@ -144,30 +150,35 @@ def finetune(
         )
     )
     progress = Progress(recorder, total_steps=total_steps, epochs=settings.epochs)
+    callbacks = OneTraining(
+        [clock, StopOnNaN(), recorder, progress, gather, best, saver],
+        model=model,
+        epochs=settings.epochs,
+    )
     try:
-        with warnings.catch_warnings():
-            # Keras warns where a dataset ends by itself; ours are meant to.
-            warnings.filterwarnings("ignore", message=".*ran out of data.*")
+        callbacks.begin()
+        for epoch in range(first_epoch, settings.epochs):
             model.fit(
                 batches.dataset(),
-                epochs=settings.epochs,
-                initial_epoch=first_epoch,
+                initial_epoch=epoch,
+                epochs=epoch + 1,
                 validation_data=None if dev_batches is None else dev_batches.dataset(),
-                callbacks=[clock, StopOnNaN(), recorder, progress, gather, best, saver],
+                callbacks=callbacks,
                 shuffle=False,
                 verbose=0,
             )
+            if model.stop_training:
+                break
+        callbacks.end()
     finally:
         saver.release()
-    lengths = batches.rows.lengths
-    padded = sum(len(b) * int(lengths[b].max()) for b in batches.plan(0))
     return FinetuneResult(
         steps=recorder.history,
         epochs=epochs,
         seconds=clock.seconds,
         examples=recorder.examples,
         tokens=recorder.tokens,
-        padding_share=1 - float(lengths.sum()) / max(padded, 1),
+        padding_share=batches.padding_share,
         resumed_at_steps=resumed,
         best_epoch=best.best_epoch,
         stopped_early=len(epochs) < settings.epochs,
@@ -230,7 +241,7 @@ def _resume(model, last, key, batches, best, recorder, clock, epochs, resumed) -
     best.set_state(saved["best"])
     recorder.history.extend(saved["steps"])
     recorder.examples, recorder.tokens = saved["examples"], saved["tokens"]
-    clock.before = saved["seconds"]
+    clock.set_earlier(saved["seconds"])
     epochs.extend(saved["epochs"])
     step = int(model.optimizer.iterations)
     resumed.extend([*saved["resumed_at_steps"], step])

@@ -28,7 +28,8 @@ class AdamW(keras.optimizers.Optimizer):
 
     Source: Loshchilov and Hutter 2019, algorithm 2. Deviation: of a large embedding table
     only the rows that stand in the batch are updated; moments and decay of other rows wait
-    until they are seen again ("lazy" Adam). Everything else equals the dense algorithm.
+    until they are seen again ("lazy" Adam). `epsilon` is added before the bias of the second
+    moment is corrected, as TensorFlow does (Kingma and Ba 2015, end of section 2).
     """
 
     def __init__(
