@@ -102,7 +102,11 @@ def test_a_setting_that_fits_no_label_can_be_set_right(workspace, tfmodel):
 
 def test_data_of_another_config_leaves_the_config_of_the_weights(workspace, tfmodel):
     before = Path("runs/small/config.yaml").read_text()
-    assert tfmodel("data", "small.yaml", "seed=9", "train.epochs=9").code == 0
+    done = tfmodel("data", "small.yaml", "seed=9", "train.epochs=9")
+    assert done.code == 0
+    following = "next     tfmodel finetune small.yaml seed=9 train.epochs=9 --restart"
+    assert done.out.splitlines()[-1] == following
+    assert "accuracy" not in done.out and "finetune " not in done.out.splitlines()[0]
     assert Path("runs/small/config.yaml").read_text() == before
     refused = tfmodel("export", "small.yaml")
     assert refused.code == 2

@@ -230,7 +230,7 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("where", metavar="WHERE", help="run folder, SavedModel or .tflite file")
     predict.add_argument("texts", metavar="TEXT", nargs="*", help="texts; none: lines of stdin")
     predict.add_argument("--input", metavar="FILE", help="rows to answer: .jsonl, .csv or .tsv")
-    predict.add_argument("--output", metavar="FILE", help="where to: .jsonl, .csv or .tsv")
+    predict.add_argument("--output", metavar="FILE", help="where to; other fields of FILE are kept")
     predict.add_argument("--text", default="text", help="field of --input with the text")
     predict.add_argument("--text-pair", default="text_pair", help="field with the second text")
     predict.set_defaults(more="texts")

@@ -499,7 +499,11 @@ def _report(context: _Context, only: str | None) -> RunResult:
         training=run.metrics().get("train", {}) if trained else {},
         evaluation=_read(run.folder / EVALUATION_FILE) if evaluated else {},
         parity=_read(run.export / PARITY_FILE) if exported else {},
-        timings=_read(run.folder / TIMINGS_FILE),
+        timings={
+            name: seconds
+            for name, seconds in _read(run.folder / TIMINGS_FILE).items()
+            if context.up_to_date(name)
+        },
     )
     write_report(run.report, results)
     return RunResult(
@@ -530,7 +534,8 @@ def _records(history: Mapping[str, list[dict]]) -> list[dict]:
 def _next_command(context: _Context) -> str:
     for stage in _chosen(context.settings, None):
         if not context.up_to_date(stage.name):
-            return f"tfmodel {stage.name} {context.config}"
+            others = stage.name == "finetune" and context.run.stage_fingerprint(stage.name)
+            return f"tfmodel {stage.name} {context.config}" + (" --restart" if others else "")
     where = Path(context.settings.run)
     if context.dataset.has_pairs:
         return f"tfmodel predict {shlex.quote(str(where))} --input FILE --output answers.jsonl"
