@@ -48,6 +48,9 @@ class Tokenizer:
         lowercase: lower-case and strip accents first, as uncased BERTs do.
         max_length: tokens a row at most, special tokens included; in [4, 100000].
 
+    Raises:
+        ConfigError: `max_length` is out of range, or a piece is longer than 256 bytes.
+
     Example:
         >>> tokenizer = Tokenizer(Vocabulary.from_file("vocab.txt"), max_length=128)
         >>> tokenizer(["How far is the moon?"])["token_ids"].shape
@@ -59,13 +62,16 @@ class Tokenizer:
         self.vocabulary = vocabulary
         self.lowercase = lowercase
         self.max_length = max_length
-        self._wordpiece = tf_text.FastBertTokenizer(
-            vocabulary.pieces,
-            max_bytes_per_word=_LONGEST_WORD_BYTES,
-            token_out_type=tf.int32,
-            unknown_token=SPECIAL_PIECES["unknown"],
-            lower_case_nfd_strip_accents=False,
-        )
+        try:
+            self._wordpiece = tf_text.FastBertTokenizer(
+                vocabulary.pieces,
+                max_bytes_per_word=_LONGEST_WORD_BYTES,
+                token_out_type=tf.int32,
+                unknown_token=SPECIAL_PIECES["unknown"],
+                lower_case_nfd_strip_accents=False,
+            )
+        except RuntimeError as error:
+            raise ConfigError(f"Expected a WordPiece vocabulary. Received: {error}") from None
 
     def normalize(self, texts: tf.Tensor) -> tf.Tensor:
         """Normalize as BERT's BasicTokenizer does before it splits.
