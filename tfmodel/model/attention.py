@@ -51,8 +51,8 @@ class SelfAttention(keras.layers.Layer):
                 "The hidden size must be a multiple of heads. "
                 f"Received: hidden size {hidden_size}, heads {self.heads}."
             )
-        self.query_key_value.build((None, hidden_size))
-        self.output_projection.build((None, hidden_size))
+        _build(self.query_key_value, hidden_size)
+        _build(self.output_projection, hidden_size)
 
     def call(self, hidden, same_text, training: bool = False):
         """Attend.
@@ -134,8 +134,8 @@ class FeedForward(keras.layers.Layer):
 
     def build(self, hidden_shape):
         """Build both projections."""
-        self.widen.build((None, hidden_shape[-1]))
-        self.narrow.build(self.widen.compute_output_shape((None, hidden_shape[-1])))
+        _build(self.widen, hidden_shape[-1])
+        _build(self.narrow, self.widen.compute_output_shape((None, hidden_shape[-1]))[-1])
 
     def call(self, hidden, training: bool = False):
         """Map (M, D) to (M, D)."""
@@ -229,6 +229,12 @@ def _gelu_for_training(values):
         return ops.cast(ops.cast(upstream, "float32") * slope, values.dtype)
 
     return ops.cast(wide * share, values.dtype), gradient
+
+
+def _build(layer: keras.layers.Layer, width: int) -> None:
+    # A layer read from a .keras file is built before the layer that holds it.
+    if not layer.built:
+        layer.build((None, width))
 
 
 def _with_layers(config: dict, *names: str) -> dict:

@@ -28,6 +28,10 @@ class SameText(keras.layers.Layer):
         """(B, T) to (B, T, T)."""
         return (*input_shape, input_shape[-1])
 
+    def compute_output_spec(self, padding_mask):
+        """Not of the layer's compute type, as Keras would take it, but bool."""
+        return keras.KerasTensor(self.compute_output_shape(padding_mask.shape), dtype="bool")
+
 
 @keras.saving.register_keras_serializable("tfmodel")
 class BertEmbeddings(keras.layers.Layer):
