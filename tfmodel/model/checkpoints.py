@@ -211,6 +211,8 @@ def write_model_folder(
         (temporary / CONFIG_FILE).write_text(text + "\n", "utf-8")
         # transformers refuses files that do not name the framework.
         save_file(dict(tensors), temporary / WEIGHTS_FILE, metadata={"format": "pt"})
+        # It is written for its owner's eyes alone; a server often runs as somebody else.
+        (temporary / WEIGHTS_FILE).chmod((temporary / CONFIG_FILE).stat().st_mode)
         if tokenizer is not None:
             tokenizer.save(temporary)
     return folder

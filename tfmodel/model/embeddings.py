@@ -32,6 +32,10 @@ class SameText(keras.layers.Layer):
         """Not of the layer's compute type, as Keras would take it, but bool."""
         return keras.KerasTensor(self.compute_output_shape(padding_mask.shape), dtype="bool")
 
+    def get_config(self) -> dict:
+        """Arguments of `__init__`: Keras finds them by itself only where none is an object."""
+        return super().get_config()
+
 
 @keras.saving.register_keras_serializable("tfmodel")
 class BertEmbeddings(keras.layers.Layer):

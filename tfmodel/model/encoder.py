@@ -25,6 +25,10 @@ class ToRows(keras.layers.Layer):
         """(B, T, D)."""
         return (*token_ids_shape, hidden_shape[-1])
 
+    def get_config(self) -> dict:
+        """Arguments of `__init__`: Keras finds them by itself only where none is an object."""
+        return super().get_config()
+
 
 @keras.saving.register_keras_serializable("tfmodel")
 class FirstToken(keras.layers.Layer):
@@ -37,6 +41,10 @@ class FirstToken(keras.layers.Layer):
     def compute_output_shape(self, input_shape):
         """(B, D)."""
         return (input_shape[0], input_shape[-1])
+
+    def get_config(self) -> dict:
+        """Arguments of `__init__`: Keras finds them by itself only where none is an object."""
+        return super().get_config()
 
 
 def build_encoder(
