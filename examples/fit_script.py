@@ -18,7 +18,7 @@ model = tm.tasks.classify.build(encoder, classes=2)
 train = tm.batches(texts * 16, labels * 16, tokenizer=tokenizer, batch_size=8, shuffle=True)
 optimizer = tm.adamw(2e-4, total_steps=2 * len(train))
 model.compile(optimizer, loss=tm.tasks.classify.loss(), metrics=["accuracy"], jit_compile=False)
-model.fit(train, epochs=2)
+model.fit(train, epochs=2, shuffle=False)
 
 tm.export_savedmodel(model, tokenizer, "film/savedmodel", labels=["bad", "good"], max_length=64)
 print(tm.load("film/savedmodel").predict(["I could watch it again tomorrow"]))

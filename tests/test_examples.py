@@ -31,15 +31,12 @@ def check_answer(printed: str):
     assert answer, printed
 
 
-# Keras says of every tf.data.Dataset that it will not shuffle it.
-@pytest.mark.filterwarnings("ignore:.*shuffle=True.*:UserWarning")
 @pytest.mark.parametrize("script", sorted((ROOT / "examples").glob("*.py")), ids=lambda p: p.name)
 def test_example_runs(script, tiny_default_encoder, capfd):
     runpy.run_path(str(script), run_name="__main__")
     check_answer(capfd.readouterr().out)
 
 
-@pytest.mark.filterwarnings("ignore:.*shuffle=True.*:UserWarning")
 def test_readme_script_runs(tiny_default_encoder, capfd):
     (script,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.S)
     exec(compile(script, "README.md", "exec"), {})

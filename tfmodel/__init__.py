@@ -44,7 +44,6 @@ def __getattr__(name: str):
         return importlib.import_module("tfmodel.tasks")
     if name in _LAZY:
         value = getattr(importlib.import_module(_LAZY[name]), name)
-        # `run` and others are modules of this package too; the function is what users mean.
         globals()[name] = value
         return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

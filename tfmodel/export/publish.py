@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -11,7 +12,9 @@ import pydantic
 from pydantic import Field
 
 from tfmodel.config import Settings
-from tfmodel.export.places import make_folder, publish_version, staging
+from tfmodel.export.places import make_folder, publish_version, staging, versions
+
+_log = logging.getLogger(__name__)
 
 TfliteVariant = Literal["float32", "float16", "int8"]
 TFLITE_VARIANTS = get_args(TfliteVariant)
@@ -116,6 +119,13 @@ def export_all(
             write_json(folder / FAILED_PARITY_FILE, error.parity)
             raise
         published = _publish(staged, folder)
+    if not settings.savedmodel and (older := versions(folder / SAVEDMODEL_FOLDER)):
+        # Not ours to remove: a server may be answering with it.
+        _log.warning(
+            "%s holds older weights than this export, and stays: remove it, or set "
+            "export.savedmodel=true.",
+            folder / SAVEDMODEL_FOLDER / str(max(older)),
+        )
     for name, path in published.items():
         parity["artifacts"][name]["path"] = str(path.relative_to(folder))
     write_json(folder / PARITY_FILE, parity)
@@ -142,7 +152,6 @@ def _write(
             model,
             tokenizer,
             aside / SAVEDMODEL_FOLDER,
-            warmup_texts=texts[:32],
             **described,
         )
     if settings.tflite:

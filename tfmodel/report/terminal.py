@@ -60,7 +60,7 @@ def _artifacts(parity: Figures) -> str:
         latency = figures.get("latency_ms") or {}
         rows.append(
             (
-                figures.get("path") or name,
+                (figures.get("path") or name).removesuffix(".tflite"),
                 wording.size(figures.get("bytes")),
                 wording.milliseconds(latency.get("p50")),
                 wording.milliseconds(latency.get("p99")),

@@ -39,8 +39,8 @@ class FinetuneResult:
     Attributes:
         steps: one dict a step: step, loss, learning_rate, tokens_per_second.
         epochs: one dict an epoch: epoch, step, loss and dev figures.
-        seconds: wall clock from the first batch asked for to the end of the last step, without
-            dev evaluation.
+        seconds: wall clock from the first batch asked for to the end of the last step; tracing
+            and the writing of checkpoints in, dev evaluation out.
         examples: rows trained on, each epoch anew.
         tokens: real tokens trained on.
         padding_share: share of padding among the tokens of an epoch's batches.
