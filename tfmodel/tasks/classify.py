@@ -56,13 +56,18 @@ def build(
         A functional model from the encoder's batch to float32 logits (B, C).
 
     Raises:
-        ValueError: fewer than two classes.
+        ValueError: fewer than two classes, or an encoder of another name than `encoder`, by which
+            `save` and the exports find it.
 
     Example:
         >>> model = classify.build(load_encoder("model/", sequence=False), classes=3)
     """
     if classes < 2:
         raise ValueError(f"classes must be 2 or more. Received: {classes}.")
+    if encoder.name != "encoder":
+        raise ValueError(
+            f"Expected an encoder named encoder. Received: one named {encoder.name!r}."
+        )
     if dropout is None:
         dropout = encoder_config(encoder).dropout
     inputs = {key: keras.Input((None,), dtype="int32", name=key) for key in encoder.input}
