@@ -28,8 +28,7 @@ class AdamW(keras.optimizers.Optimizer):
 
     Source: Loshchilov and Hutter 2019, algorithm 2. Deviation: of a large embedding table
     only the rows that stand in the batch are updated; moments and decay of other rows wait
-    until they are seen again ("lazy" Adam). `epsilon` is added before the bias of the second
-    moment is corrected, as TensorFlow does (Kingma and Ba 2015, end of section 2).
+    until they are seen again ("lazy" Adam). Everything else equals the dense algorithm.
     """
 
     def __init__(
@@ -74,7 +73,17 @@ class AdamW(keras.optimizers.Optimizer):
         # Both are the same for all weights of a step.
         step = tf.cast(self.iterations.value + 1, tf.float32)
         self._powers = (tf.pow(self.beta_1, step), tf.pow(self.beta_2, step))
-        super().apply([_without_repeats(g) for g in grads], trainable_variables)
+        # TensorFlow's operation corrects the bias of both moments in the rate, which would leave
+        # epsilon too large in the first steps.
+        self._epsilon_now = self.epsilon * tf.sqrt(1 - self._powers[1])
+        variables = (
+            self._trainable_variables if trainable_variables is None else trainable_variables
+        )
+        grads = [
+            _without_repeats(g, v.shape[0]) if isinstance(g, tf.IndexedSlices) else g
+            for g, v in zip(grads, variables, strict=True)
+        ]
+        super().apply(grads, trainable_variables)
 
     def _clip_gradients(self, grads):
         if not self.global_clipnorm:
@@ -115,7 +124,7 @@ class AdamW(keras.optimizers.Optimizer):
             lr=rate,
             beta1=self.beta_1,
             beta2=self.beta_2,
-            epsilon=self.epsilon,
+            epsilon=self._epsilon_now,
             grad=tf.cast(gradient, variable.dtype),
         )
 
@@ -128,7 +137,7 @@ class AdamW(keras.optimizers.Optimizer):
         weights = tf.gather(variable, rows)
         if decay is not None:
             weights -= weights * decay
-        weights -= rate_now * first / (tf.sqrt(second) + self.epsilon)
+        weights -= rate_now * first / (tf.sqrt(second) + self._epsilon_now)
         for target, value in ((momentum, first), (velocity, second), (variable, weights)):
             target.scatter_update(tf.IndexedSlices(value, rows))
 
@@ -171,14 +180,10 @@ def adamw(
     return AdamW(rate, weight_decay=weight_decay, global_clipnorm=global_clipnorm)
 
 
-def _without_repeats(gradient):
+def _without_repeats(gradient: tf.IndexedSlices, rows: int):
     """Sum the repeated rows of an embedding gradient; make a small table's dense."""
-    if not isinstance(gradient, tf.IndexedSlices):
-        return gradient
-    rows = gradient.dense_shape[0] if gradient.dense_shape is not None else None
-    known_rows = tf.get_static_value(rows) if rows is not None else None
-    if known_rows is not None and known_rows < _SMALLEST_SPARSE_ROWS:
-        return tf.math.unsorted_segment_sum(gradient.values, gradient.indices, known_rows)
+    if rows < _SMALLEST_SPARSE_ROWS:
+        return tf.math.unsorted_segment_sum(gradient.values, gradient.indices, rows)
     unique, positions = tf.unique(gradient.indices)
     values = tf.math.unsorted_segment_sum(gradient.values, positions, tf.size(unique))
     return tf.IndexedSlices(values, unique, gradient.dense_shape)
