@@ -103,7 +103,9 @@ class StepRecorder(keras.callbacks.Callback):
         self._sum = self._rows = 0.0
 
     def on_train_batch_begin(self, batch, logs=None):
-        """Start the clock of the step."""
+        """Note the step's rate, and start its clock."""
+        rate = self.model.optimizer.learning_rate  # after the step it is the next one's
+        self._rate = float(keras.ops.convert_to_numpy(rate))
         self._began = time.perf_counter()
 
     def on_train_batch_end(self, batch, logs=None):
@@ -116,11 +118,10 @@ class StepRecorder(keras.callbacks.Callback):
         total = logs["loss"] * (self._rows + len(rows))
         loss = (total - self._sum) / len(rows)
         self._sum, self._rows = total, self._rows + len(rows)
-        optimizer = self.model.optimizer
         entry = {
-            "step": int(optimizer.iterations),
+            "step": int(self.model.optimizer.iterations),
             "loss": float(loss),
-            "learning_rate": float(keras.ops.convert_to_numpy(optimizer.learning_rate)),
+            "learning_rate": self._rate,
             "tokens_per_second": tokens / seconds,
         }
         self.history.append(entry)

@@ -100,7 +100,11 @@ class Checkpoint:
             ConfigError: the checkpoint is of a model of another shape, or damaged.
         """
         try:
-            with np.load(self.folder / _ARRAYS_FILE, allow_pickle=False) as arrays:
+            # Opened here: np.load leaves a damaged file open.
+            with (
+                open(self.folder / _ARRAYS_FILE, "rb") as file,
+                np.load(file, allow_pickle=False) as arrays,
+            ):
                 values = [arrays[name] for name in sorted(arrays.files)]
         except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise self._damaged(error) from None
