@@ -124,6 +124,25 @@ def test_fields_that_the_answer_has_too_are_kept_under_another_name(answer):
     assert (row["input_text"], row["input_score"]) == ("other", 3)
 
 
+def test_no_column_is_lost_whatever_its_name(answer):
+    content = "text,label,score_short,input_label,input_score_short\na,sport,7,long,8\n"
+    for to in ("out.csv", "out.tsv", "out.jsonl"):
+        (row,) = answer("a.csv", content, to=to)
+        assert (row["label"], row["input_input_label"]) == ("short", "sport")
+        assert (row["input_label"], row["input_score_short"]) == ("long", "8")
+        if to == "out.jsonl":  # there the scores are one field, and no column is in its way
+            assert (row["scores"]["short"], row["score_short"]) == (1.0, "7")
+        else:
+            assert (row["score_short"], row["input_input_score_short"]) == ("1.0", "7")
+
+
+def test_a_field_has_one_name_in_all_rows(answer):
+    """Also where the first row's two texts happen to be the same."""
+    fields = {"text": "question", "text_pair": "text", "predictor": Lengths(has_pairs=True)}
+    rows = answer("a.csv", "question,text\nwhy,why\nwhy,because\n", to="out.csv", **fields)
+    assert [row["input_text"] for row in rows] == ["why", "because"]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "texts"),
     [

@@ -80,7 +80,8 @@ def answer_file(
         path: `.jsonl` (an object a line), `.csv` or `.tsv` (with a header), UTF-8; delimiter and
             quotes are found by a look, as in training.
         output: `.jsonl`, `.csv` or `.tsv`; the input's other fields are kept in it, as
-            `input_NAME` where the answer has a field of that name (such as `label`).
+            `input_NAME` where the answer has a field of that name (such as `label`, and in a
+            table `score_LABEL`); as `input_input_NAME` where the input has that one too.
         text: the field with the text.
         text_pair: the field with the second text, where the model takes pairs.
 
@@ -92,7 +93,7 @@ def answer_file(
             output that cannot be written.
     """
     path, output = Path(path), Path(output)
-    read, write = _READERS[_format(path, "--input")], _WRITERS[_format(output, "--output")]
+    read, written = _READERS[_format(path, "--input")], _format(output, "--output")
     if not path.is_file():
         what = "a folder" if path.is_dir() else "a path where nothing is"
         raise ConfigError(f"{path}: expected a file for --input. Received: {what}.")
@@ -103,21 +104,35 @@ def answer_file(
     _require_utf8(path)
     wanted = [text, text_pair] if predictor.has_pairs else [text]
     with write_aside(output) as aside:
-        return write(aside, _answers(predictor, read(path, wanted), wanted, path))
+        answers = _answers(predictor, read(path, wanted), wanted, path, table=written != "jsonl")
+        return _WRITERS[written](aside, answers)
 
 
 def _answers(
-    predictor, rows: Iterator[tuple[int, dict]], wanted: list[str], path: Path
+    predictor, rows: Iterator[tuple[int, dict]], wanted: list[str], path: Path, *, table: bool
 ) -> Iterator[dict]:
+    # The answer's texts under the names they had are no loss; a right label would be.
+    same = {name for name, own in zip(wanted, ("text", "text_pair"), strict=False) if name == own}
     while chunk := list(itertools.islice(rows, _ROWS_AT_ONCE)):
         columns = [
             [_text(row, name, f"{path}:{number}") for number, row in chunk] for name in wanted
         ]
         for (_, row), answer in zip(chunk, predictor.predict(*columns), strict=True):
-            # The answer's texts under the names they had are no loss; a right label would be.
-            taken = {*answer} - {name for name in wanted if answer.get(name) == row.get(name)}
-            renamed = {f"input_{key}" if key in taken else key: row[key] for key in row}
-            yield renamed | answer
+            if table:
+                scores = answer.pop("scores")
+                answer |= {f"score_{label}": score for label, score in scores.items()}
+            yield _renamed(row, {*answer} - same) | answer
+
+
+def _renamed(row: dict, taken: set[str]) -> dict:
+    """The row with other names for the fields whose names are taken; it loses none."""
+    renamed = {}
+    for name, value in row.items():
+        free = name
+        while free in taken or (free != name and (free in row or free in renamed)):
+            free = f"input_{free}"
+        renamed[free] = value
+    return renamed
 
 
 def _text(row: dict, name: str, origin: str) -> str:
@@ -223,8 +238,6 @@ def _write_delimited(delimiter: str) -> Callable[[Path, Iterable[dict]], int]:
         with open(path, "w", encoding="utf-8", newline="", errors="replace") as file:
             writer = None
             for row in rows:
-                scores = row.pop("scores")
-                row |= {f"score_{label}": value for label, value in scores.items()}
                 if writer is None:
                     # Fields that only later rows have find no column.
                     writer = csv.DictWriter(
