@@ -42,7 +42,7 @@ def test_everything_is_published_with_its_figures(tiny, tmp_path):
     warm_up = tmp_path / "savedmodel/1/assets.extra/tf_serving_warmup_requests"
     # Somebody's test rows are not for whoever gets the artifact.
     assert tiny.texts[0].encode() not in warm_up.read_bytes()
-    assert tiny.labels[0].encode() in warm_up.read_bytes()
+    assert b"so-so" in warm_up.read_bytes()
 
 
 def test_an_older_savedmodel_that_stays_is_named(tiny, tmp_path, caplog):

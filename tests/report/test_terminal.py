@@ -30,7 +30,7 @@ def test_lines_stay_narrow_but_commands_stay_whole(make_results):
     *lines, last = summary_text(results).splitlines()
     assert max(map(len, lines)) <= 80
     assert last == f"next     {command}"
-    assert any("tflite/" in line and line.endswith("FAILED") for line in lines)
+    assert any("of_this_run" in line and line.endswith("FAILED") for line in lines)
 
 
 def test_what_is_missing_is_left_out(make_results):

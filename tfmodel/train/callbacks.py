@@ -283,7 +283,7 @@ class KeepBest(keras.callbacks.Callback):
 
 
 class SaveCheckpoints(keras.callbacks.Callback):
-    """Save what a run continues from: by time, after each epoch, and on Ctrl-C or SIGTERM.
+    """Save what a run continues from: by time, and on Ctrl-C or SIGTERM.
 
     Args:
         checkpoint: where to.
@@ -335,11 +335,15 @@ class SaveCheckpoints(keras.callbacks.Callback):
             self._save(position, wait=False)
 
     def on_epoch_end(self, epoch, logs=None):
-        """Save the epoch."""
-        if epoch + 1 < self.params["epochs"] and not self.model.stop_training:
-            self._save({"epoch": epoch + 1, "batch": 0}, wait=self._signal is not None)
-            if self._signal is not None:
-                self._end()
+        """Save where it is time to: after short epochs the copy would cost more than it saves."""
+        if epoch + 1 == self.params["epochs"] or self.model.stop_training:
+            return
+        position = {"epoch": epoch + 1, "batch": 0}
+        if self._signal is not None:
+            self._save(position, wait=True)
+            self._end()
+        elif time.perf_counter() - self._saved >= self.seconds:
+            self._save(position, wait=False)
 
     def release(self) -> None:
         """Give the signals back and finish writing; also after a failure."""
