@@ -233,6 +233,8 @@ def test_files_of_pairs(pairs, tfmodel):
     [
         (["--input", "train.csv"], "Expected --input and --output together"),
         (["--input", "train.csv", "--output", "o.jsonl", "rain"], "Expected texts or --input"),
+        (["--text", "foo", "rain"], "Expected --text only with --input"),
+        (["rain", "--text-pair", "foo"], "Expected --text-pair only with --input"),
         (["--input", "train.txt", "--output", "o.jsonl"], "--input must end in .jsonl, .ndjson"),
         (["--input", "train.csv", "--output", "o.xlsx"], "--output must end in .jsonl"),
         (["--input", "no.csv", "--output", "o.csv"], "Received: a path where nothing is"),

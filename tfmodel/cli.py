@@ -103,6 +103,13 @@ def _predict(options: argparse.Namespace) -> None:
         raise ConfigError("Expected --input and --output together. Received: one of them.")
     if options.input and options.texts:
         raise ConfigError("Expected texts or --input FILE. Received: both.")
+    fields = {"--text": options.text, "--text-pair": options.text_pair}
+    given = [name for name, field in fields.items() if field is not None]
+    if given and not options.input:
+        raise ConfigError(
+            f"Expected {given[0]} only with --input, whose field it names. Received: no --input. "
+            "Leave it out, or name a file: --input FILE --output FILE."
+        )
     _import_tensorflow(options)
     predictor = load(options.where)
     if options.input:
@@ -110,8 +117,8 @@ def _predict(options: argparse.Namespace) -> None:
             predictor,
             options.input,
             options.output,
-            text=options.text,
-            text_pair=options.text_pair,
+            text="text" if options.text is None else options.text,
+            text_pair="text_pair" if options.text_pair is None else options.text_pair,
         )
         print(f"{count:,} rows answered: {options.output}", file=sys.stderr)
         return
@@ -231,8 +238,8 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("texts", metavar="TEXT", nargs="*", help="texts; none: lines of stdin")
     predict.add_argument("--input", metavar="FILE", help="rows to answer: .jsonl, .csv or .tsv")
     predict.add_argument("--output", metavar="FILE", help="where to; other fields of FILE are kept")
-    predict.add_argument("--text", default="text", help="field of --input with the text")
-    predict.add_argument("--text-pair", default="text_pair", help="field with the second text")
+    predict.add_argument("--text", metavar="NAME", help="field of --input with the text (text)")
+    predict.add_argument("--text-pair", metavar="NAME", help="that of the second text (text_pair)")
     predict.set_defaults(more="texts")
 
     _command(
