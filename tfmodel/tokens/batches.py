@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import tensorflow as tf
@@ -13,7 +14,7 @@ import tensorflow as tf
 from tfmodel.config import ConfigError
 from tfmodel.tokens.tokenizer import Tokenizer
 
-_ROWS_AT_ONCE = 512
+_ROWS_AT_ONCE = 4096
 # Rows are sorted by length inside chunks of this many batches: long enough for rows of a
 # batch to be nearly equal, short enough for batches to differ from epoch to epoch.
 _BATCHES_A_CHUNK = 50
@@ -59,19 +60,21 @@ class TokenRows:
             )
         limit = tokenizer.max_length if max_length is None else max_length
 
-        def tokenize(first, second=None):
+        def tokenize(start: int) -> tuple[np.ndarray, ...]:
+            chunk = slice(start, start + _ROWS_AT_ONCE)
             ids, first_lengths = tokenizer.join(
-                tokenizer.tokenize(first),
-                None if second is None else tokenizer.tokenize(second),
+                tokenizer.tokenize(tf.constant(texts[chunk], tf.string)),
+                None
+                if text_pairs is None
+                else tokenizer.tokenize(tf.constant(text_pairs[chunk], tf.string)),
                 max_length=limit,
             )
-            return ids.flat_values, ids.row_lengths(), first_lengths
+            return ids.flat_values.numpy(), ids.row_lengths().numpy(), first_lengths.numpy()
 
-        columns = (texts,) if text_pairs is None else (texts, text_pairs)
-        columns = tuple(tf.constant(column, tf.string) for column in columns)
-        dataset = tf.data.Dataset.from_tensor_slices(columns).batch(_ROWS_AT_ONCE)
-        dataset = dataset.map(tokenize, num_parallel_calls=os.cpu_count())
-        chunks = list(_without_tuning(dataset).as_numpy_iterator())
+        # Threads, for TensorFlow lets go of Python while it works; a tf.data pipeline takes
+        # longer to be traced than a few thousand rows take to be tokenized.
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            chunks = list(pool.map(tokenize, range(0, len(texts), _ROWS_AT_ONCE)))
         ids, lengths, first_lengths = (
             np.concatenate([chunk[part] for chunk in chunks] or [np.empty(0, np.int32)])
             for part in range(3)
