@@ -23,6 +23,7 @@ ORDER = [
     "export",
     "serve",
     "report",
+    "protection",
     "pipeline",
     "starter",
     "doctor",

@@ -170,24 +170,50 @@ def test_restart_of_an_unchanged_run_measures_and_exports_the_new_weights(worksp
     assert (RUN / "export/savedmodel/2/saved_model.pb").exists()
 
 
+def test_a_restart_killed_before_its_first_checkpoint_leaves_the_weights_safe(
+    workspace, tfmodel, monkeypatch
+):
+    from tfmodel import pipeline
+
+    before = (RUN / "model/model.safetensors").read_bytes()
+
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    for function, words in (
+        ("_resolved", "not recorded how they were trained"),
+        ("seed_everything", "train.epochs was 1, is 4"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(pipeline, function, interrupt)
+            restarted = tfmodel("finetune", "small.yaml", "train.epochs=1", "--restart")
+            assert restarted.code == 130
+        refused = tfmodel("run", "small.yaml")
+        assert refused.code == 2 and words in refused.err and "--restart" in refused.err
+        assert (RUN / "model/model.safetensors").read_bytes() == before
+    done = tfmodel("finetune", "small.yaml", "train.epochs=1")
+    assert done.code == 0, done.err
+
+
 def test_a_restart_that_failed_half_way_does_not_pass_for_done(workspace, tfmodel, monkeypatch):
     from tfmodel.tasks import classify
 
     def full(*_, **__):
         raise OSError("no room")
 
+    command = ["finetune", "small.yaml", "train.epochs=2", "train.checkpoint_seconds=0.01"]
     with monkeypatch.context() as patch:
         patch.setattr(classify, "save", full)
-        assert tfmodel("finetune", "small.yaml", "train.epochs=2", "--restart").code == 1
+        assert tfmodel(*command, "--restart").code == 1
     # The old weights still answer, but nobody takes them for those of either config.
     assert tfmodel("predict", RUN, "rain and storm").code == 0
     refused = tfmodel("run", "small.yaml")
     assert refused.code == 2 and "training under way" in refused.err
     assert "train.epochs was 2, is 4" in refused.err
-    done = tfmodel("finetune", "small.yaml", "train.epochs=2")
+    done = tfmodel(*command)
     assert done.code == 0, done.err
     assert stages_done(done) == ["finetune"]
-    assert "continues at step 6" in done.err
+    assert "continues at step" in done.err
 
 
 # --- interrupted --------------------------------------------------------------------------

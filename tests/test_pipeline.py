@@ -69,6 +69,51 @@ def test_the_run_folder_may_be_in_the_home_folder(workspace, tmp_path, monkeypat
     assert not Path("~").exists()
 
 
+@pytest.mark.parametrize(
+    "own",
+    ["logs/day.txt", "checkpoints/best.bin", "model/config.json", "data/a.csv", "config.yaml"],
+)
+def test_a_folder_of_the_users_own_is_left_as_it_is(own, workspace, tfmodel):
+    path = Path("mine", own)
+    path.parent.mkdir(parents=True)
+    path.write_text("mine")
+    # Twice: a refusal must not make the folder a run's.
+    for _ in range(2):
+        refused = tfmodel("run", "small.yaml", "run=mine")
+        assert refused.code == 2 and "which no run made" in refused.err
+        assert f"Received: one with {Path(own).parts[0]}" in refused.err
+    assert [each for each in Path("mine").rglob("*") if each.is_file()] == [path]
+    assert path.read_text() == "mine"
+
+
+@pytest.mark.parametrize("key", ["encoder", "data.train", "data.dev"])
+def test_a_source_in_what_the_run_replaces_is_refused(key, workspace, tfmodel):
+    source = Path("runs/small/model" if key == "encoder" else "runs/small/logs/mine.csv")
+    if key != "encoder":
+        small_run.write_rows(source, small_run.rows())
+    Path("link").symlink_to(source)
+    for name in (source, "link"):
+        refused = tfmodel("run", "small.yaml", f"{key}={name}", "--restart")
+        assert refused.code == 2
+        assert f"{key}: expected a path outside of what the run replaces" in refused.err
+    assert source.exists()
+
+
+def test_a_run_beside_its_sources_and_killed_early_goes_on(workspace, tfmodel, monkeypatch):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    command = ["data", "small.yaml", "run=."]
+    for function in ("_save_config", "_do"):
+        with monkeypatch.context() as patch:
+            patch.setattr(pipeline, function, interrupt)
+            assert tfmodel(*command).code == 130
+    Path("data").mkdir()
+    done = tfmodel(*command)
+    assert done.code == 0, done.err
+    assert Path("data/account.json").exists() and Path("train.csv").exists()
+
+
 def test_weights_of_the_encoder_that_changed_are_found(workspace, tfmodel):
     small_run.write_encoder(Path("encoder"), seed=1)
     refused = tfmodel("run", "small.yaml")

@@ -21,6 +21,7 @@ from tfmodel import sources
 from tfmodel.config import ConfigError, Settings, load_config
 from tfmodel.data.settings import DataSettings
 from tfmodel.export.publish import PARITY_FILE, ExportSettings
+from tfmodel.protection import changes, require_own_folder, require_sources_elsewhere
 from tfmodel.run_folder import Run, fingerprint, read_json, seed_everything, write_json
 from tfmodel.train.settings import FinetuneSettings
 
@@ -384,14 +385,18 @@ def run(
     """
     settings = load_config(config, RunSettings, overrides=overrides)
     name = "CONFIG" if isinstance(config, Mapping) else str(config)
-    with Run.open(Path(settings.run).expanduser()) as opened:
+    folder = Path(settings.run).expanduser()
+    require_own_folder(folder)
+    data = {f"data.{part}": getattr(settings.data, part) for part in ("train", "dev", "test")}
+    require_sources_elsewhere(folder, {"encoder": settings.encoder, **data})
+    with Run.open(folder) as opened:
         context = _Context(settings, opened, restart=restart, config=shlex.join([name, *overrides]))
         if only is None or only == "finetune":
             _protect_weights(context)
         if only is not None:
             _require_before(context, only)
+        opened.environment()  # first of all: it marks the folder as a run's
         _save_config(context)
-        opened.environment()
         for stage in _chosen(settings, only):
             _do(context, stage)
         return _report(context, only)
@@ -428,29 +433,23 @@ def _protect_weights(context: _Context) -> None:
     """Refuse to replace trained weights, or training under way, by those of another config."""
     run = context.run
     trained = run.stage_fingerprint("finetune") if run.model.exists() else None
-    under_way = _training_under_way(run) if (run.checkpoints / "last").exists() else {}
+    # Weights without a record are those that a training under way was started to replace.
+    begun = run.model.exists() or (run.checkpoints / "last").exists()
+    under_way = _training_under_way(run) if begun else {}
     key = trained or under_way.get("key")
-    if context.restart or key is None or key == context.fingerprints["finetune"]:
+    if context.restart or not begun or key == context.fingerprints["finetune"]:
         return
+    before = run.stage_inputs("finetune") if trained else under_way.get("inputs")
     what = "weights trained" if trained else "training under way"
-    before = run.stage_inputs("finetune") if trained else under_way["inputs"]
+    received = (
+        "weights of which it is not recorded how they were trained"
+        if before is None
+        else f"{what} with others ({changes(before, context.inputs['finetune'])})"
+    )
     raise ConfigError(
         f"{run.folder}: expected the config and data that this run was trained with. Received: "
-        f"{what} with others ({_changes(context, before)}). "
-        "Add --restart to train anew and replace them, or set run: to another folder."
+        f"{received}. Add --restart to train anew and replace them, or set run: to another folder."
     )
-
-
-def _changes(context: _Context, before: Mapping[str, Any]) -> str:
-    now = context.inputs["finetune"]
-    changes = [
-        # The content is a hash, which says nothing to anybody.
-        key if key.startswith("the content") else f"{key} was {before.get(key)}, is {now.get(key)}"
-        for key in {**before, **now}
-        if before.get(key) != now.get(key)
-    ]
-    more = f" and {len(changes) - 5} more" if len(changes) > 5 else ""
-    return "changed: " + "; ".join(changes[:5]) + more
 
 
 def _require_before(context: _Context, only: str) -> None:
@@ -464,7 +463,11 @@ def _require_before(context: _Context, only: str) -> None:
             raise ConfigError(
                 f"{only} needs the stage {name} done with this config. Received: "
                 f"{context.run.folder}, where it "
-                + (f"was done with another ({_changes(context, before)})" if before else "is not")
+                + (
+                    f"was done with another ({changes(before, context.inputs['finetune'])})"
+                    if before
+                    else "is not"
+                )
                 + f". Type: {fix}."
             )
         name = _BEFORE.get(name)

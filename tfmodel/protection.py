@@ -1,0 +1,96 @@
+"""What a run must not overwrite: a folder of the user's own, and a source of the run itself."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tfmodel import sources
+from tfmodel.config import ConfigError
+from tfmodel.run_folder import read_json
+
+# What a run replaces or removes in its folder.
+_PLACES = ("model", "logs", "checkpoints", "data", "export")
+_FILES = (
+    "config.yaml",
+    "environment.json",
+    "evaluation.json",
+    "history.json",
+    "metrics.json",
+    "report.html",
+    "timings.json",
+)
+
+
+def require_own_folder(folder: Path) -> None:
+    """Refuse a folder that holds what a run would replace, and that no run made.
+
+    Raises:
+        ConfigError: it is such a folder.
+    """
+    if _is_made_by_a_run(folder):
+        return
+    found = [name for name in (*_PLACES, *_FILES) if os.path.lexists(folder / name)]
+    if found:
+        raise ConfigError(
+            f"{folder}: expected a folder that a run made, or one without files of a run's names. "
+            f"Received: one with {', '.join(found)}, which no run made and this one would "
+            "replace. Set run: to a new folder, such as runs/NAME."
+        )
+
+
+def _is_made_by_a_run(folder: Path) -> bool:
+    if os.path.exists(folder / "stages.json"):
+        return True
+    # Written before anything else, so that a run killed early is known as one too.
+    path = folder / "environment.json"
+    if not os.path.isfile(path):
+        return False
+    try:
+        environment = read_json(path)
+    except ConfigError:
+        return False
+    return isinstance(environment, dict) and "tfmodel" in environment
+
+
+def require_sources_elsewhere(folder: Path, named: Mapping[str, str | None]) -> None:
+    """Refuse sources inside what a run replaces.
+
+    Args:
+        folder: of the run.
+        named: the source under each key of the config.
+
+    Raises:
+        ConfigError: one is there, or there is no such source.
+    """
+    for key, source in named.items():
+        if source is None or sources.is_remote(source):
+            continue
+        path = sources.fetch(source)
+        for name in (*_PLACES, *_FILES):
+            if _is_inside(path, folder / name):
+                raise ConfigError(
+                    f"{key}: expected a path outside of what the run replaces. Received: {source}, "
+                    f"in {folder / name}. Copy it elsewhere, or set run: to another folder."
+                )
+
+
+def _is_inside(path: Path, place: Path) -> bool:
+    # By its name and by where links lead: the one would lose the link, the other the file.
+    return any(
+        Path(real(path)).is_relative_to(real(place)) for real in (os.path.abspath, os.path.realpath)
+    )
+
+
+def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """In words, which inputs of a training are others now; the first five."""
+    found = [
+        # The content is a hash, which says nothing to anybody.
+        key if key.startswith("the content") else f"{key} was {before.get(key)}, is {now.get(key)}"
+        for key in {**before, **now}
+        if before.get(key) != now.get(key)
+    ]
+    more = f" and {len(found) - 5} more" if len(found) > 5 else ""
+    return "changed: " + "; ".join(found[:5]) + more
