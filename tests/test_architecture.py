@@ -24,6 +24,7 @@ ORDER = [
     "serve",
     "report",
     "protection",
+    "stages",
     "pipeline",
     "starter",
     "doctor",

@@ -12,7 +12,7 @@ import small_run
 import yaml
 
 import tfmodel as tm
-from tfmodel import pipeline, sources
+from tfmodel import pipeline, sources, stages
 from tfmodel.config import ConfigError
 
 
@@ -132,7 +132,7 @@ def test_a_pinned_source_is_not_fetched_only_to_look(monkeypatch):
 
     monkeypatch.setattr(sources, "fetch", fetch)
     source = sources.DEFAULT_ENCODER
-    assert pipeline._identity_of_source(source) == source
+    assert stages._identity_of_source(source) == source
 
 
 def test_a_setting_that_fits_no_label_can_be_set_right(workspace, tfmodel):
