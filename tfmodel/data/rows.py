@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 
 @dataclasses.dataclass(slots=True)
 class Row:
     """One labelled text, or pair of texts.
 
-    `origin` says where it stood: `train.csv:12` (the line where the row starts) or
-    `business/001.txt`.
+    Attributes:
+        text: the text.
+        text_pair: the second text of a pair.
+        label: what the target says a label is (`tfmodel.data.targets`): a class's name ...
+        origin: where it stood: `train.csv:12` (the line where the row starts) or
+            `business/001.txt`.
+        group: value of the column that keeps rows together or in order, where one is named.
     """
 
     text: str
     text_pair: str | None
-    label: str | None
+    label: Any
     origin: str
+    group: str | None = None
 
 
 @dataclasses.dataclass(slots=True)
@@ -27,6 +34,15 @@ class Reject:
     origin: str
     text: str
     detail: str = ""
+
+
+class BadLabel(ValueError):
+    """A label that is not what the target says: `reason` is one word, `detail` a sentence."""
+
+    def __init__(self, reason: str, detail: str = ""):
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason = reason
+        self.detail = detail
 
 
 def encodable(text: str) -> str:

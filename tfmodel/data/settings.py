@@ -11,6 +11,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from tfmodel.config import Settings
+from tfmodel.data.label_noise import LabelNoiseSettings
 
 DETECT = "detect"
 
@@ -35,6 +36,17 @@ class CleaningSettings(Settings):
     unicode: bool = Field(True, description="Compose characters (Unicode NFC).")
     whitespace: bool = Field(
         True, description="Turn each run of whitespace into one space; none at the ends."
+    )
+
+
+class SpanSettings(Settings):
+    """How the spans of `target: spans` are written: the names of their fields."""
+
+    start: str = Field("start", min_length=1, description="Field with the first character.")
+    end: str = Field("end", min_length=1, description="Field with the end.")
+    label: str = Field("label", min_length=1, description="Field with the span's label.")
+    inclusive: bool = Field(
+        False, description="Whether the end is the last character; else the one after it."
     )
 
 
@@ -93,6 +105,19 @@ class DataSettings(Settings):
         description="format regex: matches one line, with groups named as text and label.",
         examples=[r"(?P<label>\w+):\w+ (?P<text>.+)"],
     )
+    target: Literal["auto", "class", "classes", "number", "tags", "spans", "answers", "none"] = (
+        Field(
+            "auto",
+            description="What a label is: a class, several classes, a number, a tag for each word, "
+            "spans of the text, answers in the second text, or none; auto: by the format.",
+        )
+    )
+    label_separator: str = Field(
+        ",", min_length=1, description="Between the classes of target classes, in a string."
+    )
+    spans: SpanSettings = Field(
+        default_factory=SpanSettings, description="How the spans of target spans are written."
+    )
     max_rows: int | None = Field(
         None, ge=2, description="Train on a seeded stratified sample of this many rows."
     )
@@ -107,6 +132,10 @@ class DataSettings(Settings):
     )
     cleaning: CleaningSettings = Field(
         default_factory=CleaningSettings, description="Which cleaning steps run."
+    )
+    label_noise: LabelNoiseSettings | None = Field(
+        None,
+        description="Looks for train rows whose label is probably wrong; none: does not look.",
     )
 
     @field_validator("encoding")
@@ -166,8 +195,9 @@ class DataSettings(Settings):
         return self
 
     def wanted(self) -> list[str]:
-        """Name the columns that are read: text, text_pair where there are pairs, label."""
-        return [name for name in (self.text, self.text_pair, self.label) if name is not None]
+        """Name the columns that are read: text, text_pair where there are pairs, label if any."""
+        names = (self.text, self.text_pair, None if self.target == "none" else self.label)
+        return [name for name in names if name is not None]
 
 
 def _require(available, wanted: list[str], message: str) -> None:
