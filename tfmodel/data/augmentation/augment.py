@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tfmodel import sources
 from tfmodel.config import ConfigError
 from tfmodel.data.augmentation.methods import METHODS, Draft, Replace, Tools, Translate
 from tfmodel.data.augmentation.passage import Passage, Segmenter, by_longest_match
@@ -58,7 +59,8 @@ def augment(
     """Make new versions of rows, each method its own; labels are those of the rows.
 
     A version depends on the seed, the method, its number and the row's own text. Both texts of a
-    pair are changed.
+    pair are changed. One that is a row already, or another row's version, is left out: it would
+    count double, or under two labels.
 
     Args:
         texts: n training texts.
@@ -174,7 +176,7 @@ def _tools(settings: AugmentSettings, replace, translate) -> Tools:
                 f"Received: none. Call tfmodel.data.augmentation.augment_split(train, settings, "
                 f"seed=…, {name}=…) in Python, or leave {method} out."
             )
-    synonyms = {} if settings.synonyms is None else read_synonyms(settings.synonyms)
+    synonyms = {} if settings.synonyms is None else read_synonyms(sources.fetch(settings.synonyms))
     return Tools(rate=settings.rate, synonyms=synonyms, **given)
 
 
@@ -184,7 +186,7 @@ def _versions(method, passages, rows, tools, salt) -> list[tuple[str, str | None
         for row, parts in zip(rows, passages, strict=True)
         for place, passage in enumerate(parts)
     ]
-    texts = iter([" ".join(text.split()) for text in METHODS[method](drafts, tools)])
+    texts = iter([text.strip() for text in METHODS[method](drafts, tools)])
     return [(next(texts), None if second is None else next(texts)) for _, second in rows]
 
 
