@@ -381,6 +381,20 @@ def test_wrong_settings(values, message):
         AugmentSettings(**values)
 
 
+def test_config_cannot_name_callables():
+    settings = AugmentSettings(methods=["swap", "back_translation"])
+    with pytest.raises(ValueError, match=r"needs a callable \(translate\) that only Python"):
+        settings.check_in_config("class")
+
+
+@pytest.mark.parametrize("target", ["tags", "spans", "answers"])
+def test_labels_that_name_places_do_not_survive(target):
+    settings = AugmentSettings(methods=["swap"])
+    settings.check_in_config("class")
+    with pytest.raises(ValueError, match=f"with target {target} labels name places"):
+        settings.check_in_config(target)
+
+
 @pytest.mark.parametrize(
     ("method", "name"), [("replacement", "replace"), ("back_translation", "translate")]
 )

@@ -20,6 +20,8 @@ MethodName = Literal[
 ]
 # What each needs that only Python can give.
 CALLABLES = {"replacement": "replace", "back_translation": "translate"}
+# The targets whose labels stand at places in the text.
+PLACES = ("tags", "spans", "answers")
 
 
 class AugmentSettings(Settings):
@@ -43,6 +45,28 @@ class AugmentSettings(Settings):
         description="File of words and those that may stand in their place: TSV, JSON or text.",
         examples=["synonyms.tsv"],
     )
+
+    def check_in_config(self, target: str) -> None:
+        """Refuse what a config cannot ask for.
+
+        Args:
+            target: the kind of label, as `data.target` says.
+
+        Raises:
+            ValueError: a method needs a callable, or labels name places in the text, which
+                would no longer be there.
+        """
+        for method, name in CALLABLES.items():
+            if method in self.methods:
+                raise ValueError(
+                    f"augment.methods names {method}, which needs a callable ({name}) that only "
+                    "Python can give: tfmodel.data.augmentation.augment_split; leave it out here"
+                )
+        if target in PLACES:
+            raise ValueError(
+                f"augment moves words, and with target {target} labels name places in the text; "
+                "leave augment out"
+            )
 
     @field_validator("methods")
     @classmethod
