@@ -7,27 +7,52 @@ import re
 import unicodedata
 from collections.abc import Callable, Sequence
 
-from tfmodel.data.settings import CleaningSettings
+from tfmodel.data.cleaning_settings import CleaningSettings
+from tfmodel.data.markup import remove_tags
 
 # Control characters, but for the whitespace among them (tab, newlines, U+0085); zero-width
 # characters, direction marks, soft hyphen, byte order mark; surrogates. Joiners (U+200C, U+200D)
 # are among them: BERT's own tokenizers drop every one of these.
-_INVISIBLE = re.compile(
+INVISIBLE = re.compile(
     "[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\xad\u061c\u180e\u200b-\u200f\u202a-\u202e"
-    "\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"
+    "\u2060-\u2064\u2066-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"
 )
+# As html.unescape takes them, after any number of escaped ampersands: `&amp;amp;lt;`. Those go at
+# once, not one a round: a long chain would take time in the square of its length.
+ENTITY = re.compile(
+    "&(?:(?:amp|#38|#x26);)*((?:#[0-9]+;?|#[xX][0-9a-fA-F]+;?|[^\t\n\f <&#;]{1,32};?)?)"
+)
+LINE = re.compile("[^\n]+")
+
+# The texts of real sets need three at most.
+_MOST_ROUNDS = 50
+
+
+def fix_mojibake(text: str) -> str:
+    """Undo wrong decoding (`cafÃ©` becomes `café`), line by line; by ftfy's `fix_encoding`."""
+    return text if text.isascii() else LINE.sub(fixed_line, text)
+
+
+def fixed_line(line: re.Match[str]) -> str:
+    """Undo wrong decoding in a match of `LINE`."""
+    import ftfy
+
+    return line[0] if line[0].isascii() else ftfy.fix_encoding(line[0])
 
 
 def remove_control_characters(text: str) -> str:
     """Remove control, zero-width and byte order mark characters; tabs and newlines stay."""
-    return _INVISIBLE.sub("", text)
+    return text if text.isprintable() else INVISIBLE.sub("", text)
 
 
 def unescape_html(text: str) -> str:
     """Turn HTML entities into characters, doubly escaped ones (`&amp;lt;`) too."""
-    while "&" in text and (unescaped := html.unescape(text)) != text:
-        text = unescaped
-    return text
+    return ENTITY.sub(unescaped, text) if "&" in text else text
+
+
+def unescaped(entity: re.Match[str]) -> str:
+    """Turn a match of `ENTITY` into what it stands for."""
+    return html.unescape("&" + entity[1])
 
 
 def normalize_unicode(text: str) -> str:
@@ -35,23 +60,41 @@ def normalize_unicode(text: str) -> str:
     return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
+def unify_unicode(text: str) -> str:
+    """Compose characters and drop their variants (NFKC): `ﬁ` becomes `fi`, `Ａ` `A`, `²` `2`."""
+    return text if text.isascii() else unicodedata.normalize("NFKC", text)
+
+
 def collapse_whitespace(text: str) -> str:
     """Turn each run of Unicode whitespace into one space and strip both ends."""
     return " ".join(text.split())
 
 
-# In the order they run; the names are those of CleaningSettings.
+# In the order they run. Mojibake first, for its bytes hide among the control characters; entities
+# after tags, though `&lt;b&gt;` is a tag in the next round.
 STEPS: dict[str, Callable[[str], str]] = {
+    "mojibake": fix_mojibake,
     "control_characters": remove_control_characters,
+    "html": remove_tags,
     "html_entities": unescape_html,
     "unicode": normalize_unicode,
+    "unicode_nfkc": unify_unicode,
     "whitespace": collapse_whitespace,
 }
 
 
 def chosen_steps(settings: CleaningSettings) -> list[str]:
     """Name the steps that are switched on, in the order they run."""
-    return [name for name in STEPS if getattr(settings, name)]
+    chosen = {
+        "mojibake": settings.mojibake,
+        "control_characters": settings.control_characters,
+        "html": settings.html,
+        "html_entities": settings.html or settings.html_entities,
+        "unicode": settings.unicode in (True, "NFC"),
+        "unicode_nfkc": settings.unicode == "NFKC",
+        "whitespace": settings.whitespace,
+    }
+    return [name for name in STEPS if chosen[name]]
 
 
 def clean(text: str, steps: Sequence[str] = ("control_characters", "unicode", "whitespace")) -> str:
@@ -69,19 +112,33 @@ def clean(text: str, steps: Sequence[str] = ("control_characters", "unicode", "w
 
 def clean_and_tell(text: str, steps: Sequence[str]) -> tuple[str, tuple[str, ...]]:
     """Clean a text as `clean` does; also name the steps that changed it."""
-    changed: list[str] = []
-    while True:
+    trail = trace(text, steps)
+    if not trail:
+        return text, ()
+    return trail[-1][1], tuple(dict.fromkeys(name for name, _ in trail))
+
+
+def trace(text: str, steps: Sequence[str]) -> list[tuple[str, str]]:
+    """Clean a text; list each change: the step's name and the text after it.
+
+    One step may make work for another: a zero-width character taken out of `&am p;` leaves an
+    entity. So the steps run until none changes anything. That ends: but for mojibake, each step
+    that changes a text lowers (ASCII and whitespace characters in its NFKD form; characters in
+    that form; whitespace characters other than spaces; 1 if not normalized), compared in order.
+    A text that made work for all rounds, as one built for that may, stays as it came: that, too,
+    is the same when cleaned again.
+    """
+    trail: list[tuple[str, str]] = []
+    for _ in range(_MOST_ROUNDS):
         before = text
         for name in steps:
             cleaned = STEPS[name](text)
             if cleaned != text:
                 text = cleaned
-                if name not in changed:
-                    changed.append(name)
-        # One step may make work for another: a zero-width character taken out of `&am p;` leaves
-        # an entity. So until nothing changes; most texts pass once or twice.
+                trail.append((name, text))
         if text == before:
-            return text, tuple(changed)
+            return trail
+    return []
 
 
 def clean_label(label: str) -> str:

@@ -11,32 +11,13 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from tfmodel.config import Settings
+from tfmodel.data.cleaning_settings import CleaningSettings
 from tfmodel.data.label_noise import LabelNoiseSettings
 
 DETECT = "detect"
 
 # A tab is hard to write in YAML (only "\t" in double quotes is one), so it has a name.
 _NAMED_DELIMITERS = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "space": " "}
-
-
-class CleaningSettings(Settings):
-    """Which cleaning steps run; `tfmodel.data.cleaning` has one function for each.
-
-    The steps on by default change nothing that a BERT tokenizer would have seen, so a served
-    model needs none of them. HTML entities are another matter: a model trained on `&` would meet
-    `&amp;` in production, so that step is for whoever unescapes there too.
-    """
-
-    control_characters: bool = Field(
-        True, description="Remove control, zero-width and byte order mark characters."
-    )
-    html_entities: bool = Field(
-        False, description="Turn HTML entities into characters (&amp; to &); serve the same way."
-    )
-    unicode: bool = Field(True, description="Compose characters (Unicode NFC).")
-    whitespace: bool = Field(
-        True, description="Turn each run of whitespace into one space; none at the ends."
-    )
 
 
 class SpanSettings(Settings):
