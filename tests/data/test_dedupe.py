@@ -1,6 +1,10 @@
 """Exact duplicates: which row stays, and the reason of those that go."""
 
-from tfmodel.data.dedupe import drop_duplicates, text_digest
+import pytest
+from made_parts import Made
+
+from tfmodel.data.dedupe import drop_duplicates
+from tfmodel.data.ranks import text_digest
 from tfmodel.data.rows import Row
 
 
@@ -8,16 +12,18 @@ def row(text, label, origin, pair=None):
     return Row(text, pair, label, origin)
 
 
-def run(**splits):
-    dropped = []
-    kept = drop_duplicates(splits, lambda *entry: dropped.append(entry))
-    return (
-        {name: [r.origin for r in rows] for name, rows in kept.items()},
-        [(split, reason, r.origin, kept_origin) for split, reason, r, kept_origin in dropped],
-    )
+@pytest.fixture(params=[20_000, 1], ids=["one part", "a part a row"])
+def run(tmp_path, request):
+    def drop(**rows):
+        made = Made(tmp_path, rows_a_part=request.param).add(**rows)
+        drop_duplicates(made.parts, made.fates, tmp_path / "sorting")
+        kept = {name: [row.origin for row in found] for name, found in made.kept().items()}
+        return {name: found for name, found in kept.items() if found}, made.dropped()
+
+    return drop
 
 
-def test_first_of_equal_texts_stays_whatever_the_label():
+def test_first_of_equal_texts_stays_whatever_the_label(run):
     kept, dropped = run(train=[row("a", "x", "t:1"), row("a", "x", "t:2"), row("a", "y", "t:3")])
     assert kept == {"train": ["t:1"]}
     assert dropped == [
@@ -26,7 +32,7 @@ def test_first_of_equal_texts_stays_whatever_the_label():
     ]
 
 
-def test_test_wins_over_dev_over_train():
+def test_test_wins_over_dev_over_train(run):
     kept, dropped = run(
         train=[row("a", "x", "tr:1"), row("b", "x", "tr:2"), row("c", "x", "tr:3")],
         dev=[row("b", "x", "d:1"), row("a", "y", "d:2"), row("d", "x", "d:3")],
@@ -40,9 +46,28 @@ def test_test_wins_over_dev_over_train():
     ]
 
 
-def test_pairs_are_equal_only_if_both_texts_are():
-    kept, _ = run(train=[row("a", "x", "1", "b"), row("a", "x", "2", "c"), row("ab", "x", "3", "")])
+def test_pairs_are_equal_only_if_both_texts_are(run):
+    kept, _ = run(
+        train=[row("a", "x", "1", "b"), row("a", "x", "2", "c"), row("ab", "x", "3", "b")]
+    )
     assert kept["train"] == ["1", "2", "3"]
+
+
+def test_more_rows_of_one_text_than_are_sorted_at_a_time(tmp_path, monkeypatch):
+    from tfmodel.data import buckets
+
+    init = buckets.Buckets.__init__
+    monkeypatch.setattr(
+        buckets.Buckets,
+        "__init__",
+        lambda self, folder, dtype: init(self, folder, dtype, memory_bytes=320),
+    )
+    rows = [row("same", "x", f"t:{i}") for i in range(50)] + [row("other", "x", "t:50")]
+    made = Made(tmp_path, rows_a_part=7).add(train=rows)
+    drop_duplicates(made.parts, made.fates, tmp_path / "sorting")
+    assert [kept.origin for kept in made.kept()["train"]] == ["t:0", "t:50"]
+    assert made.dropped() == [("train", "duplicate", f"t:{i}", "t:0") for i in range(1, 50)]
+    assert not (tmp_path / "sorting").exists()
 
 
 def test_digest_is_the_same_on_every_machine():

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import collections
 import json
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, TextIO
+from collections.abc import Mapping, MutableMapping, Sequence
+from typing import Any
 
+from tfmodel.data.fates import SPLITS
+from tfmodel.data.parts import Parts
 from tfmodel.data.rows import Reject, Row
 
 DROPPED_FILE = "dropped.jsonl"
@@ -17,103 +18,86 @@ _EXAMPLES_PER_STEP = 3
 _EXAMPLE_CHARACTERS = 200
 
 
-class Account:
-    """Counts rows by file and reason while they go through, and writes down those dropped.
+def dropped_line(row: Row | Reject, role: str, reason: str, detail: str = "") -> str:
+    """Write the line of `dropped.jsonl` for a row that is left out."""
+    entry: dict[str, Any] = {"reason": reason, "origin": row.origin, "from": role}
+    entry["text"] = row.text[:_DROPPED_CHARACTERS]
+    if isinstance(row, Row):
+        if row.text_pair is not None:
+            entry["text_pair"] = row.text_pair[:_DROPPED_CHARACTERS]
+        label = row.label
+        entry["label"] = label[:_DROPPED_CHARACTERS] if isinstance(label, str) else label
+    else:
+        entry["label"] = None
+    if detail:
+        entry["detail"] = detail
+    line = json.dumps(entry, ensure_ascii=False)
+    # Half a surrogate pair has no UTF-8; JSON's own escape for it is what this writes.
+    return line.encode("utf-8", "backslashreplace").decode() + "\n"
 
-    A context: the file of dropped rows is open inside it.
+
+def count_cleaned(
+    cleaned: MutableMapping[str, dict[str, Any]],
+    steps: Sequence[str],
+    before: str,
+    after: str,
+    origin: str,
+) -> None:
+    """Count a row that these steps changed; the first few are kept as examples."""
+    for step in steps:
+        entry = cleaned.setdefault(step, {"rows": 0, "examples": []})
+        entry["rows"] += 1
+        if len(entry["examples"]) < _EXAMPLES_PER_STEP:
+            entry["examples"].append(_example(before, after, origin))
+
+
+def sum_cleaned(parts: Parts, steps: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Add up what the steps changed in all parts."""
+    total: dict[str, dict[str, Any]] = {step: {"rows": 0, "examples": []} for step in steps}
+    for number in parts.numbers():
+        for step, found in parts.summary(number)["cleaning"].items():
+            entry = total[step]
+            entry["rows"] += found["rows"]
+            room = _EXAMPLES_PER_STEP - len(entry["examples"])
+            entry["examples"] += found["examples"][:room]
+    return total
+
+
+def make_account(
+    facts: Mapping[str, dict],
+    raw: Mapping[str, int],
+    dropped: Mapping[str, Mapping[str, int]],
+    splits: Mapping[str, dict],
+) -> dict[str, Any]:
+    """Sum up, once all rows have found their place.
+
+    Args:
+        facts: how each file was read, by role.
+        raw: raw rows by role.
+        dropped: rows left out by role and reason.
+        splits: `rows` and `labels` of each split.
+
+    Raises:
+        RuntimeError: raw rows are not those kept and those dropped: a mistake of ours.
     """
-
-    def __init__(self, dropped_path: Path):
-        self._dropped_path = dropped_path
-        self._file: TextIO | None = None
-        self._facts: dict[str, dict] = {}
-        self._raw: collections.Counter[str] = collections.Counter()
-        self._dropped: dict[str, collections.Counter[str]] = {}
-        self._cleaned: dict[str, dict[str, Any]] = {}
-        self.notes: list[str] = []
-
-    def __enter__(self) -> Account:
-        self._file = open(self._dropped_path, "w", encoding="utf-8", newline="\n")
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        if self._file is not None:
-            self._file.close()
-
-    def add_file(self, role: str, facts: dict, steps: Sequence[str]) -> None:
-        """Begin the account of the file that plays a role."""
-        self._facts[role] = facts
-        self._dropped[role] = collections.Counter()
-        for step in steps:
-            self._cleaned.setdefault(step, {"rows": 0, "examples": []})
-
-    def count_raw(self, role: str) -> None:
-        """Count one raw row."""
-        self._raw[role] += 1
-
-    def drop(self, role: str, reason: str, row: Row | Reject, detail: str = "") -> None:
-        """Count and write down a row that is left out."""
-        self._dropped[role][reason] += 1
-        entry: dict[str, Any] = {"reason": reason, "origin": row.origin, "from": role}
-        entry["text"] = row.text[:_DROPPED_CHARACTERS]
-        if isinstance(row, Row):
-            if row.text_pair is not None:
-                entry["text_pair"] = row.text_pair[:_DROPPED_CHARACTERS]
-            entry["label"] = (row.label or "")[:_DROPPED_CHARACTERS]
-        else:
-            entry["label"] = None
-        if detail:
-            entry["detail"] = detail
-        if self._file is not None:
-            self._file.write(json.dumps(entry, ensure_ascii=False) + "\n")
-
-    def cleaned(self, steps: Sequence[str], before: str, after: str, origin: str) -> None:
-        """Count a row that these steps changed; the first few are kept as examples."""
-        for step in steps:
-            entry = self._cleaned[step]
-            entry["rows"] += 1
-            if len(entry["examples"]) < _EXAMPLES_PER_STEP:
-                entry["examples"].append(_example(before, after, origin))
-
-    def raw(self, role: str) -> int:
-        """Tell how many raw rows the role's file had so far."""
-        return self._raw[role]
-
-    def dropped(self, role: str) -> dict[str, int]:
-        """Tell how many of them were left out so far, by reason, the most frequent first."""
-        return dict(self._dropped[role].most_common())
-
-    def to_dict(self, splits: Mapping[str, Sequence[Row]], labels: Sequence[str]) -> dict:
-        """Sum up, once all rows have found their place.
-
-        Raises:
-            RuntimeError: raw rows are not those kept and those dropped: a mistake of ours.
-        """
-        files = []
-        total: collections.Counter[str] = collections.Counter()
-        for role, facts in self._facts.items():
-            dropped = self.dropped(role)
-            kept = self._raw[role] - sum(dropped.values())
-            files.append({**facts, "raw": self._raw[role], "kept": kept, "dropped": dropped})
-            total.update(dropped)
-        kept = sum(entry["kept"] for entry in files)
-        if kept != sum(len(rows) for rows in splits.values()):
-            sizes = {name: len(rows) for name, rows in splits.items()}
-            raise RuntimeError(f"expected {kept:,} rows kept in the splits. Received: {sizes}")
-        return {
-            "raw": sum(self._raw.values()),
-            "kept": kept,
-            "dropped": dict(total.most_common()),
-            "files": files,
-            "splits": {name: _describe(rows, labels) for name, rows in splits.items()},
-            "cleaning": self._cleaned,
-            "notes": self.notes,
-        }
-
-
-def _describe(rows: Sequence[Row], labels: Sequence[str]) -> dict:
-    counts = collections.Counter(row.label for row in rows)
-    return {"rows": len(rows), "labels": {label: counts[label] for label in labels}}
+    files = []
+    total: collections.Counter[str] = collections.Counter()
+    for role in (name for name in SPLITS if name in facts):
+        reasons = dict(collections.Counter(dropped[role]).most_common())
+        kept = raw[role] - sum(reasons.values())
+        files.append({**facts[role], "raw": raw[role], "kept": kept, "dropped": reasons})
+        total.update(reasons)
+    kept = sum(entry["kept"] for entry in files)
+    sizes = {name: split["rows"] for name, split in splits.items()}
+    if kept != sum(sizes.values()):
+        raise RuntimeError(f"expected {kept:,} rows kept in the splits. Received: {sizes}")
+    return {
+        "raw": sum(raw.values()),
+        "kept": kept,
+        "dropped": dict(total.most_common()),
+        "files": files,
+        "splits": dict(splits),
+    }
 
 
 def _example(before: str, after: str, origin: str) -> dict[str, str]:

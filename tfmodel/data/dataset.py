@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from tfmodel.config import ConfigError
 from tfmodel.data.account import ACCOUNT_FILE
 from tfmodel.data.folders import open_tfds
 from tfmodel.data.rows import Row
+from tfmodel.data.targets import Target
 from tfmodel.run_folder import read_json, write_json
 
 if TYPE_CHECKING:
@@ -166,77 +166,131 @@ def load_dataset(folder: str | Path) -> Dataset:
         raise _damaged(folder, f"features.json without what we write ({error})") from error
 
 
-def write_dataset(
-    folder: Path, splits: Mapping[str, Sequence[Row]], *, labels: Sequence[str], account: dict
-) -> None:
-    """Write rows as a TFDS builder folder, and the account beside.
+class DatasetWriter:
+    """Writes rows as a TFDS builder folder, split by split in any order; a context.
 
     Args:
         folder: an existing folder; `tfds.builder_from_directory` reads it afterwards.
-        splits: rows by split, each with a label.
-        labels: names of the classes; a row's label becomes its index here.
-        account: written as `account.json`, with the sizes of the shards added.
+        sizes: rows and bytes of each split, known before; decide the shards.
+        target: the kind of label.
+        names: of the classes; a row's label becomes its index here.
+        has_pairs: whether rows have a second text.
     """
-    import tensorflow_datasets as tfds
 
-    has_pairs = any(row.text_pair is not None for rows in splits.values() for row in rows)
-    infos = [_write_split(folder, name, rows, labels) for name, rows in splits.items()]
-    texts = ["text", "text_pair", "origin"] if has_pairs else ["text", "origin"]
-    features = {name: tfds.features.Text() for name in texts}
-    # This writes three small files; the examples themselves we write, as its own serializer
-    # takes three times as long for rows of three plain values.
-    tfds.folder_dataset.write_metadata(
-        data_dir=str(folder),
-        features=tfds.features.FeaturesDict(
-            {**features, "label": tfds.features.ClassLabel(names=list(labels))}
-        ),
-        split_infos=infos,
-        description="Labelled texts, cleaned and split by tfmodel.",
-        check_data=False,
-    )
-    shards = {path.name: path.stat().st_size for path in sorted(folder.glob(f"{_NAME}-*"))}
-    write_json(folder / ACCOUNT_FILE, account | {"shards": shards})
+    def __init__(
+        self,
+        folder: Path,
+        sizes: Mapping[str, tuple[int, int]],
+        *,
+        target: Target,
+        names: Sequence[str],
+        has_pairs: bool,
+    ):
+        self._folder = folder
+        self._target = target
+        self._names = list(names)
+        self._index = {name: number for number, name in enumerate(names)}
+        self._has_pairs = has_pairs
+        self._splits = {
+            name: _SplitWriter(folder, name, rows_per_shard(rows, total_bytes=size))
+            for name, (rows, size) in sizes.items()
+        }
+
+    def __enter__(self) -> DatasetWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for split in self._splits.values():
+            split.close()
+
+    def write(self, name: str, row: Row) -> None:
+        """Write a row to a split."""
+        self._splits[name].write(self._serialize(row))
+
+    def finish(self, account: dict) -> None:
+        """Write the metadata, and `account.json` with the sizes of the shards added."""
+        import tensorflow_datasets as tfds
+
+        for split in self._splits.values():
+            split.close()
+        texts = ["text", "text_pair", "origin"] if self._has_pairs else ["text", "origin"]
+        features = {name: tfds.features.Text() for name in texts}
+        # This writes three small files; the examples themselves we write, as its own serializer
+        # takes three times as long for rows of three plain values.
+        tfds.folder_dataset.write_metadata(
+            data_dir=str(self._folder),
+            features=tfds.features.FeaturesDict(features | self._target.features(self._names)),
+            split_infos=[
+                tfds.core.SplitInfo(name=name, shard_lengths=split.lengths, num_bytes=split.bytes)
+                for name, split in self._splits.items()
+            ],
+            description="Texts, cleaned and split by tfmodel.",
+            check_data=False,
+        )
+        shards = {
+            path.name: path.stat().st_size for path in sorted(self._folder.glob(f"{_NAME}-*"))
+        }
+        write_json(self._folder / ACCOUNT_FILE, account | {"shards": shards})
+
+    def _serialize(self, row: Row) -> bytes:
+        values: dict[str, list] = {"text": [row.text.encode()], "origin": [row.origin.encode()]}
+        if self._has_pairs:
+            values["text_pair"] = [(row.text_pair or "").encode()]
+        return _serialize(values | self._target.encode(row.label, self._index))
 
 
-def _write_split(folder: Path, name: str, rows: Sequence[Row], labels: Sequence[str]) -> Any:
+def _serialize(values: Mapping[str, list]) -> bytes:
     import tensorflow as tf
-    import tensorflow_datasets as tfds
 
-    index = {label: number for number, label in enumerate(labels)}
-    examples = [_serialize(row, index) for row in rows]
-    size = sum(map(len, examples))
-    lengths = rows_per_shard(len(examples), total_bytes=size)
-    remaining = iter(examples)
-    for shard, length in enumerate(lengths):
-        path = folder / f"{_NAME}-{name}.tfrecord-{shard:05d}-of-{len(lengths):05d}"
-        with tf.io.TFRecordWriter(str(path)) as writer:
-            for example in itertools.islice(remaining, length):
-                writer.write(example)
-    return tfds.core.SplitInfo(name=name, shard_lengths=lengths, num_bytes=size)
+    features = {}
+    for name, value in values.items():
+        if not value:
+            continue  # absent is what TFDS reads as an empty sequence
+        if isinstance(value[0], bytes):
+            features[name] = tf.train.Feature(bytes_list=tf.train.BytesList(value=value))
+        elif isinstance(value[0], float):
+            features[name] = tf.train.Feature(float_list=tf.train.FloatList(value=value))
+        else:
+            features[name] = tf.train.Feature(int64_list=tf.train.Int64List(value=value))
+    example = tf.train.Example(features=tf.train.Features(feature=features))
+    return example.SerializeToString(deterministic=True)
+
+
+class _SplitWriter:
+    def __init__(self, folder: Path, name: str, lengths: list[int]):
+        import tensorflow as tf
+
+        self.lengths = lengths
+        self.bytes = 0
+        self._open = tf.io.TFRecordWriter
+        self._paths = [
+            folder / f"{_NAME}-{name}.tfrecord-{shard:05d}-of-{len(lengths):05d}"
+            for shard in range(len(lengths))
+        ]
+        self._shard = -1
+        self._left = 0
+        self._writer: Any = None
+
+    def write(self, example: bytes) -> None:
+        if self._left == 0:
+            self.close()
+            self._shard += 1
+            self._left = self.lengths[self._shard]
+            self._writer = self._open(str(self._paths[self._shard]))
+        self._writer.write(example)
+        self._left -= 1
+        self.bytes += len(example)
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
 
 
 def rows_per_shard(rows: int, *, total_bytes: int) -> list[int]:
     """Spread rows evenly over shards of at most some 64 MB; give the rows of each."""
-    shards = min(max(1, math.ceil(total_bytes / _SHARD_BYTES)), rows)
+    shards = max(1, min(math.ceil(total_bytes / _SHARD_BYTES), rows))
     return [rows // shards + (shard < rows % shards) for shard in range(shards)]
-
-
-def _serialize(row: Row, index: Mapping[str, int]) -> bytes:
-    import tensorflow as tf
-
-    def text_feature(text: str) -> tf.train.Feature:
-        return tf.train.Feature(bytes_list=tf.train.BytesList(value=[text.encode()]))
-
-    label = tf.train.Int64List(value=[index[row.label or ""]])
-    feature = {
-        "text": text_feature(row.text),
-        "label": tf.train.Feature(int64_list=label),
-        "origin": text_feature(row.origin),
-    }
-    if row.text_pair is not None:
-        feature["text_pair"] = text_feature(row.text_pair)
-    example = tf.train.Example(features=tf.train.Features(feature=feature))
-    return example.SerializeToString(deterministic=True)
 
 
 def _damaged(folder: Path, received: str) -> ConfigError:

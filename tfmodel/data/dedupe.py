@@ -1,53 +1,69 @@
-"""Exact duplicates, inside a split and between splits."""
+"""Exact duplicates, inside a split and between splits, by digests that are sorted on disk."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Mapping
+from pathlib import Path
 
-from tfmodel.data.rows import Row
+import numpy as np
 
-# A text that stands in several splits stays in the first of these: what is measured on must not
-# have been trained on, and published test files stay as whole as they can.
-PRECEDENCE = ("test", "dev", "train")
+from tfmodel.data.buckets import Buckets
+from tfmodel.data.fates import SPLITS, Fates, ids_of
+from tfmodel.data.parts import Parts
 
-
-def text_digest(row: Row, *, salt: str = "") -> bytes:
-    """Digest a row's text and pair, 16 bytes, the same on every machine; labels do not count."""
-    pair = "" if row.text_pair is None else row.text_pair
-    content = f"{len(row.text)}:{row.text}{pair}"
-    return hashlib.blake2b(content.encode(), digest_size=16, key=salt.encode()[:64]).digest()
+_RECORD = np.dtype([("key", "<u8"), ("rest", "<u8"), ("id", "<u8"), ("label_hash", "<u8")])
 
 
-def drop_duplicates(
-    rows: Mapping[str, list[Row]], on_drop: Callable[[str, str, Row, str], None]
-) -> dict[str, list[Row]]:
+def drop_duplicates(parts: Parts, fates: Fates, folder: Path) -> None:
     """Keep one row of those with equal text (and pair).
 
     Inside a split the first one stays, whatever its label: nobody can tell which of two labels
-    is right, and the first is at least the same one in every run.
+    is right, and the first is at least the same one in every run. Between splits test keeps the
+    row, then dev, then train. Reasons: `duplicate`; `conflicting_label`; `also_in_test`,
+    `also_in_dev`.
 
     Args:
-        rows: cleaned rows by split: train, dev, test.
-        on_drop: called with split, reason, row and the origin of the row kept. Reasons:
-            `duplicate`; `conflicting_label`; `also_in_test`, `also_in_dev`.
-
-    Returns:
-        The rows kept, by split, in their order.
+        parts: all parts.
+        fates: receives who is dropped, and for which row.
+        folder: a folder of its own for sorting.
     """
-    seen: dict[bytes, tuple[str, Row]] = {}
-    kept: dict[str, list[Row]] = {}
-    for split in sorted(rows, key=PRECEDENCE.index):
-        kept[split] = []
-        for row in rows[split]:
-            digest = text_digest(row)
-            first_split, first = seen.setdefault(digest, (split, row))
-            if first is row:
-                kept[split].append(row)
-            elif first_split != split:
-                on_drop(split, f"also_in_{first_split}", row, first.origin)
-            elif first.label == row.label:
-                on_drop(split, "duplicate", row, first.origin)
-            else:
-                on_drop(split, "conflicting_label", row, first.origin)
-    return {split: kept[split] for split in rows}
+    buckets = Buckets(folder, _RECORD)
+    for number in parts.numbers():
+        index = parts.index(number)
+        records = np.empty(len(index), _RECORD)
+        records["key"], records["rest"] = index["digest"], index["digest_rest"]
+        records["id"], records["label_hash"] = ids_of(number, len(index)), index["label_hash"]
+        buckets.add(records)
+    before = np.empty(0, _RECORD)  # the first row of the text that the last chunk ended with
+    for chunk in buckets:
+        records = np.concatenate([before, chunk])
+        records = records[np.lexsort((records["id"], records["rest"], records["key"]))]
+        starts = first_of_runs(records["key"], records["rest"])
+        firsts = records[starts]
+        _drop_all_but_first(records, firsts, starts, fates)
+        before = firsts[-1:]
+    buckets.close()
+
+
+def first_of_runs(*columns: np.ndarray) -> np.ndarray:
+    """Give the places where any of the sorted columns changes; the first place is one."""
+    changes = np.zeros(max(0, len(columns[0]) - 1), bool)
+    for column in columns:
+        changes |= column[1:] != column[:-1]
+    return np.concatenate([[0], np.flatnonzero(changes) + 1])
+
+
+def _drop_all_but_first(
+    records: np.ndarray, firsts: np.ndarray, starts: np.ndarray, fates: Fates
+) -> None:
+    group = np.zeros(len(records), np.int64)
+    group[starts[1:]] = 1
+    first = firsts[np.cumsum(group)]
+    is_later = first["id"] != records["id"]
+    first, later = first[is_later], records[is_later]
+    first_role, role = fates.role_codes(first["id"]), fates.role_codes(later["id"])
+    reasons = np.where(first["label_hash"] == later["label_hash"], "duplicate", "conflicting_label")
+    for code, name in enumerate(SPLITS):
+        reasons = np.where((first_role == code) & (role != code), f"also_in_{name}", reasons)
+    for reason in np.unique(reasons):
+        chosen = reasons == reason
+        fates.drop(later["id"][chosen], str(reason), first["id"][chosen])

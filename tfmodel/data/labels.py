@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import collections
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from tfmodel.config import ConfigError
-from tfmodel.data.rows import Row
 from tfmodel.data.settings import DataSettings
 
 _NUMBER = re.compile(r"[-+]?\d+(\.\d+)?")
@@ -28,45 +26,60 @@ def first_few(names: Sequence[str]) -> str:
     return ", ".join(names[:_SHOWN]) + more
 
 
-def check_several_classes(train: Sequence[Row], settings: DataSettings) -> None:
+def check_several_classes(train: Mapping[str, int], settings: DataSettings) -> None:
     """Refuse rows that all have the same label.
+
+    Args:
+        train: rows of train by label.
+        settings: name the column.
 
     Raises:
         ConfigError: they do.
     """
-    labels = {row.label for row in train}
-    if len(labels) < 2:
+    if len(train) < 2:
+        name, rows = next(iter(train.items()))
         raise ConfigError(
-            f"data.train: expected rows of at least two classes. Received: {len(train):,} rows, "
-            f"all of the class {next(iter(labels))!r}. Check that the column {settings.label} "
+            f"data.train: expected rows of at least two classes. Received: {rows:,} rows, "
+            f"all of the class {name!r}. Check that the column {settings.label} "
             f"(data.label) is the label, and that the file is not cut short."
         )
 
 
-def check_labels_known(splits: Mapping[str, list[Row]], raw_train: Sequence[Row]) -> None:
+def check_labels_known(
+    splits: Mapping[str, Mapping[str, int]],
+    raw_train: Mapping[str, int],
+    first_origins: Mapping[str, Mapping[str, str]],
+) -> None:
     """Refuse labels in dev or test that train does not have.
 
     Args:
-        splits: rows by split.
-        raw_train: train before its duplicates were dropped; tells where a label went.
+        splits: rows by label, by split.
+        raw_train: the same of train before its duplicates were dropped; tells where a label went.
+        first_origins: where the first row of a label stands, by split.
 
     Raises:
         ConfigError: there is one; all are named, with how many rows and the first of them.
     """
-    known = {row.label for row in splits["train"]}
+    known = {label for label, rows in splits["train"].items() if rows}
     for name in ("dev", "test"):
-        unknown = [row for row in splits.get(name, []) if row.label not in known]
-        if not unknown:
+        counts = {
+            label: rows
+            for label, rows in splits.get(name, {}).items()
+            if rows and label not in known
+        }
+        if not counts:
             continue
-        counts = collections.Counter(row.label or "" for row in unknown)
-        first = {row.label: row.origin for row in reversed(unknown)}
+        where = first_origins.get(name, {})
         shown = [
-            f"{label} ({count:,} rows, first at {first[label]})"
-            for label, count in counts.most_common()
+            f"{label} ({rows:,} rows, first at {where.get(label, name)})"
+            for label, rows in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
         ]
         fix = "Add rows of it to train, correct its spelling, or take those rows out"
-        if any(row.label == unknown[0].label for row in raw_train):
-            fix = f"All its rows in train stand in {name} too: take them out of one of the files"
+        if any(label in raw_train for label in counts):
+            fix = (
+                f"All its rows in train stand in {name} too, or were split off: take them out of "
+                f"one of the files, or set `split: stratified`"
+            )
         raise ConfigError(
             f"data.{name}: expected only labels that train has ({first_few(sort_labels(known))}). "
             f"Received: {first_few(shown)}. {fix}."

@@ -1,29 +1,47 @@
-"""The stage `data`: labelled files in, one clean, split dataset folder out."""
+"""The stage `data`: labelled files in, one clean, split dataset folder out.
+
+Nothing here holds more than a part's rows in memory: rows go to numbered parts on disk, what is
+compared is sorted on disk, and the dataset is written part by part.
+"""
 
 from __future__ import annotations
 
 import collections
+import errno
+import itertools
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from tfmodel.config import ConfigError
-from tfmodel.data.account import ACCOUNT_FILE, DROPPED_FILE, Account
-from tfmodel.data.cleaning import chosen_steps, clean_and_tell, clean_label
-from tfmodel.data.dataset import Dataset, load_dataset, write_dataset
+from tfmodel.data.account import ACCOUNT_FILE, DROPPED_FILE, dropped_line, make_account, sum_cleaned
+from tfmodel.data.cleaning import chosen_steps
+from tfmodel.data.dataset import Dataset, DatasetWriter, load_dataset
 from tfmodel.data.dedupe import drop_duplicates
+from tfmodel.data.fates import PRECEDENCE, REASONS, SPLITS, Fates
 from tfmodel.data.folders import open_tfds, tfds_split
 from tfmodel.data.labels import check_labels_known, check_several_classes, first_few, sort_labels
 from tfmodel.data.mistakes import all_stand_elsewhere, no_row_left
+from tfmodel.data.near_duplicates import drop_near_duplicates, require_datasketch
+from tfmodel.data.part_maker import write_raw
+from tfmodel.data.parts import PART_ROWS, Parts, RowReader, strata_of, with_codes
 from tfmodel.data.readers import find_format, open_source
-from tfmodel.data.rows import Reject, Row, encodable
+from tfmodel.data.rows import Reject, Row
 from tfmodel.data.settings import DataSettings
 from tfmodel.data.splits import sample, split_off
-from tfmodel.run_folder import write_aside
+from tfmodel.data.targets import TARGETS, Target, find_target
+from tfmodel.data.workers import Workers
+from tfmodel.run_folder import fingerprint, write_aside
 
 _log = logging.getLogger(__name__)
 
-_SPLITS = ("train", "dev", "test")
+_CONFLICTS_SHOWN = 20
+_UNTIL_SHOWN_SECONDS = 2
 
 
 def prepare(
@@ -33,10 +51,11 @@ def prepare(
     seed: int,
     locate: Callable[[str], Path] = Path,
 ) -> Dataset:
-    """Read, clean, deduplicate and split labelled rows into a TFDS builder folder.
+    """Read, clean, deduplicate and split rows into a TFDS builder folder.
 
     Every raw row ends in a split or, with the reason, in `dropped.jsonl`. The folder appears
-    whole or not at all; one that is there is replaced.
+    whole or not at all; one that is there is replaced. What was interrupted goes on where it
+    was, from `.NAME.work` beside the folder.
 
     Args:
         settings: the `data:` section.
@@ -51,26 +70,352 @@ def prepare(
         ConfigError: a file or setting does not fit; the message says which and what to do.
     """
     folder = Path(folder)
+    work = folder.absolute().with_name(f".{folder.name}.work")
     paths = _locate_all(settings, locate)
     _check_may_be_replaced(folder, paths.values())
-    with write_aside(folder, replace=True) as temporary:
-        temporary.mkdir(parents=True, exist_ok=True)
-        with Account(temporary / DROPPED_FILE) as account:
-            rows = _read_all(paths, settings, account)
-            splits, labels = _arrange(rows, settings, account, seed=seed)
-            totals = account.to_dict(splits, labels)
-        write_dataset(temporary, splits, labels=labels, account=totals | {"seed": seed})
+    if settings.near_duplicates is not None:
+        require_datasketch()
+    try:
+        totals = _Preparation(settings, work, seed).write(paths, folder)
+    except ConfigError:
+        shutil.rmtree(work, ignore_errors=True)  # with another config nothing of it is of use
+        raise
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise OSError(
+                error.errno,
+                f"expected room on the disk for the rows, twice their size. Received: "
+                f"{os.strerror(error.errno)}, in {work}. Free some and start the same command "
+                f"again: it continues; or remove that folder",
+            ) from error
+        raise
+    shutil.rmtree(work, ignore_errors=True)
     _log_account(totals)
     return load_dataset(folder)
 
 
+class _Preparation:
+    """One dataset in the making."""
+
+    def __init__(self, settings: DataSettings, work: Path, seed: int):
+        self.settings = settings
+        self.seed = seed
+        self.work = work
+        self.parts = Parts(work / "parts")
+        self.facts: dict[str, dict] = {}
+        self.notes: list[str] = []
+        count = settings.workers
+        self.worker_count = len(os.sched_getaffinity(0)) if count is None else count
+
+    def write(self, paths: Mapping[str, Path], folder: Path) -> dict:
+        """Do it all; give the account."""
+        files = {role: fingerprint(path) for role, path in paths.items()}
+        chosen = self.settings.model_dump(mode="json", exclude={"workers"})
+        done = self.parts.begin(fingerprint({"files": files, "seed": self.seed, **chosen}))
+        if done:
+            _log.info("going on: %s rows were read and cleaned before", f"{done * PART_ROWS:,}")
+        self._read_all(paths)
+        roles = [self.parts.summary(number)["role"] for number in self.parts.numbers()]
+        for role, path in paths.items():
+            self._check_rows_left(role, path)
+        fates = Fates(self.work, roles)
+        strata = strata_of(self.parts, SPLITS)
+        raw_counts = self._counts(SPLITS, strata)
+        if self.target.name == "class":
+            check_several_classes(_positive(raw_counts["train"]), self.settings)
+        near = self._drop_duplicates(fates)
+        self._split(paths, fates, strata)
+        counts = self._counts_by_split(fates, strata)
+        if self.settings.max_rows is not None:
+            self._sample(fates, strata)
+            counts = self._counts_by_split(fates, strata)
+        names = self._class_names(counts, raw_counts)
+        with write_aside(folder, replace=True) as aside:
+            aside.mkdir(parents=True, exist_ok=True)
+            account = self._write_rows(aside, fates, names)
+            account |= {"cleaning": sum_cleaned(self.parts, chosen_steps(self.settings.cleaning))}
+            account |= {"notes": self.notes, "conflicts": self._conflicts(fates)}
+            account |= {"near_duplicates": near, "seed": self.seed}
+            self.writer.finish(account)
+        return account
+
+    # --- reading ----------------------------------------------------------------------------
+
+    def _read_all(self, paths: Mapping[str, Path]) -> None:
+        names = {role: path.name for role, path in paths.items()}
+        for role, path in paths.items():
+            if sum(other.name == path.name for other in set(paths.values())) > 1:
+                names[role] = f"{path.parent.name}/{path.name}"
+        number = 0
+        targets = set()
+        for role in (role for role in PRECEDENCE if role in paths):
+            source = open_source(paths[role], self.settings, role=role, name=names[role])
+            number = self._read(source, role, number)
+            self.facts[role] = source.facts
+            targets.add(find_target(self.settings, source.facts["format"]).name)
+        if len(targets) > 1:
+            raise ConfigError(
+                f"data: expected files of one kind of label. Received: {', '.join(sorted(targets))}"
+                f". Say which is meant by `target:` under `data:`."
+            )
+        self.target: Target = TARGETS[targets.pop()]
+
+    def _read(self, source: Any, role: str, number: int) -> int:
+        """Make the parts of a file that are missing; give the number after them."""
+        settings = self.settings.model_dump(mode="json")
+        target = find_target(self.settings, source.facts["format"]).name
+        rows = _with_progress(source.rows, source.facts["name"], unit=" rows")
+        batches = _in_batches(rows, PART_ROWS)
+        first, second = next(batches, []), next(batches, None)
+        # One part is made sooner than a process is started.
+        with Workers(0 if second is None else self.worker_count) as workers:
+            waiting = [first] if second is None else [first, second]
+            for batch in itertools.chain(waiting, batches):
+                if not self.parts.path(number).exists():
+                    raw = self.parts.folder / f"raw-{number:06d}"
+                    write_raw(raw, batch)
+                    part = str(self.parts.path(number))
+                    workers.submit("make_part", str(raw), part, role, target, settings, self.seed)
+                number += 1
+            workers.finish()
+        return number
+
+    def _check_rows_left(self, role: str, path: Path) -> None:
+        raw, dropped = self._sum_raw(role)
+        if raw == sum(dropped.values()):
+            raise no_row_left(path, raw, dict(dropped.most_common()), self.settings)
+
+    def _numbers(self, *roles: str) -> list[int]:
+        numbers = self.parts.numbers()
+        return [number for number in numbers if self.parts.summary(number)["role"] in roles]
+
+    def _sum_raw(self, role: str) -> tuple[int, collections.Counter[str]]:
+        raw, dropped = 0, collections.Counter()
+        for number in self._numbers(role):
+            summary = self.parts.summary(number)
+            raw += summary["raw"]
+            dropped.update(summary["dropped"])
+        return raw, dropped
+
+    # --- deciding ---------------------------------------------------------------------------
+
+    def _drop_duplicates(self, fates: Fates) -> dict | None:
+        drop_duplicates(self.parts, fates, self.work / "digests")
+        near = None
+        if self.settings.near_duplicates is not None:
+            _log.info("looking for near duplicates")
+            several = len(self.parts.numbers()) > 1
+            with Workers(self.worker_count if several else 0) as workers:
+                near = drop_near_duplicates(
+                    self.parts,
+                    fates,
+                    self.work,
+                    threshold=self.settings.near_duplicates,
+                    workers=workers,
+                )
+            near["threshold"] = self.settings.near_duplicates
+        for role in self.facts:
+            kept, dropped = 0, collections.Counter()
+            for number in self._numbers(role):
+                reasons, _, _ = fates.of_part(number, len(self.parts.index(number)))
+                kept += int((reasons == 0).sum())
+                dropped.update(_reason_counts(reasons))
+            if not kept:
+                raise all_stand_elsewhere(role, dict(dropped.most_common()))
+        return near
+
+    def _split(self, paths: Mapping[str, Path], fates: Fates, strata: Mapping[str, int]) -> None:
+        from tfmodel.data.fates import ids_of
+
+        for number in self.parts.numbers():
+            ids = ids_of(number, len(self.parts.index(number)))
+            fates.assign(ids, fates.roles[number])
+        settings = self.settings
+        missing = {}
+        if "dev" not in paths and "test" not in paths:
+            missing["test"] = settings.test_share
+        if "dev" not in paths:
+            missing["dev"] = settings.dev_share
+        shares = {name: share for name, share in missing.items() if share > 0}
+        if not shares:
+            return
+        split_off(
+            self.parts,
+            fates,
+            self.work / "ranks",
+            method=settings.split,
+            shares=shares,
+            strata=strata,
+            seed=self.seed,
+        )
+        if self.target.name == "class" and settings.split == "stratified":
+            self._note_tiny_classes(self._counts_by_split(fates, strata), shares)
+
+    def _sample(self, fates: Fates, strata: Mapping[str, int]) -> None:
+        folder, count = self.work / "sample", self.settings.max_rows
+        sample(self.parts, fates, folder, count=count, strata=strata, seed=self.seed)
+
+    def _class_names(
+        self,
+        counts: Mapping[str, Mapping[str, int]],
+        raw_counts: Mapping[str, Mapping[str, int]],
+    ) -> list[str]:
+        origins: dict[str, dict[str, str]] = {}
+        named: dict[str, collections.Counter[str]] = {}
+        for role in self.facts:
+            origins[role], named[role] = {}, collections.Counter()
+            for number in self._numbers(role):
+                for name, (rows, origin) in self.parts.summary(number)["names"].items():
+                    named[role][name] += rows
+                    origins[role].setdefault(name, origin)
+        if self.target.name == "class":
+            check_labels_known(counts, _positive(raw_counts["train"]), origins)
+            return sort_labels(name for name, rows in counts["train"].items() if rows)
+        check_labels_known(named, named["train"], origins)
+        return sort_labels(named["train"])
+
+    def _note_tiny_classes(
+        self, counts: Mapping[str, Mapping[str, int]], shares: Iterable[str]
+    ) -> None:
+        everywhere = collections.Counter()
+        for split in counts.values():
+            everywhere.update(split)
+        everywhere = _positive(everywhere)
+        single = sort_labels(label for label, count in everywhere.items() if count == 1)
+        if single:
+            self.notes.append(
+                f"{len(single)} of {len(everywhere)} classes have a single row, which stays in "
+                f"train: {first_few(single)}."
+            )
+        for name in shares:
+            present = set(_positive(counts[name]))
+            absent = sort_labels(set(everywhere) - present - set(single))
+            if absent:
+                self.notes.append(
+                    f"{len(absent)} of {len(everywhere)} classes have too few rows to stand in "
+                    f"{name}: {first_few(absent)}."
+                )
+        for note in self.notes:
+            _log.warning("%s", note)
+
+    def _counts(self, roles: Sequence[str], strata: Mapping[str, int]) -> dict[str, dict[str, int]]:
+        """Rows of each stratum by the role of the file, before anything was dropped."""
+        counts = {role: np.zeros(len(strata), np.int64) for role in roles}
+        for number in self.parts.numbers():
+            summary = self.parts.summary(number)
+            codes = with_codes(self.parts.index(number), summary, strata)
+            counts[summary["role"]] += np.bincount(codes, minlength=len(strata))
+        return {
+            role: {name: int(found[code]) for name, code in strata.items()}
+            for role, found in counts.items()
+        }
+
+    def _counts_by_split(
+        self, fates: Fates, strata: Mapping[str, int]
+    ) -> dict[str, dict[str, int]]:
+        counts = np.zeros((1 + len(SPLITS), len(strata)), np.int64)
+        for number in self.parts.numbers():
+            index = self.parts.index(number)
+            codes = with_codes(index, self.parts.summary(number), strata)
+            reasons, splits, _ = fates.of_part(number, len(index))
+            np.add.at(counts, (splits[reasons == 0], codes[reasons == 0]), 1)
+        return {
+            name: {label: int(counts[1 + place, code]) for label, code in strata.items()}
+            for place, name in enumerate(SPLITS)
+            if counts[1 + place].any()
+        }
+
+    # --- writing ----------------------------------------------------------------------------
+
+    def _write_rows(self, folder: Path, fates: Fates, names: Sequence[str]) -> dict:
+        sizes = self._sizes(fates)
+        has_pairs = any(self.parts.summary(number)["has_pairs"] for number in self.parts.numbers())
+        self.writer = DatasetWriter(
+            folder, sizes, target=self.target, names=names, has_pairs=has_pairs
+        )
+        labels = {name: collections.Counter() for name in sizes}
+        dropped = {role: self._sum_raw(role)[1] for role in self.facts}
+        raw = {role: self._sum_raw(role)[0] for role in self.facts}
+        reader = RowReader(self.parts)
+        path = folder / DROPPED_FILE
+        with self.writer, open(path, "w", encoding="utf-8", newline="\n") as left_out:
+            for role, row, split, reason, other in self._walk(fates, left_out):
+                if reason:
+                    dropped[role][reason] += 1
+                    detail = "" if reason == "max_rows" else reader(other).origin
+                    left_out.write(dropped_line(row, role, reason, detail))
+                else:
+                    self.writer.write(split, row)
+                    labels[split].update(self.target.names(row.label))
+        reader.close()
+        splits = {
+            name: {"rows": rows, "labels": {label: labels[name][label] for label in names}}
+            for name, (rows, _) in sizes.items()
+        }
+        return make_account(self.facts, raw, dropped, splits)
+
+    def _walk(self, fates: Fates, left_out: Any) -> Iterator[tuple[str, Row, str, str, int]]:
+        """Give every row with its fate, train's files first; copy what parts have left out."""
+        numbers = [number for role in SPLITS for number in self._numbers(role)]
+        total = sum(len(self.parts.index(number)) for number in numbers)
+        with _bar(total, "writing", unit=" rows") as bar:
+            for number in numbers:
+                left_out.writelines(self.parts.dropped(number))
+                rows = len(self.parts.index(number))
+                reasons, splits, others = fates.of_part(number, rows)
+                each = zip(
+                    self.parts.rows(number),
+                    splits.tolist(),
+                    reasons.tolist(),
+                    others.tolist(),
+                    strict=True,
+                )
+                for row, split, reason, other in each:
+                    name = SPLITS[split - 1] if split else ""
+                    yield fates.roles[number], row, name, REASONS[reason], other
+                bar.update(rows)
+
+    def _sizes(self, fates: Fates) -> dict[str, tuple[int, int]]:
+        rows = collections.Counter()
+        size = collections.Counter()
+        for number in self.parts.numbers():
+            index = self.parts.index(number)
+            reasons, splits, _ = fates.of_part(number, len(index))
+            for place, name in enumerate(SPLITS):
+                chosen = (reasons == 0) & (splits == 1 + place)
+                rows[name] += int(chosen.sum())
+                size[name] += int(index["bytes"][chosen].sum())
+        return {name: (rows[name], size[name]) for name in SPLITS if rows[name]}
+
+    def _conflicts(self, fates: Fates) -> dict[str, Any]:
+        """Texts that stand in the data with different labels: how many rows, and the first."""
+        code = REASONS.index("conflicting_label")
+        found: dict[str, Any] = {"rows": 0, "examples": []}
+        reader = RowReader(self.parts)
+        for number in self.parts.numbers():
+            reasons, _, others = fates.of_part(number, len(self.parts.index(number)))
+            for place in np.flatnonzero(reasons == code):
+                found["rows"] += 1
+                if len(found["examples"]) < _CONFLICTS_SHOWN:
+                    kept, gone = reader(others[place]), reader(number * PART_ROWS + int(place))
+                    found["examples"].append(
+                        {
+                            "text": kept.text[:200],
+                            "kept": [kept.label, kept.origin],
+                            "dropped": [gone.label, gone.origin],
+                        }
+                    )
+        reader.close()
+        return found
+
+
 def _locate_all(settings: DataSettings, locate: Callable[[str], Path]) -> dict[str, Path]:
     """Find every source before any is read; a TFDS folder also gives the splits not named."""
-    sources = {name: getattr(settings, name) for name in _SPLITS}
+    sources = {name: getattr(settings, name) for name in SPLITS}
     paths = {name: Path(locate(source)) for name, source in sources.items() if source is not None}
     formats = {name: find_format(path, settings) for name, path in paths.items()}
     for name, path in paths.items():
-        for other in _SPLITS[: _SPLITS.index(name)]:
+        for other in SPLITS[: SPLITS.index(name)]:
             if other in paths and path.samefile(paths[other]) and formats[name] != "tfds":
                 raise ConfigError(
                     f"data.{name}: expected other rows than those of data.{other}. Received: "
@@ -82,7 +427,7 @@ def _locate_all(settings: DataSettings, locate: Callable[[str], Path]) -> dict[s
             if name not in paths and tfds_split(builder, name):
                 paths[name] = paths["train"]
                 _log.info("%s: its own %s split is used", paths["train"], name)
-    return {name: paths[name] for name in _SPLITS if name in paths}
+    return {name: paths[name] for name in SPLITS if name in paths}
 
 
 def _check_may_be_replaced(folder: Path, sources: Iterable[Path]) -> None:
@@ -101,117 +446,34 @@ def _check_may_be_replaced(folder: Path, sources: Iterable[Path]) -> None:
             )
 
 
-def _read_all(
-    paths: Mapping[str, Path], settings: DataSettings, account: Account
-) -> dict[str, list[Row]]:
-    names = {role: path.name for role, path in paths.items()}
-    for role, path in paths.items():
-        if sum(other.name == path.name for other in set(paths.values())) > 1:
-            names[role] = f"{path.parent.name}/{path.name}"
-    rows = {}
-    for role, path in paths.items():
-        rows[role] = _read(path, names[role], settings, account, role=role)
-        if not rows[role]:
-            raise no_row_left(path, account.raw(role), account.dropped(role), settings)
-    return rows
+def _positive(counts: Mapping[str, int]) -> dict[str, int]:
+    return {name: count for name, count in counts.items() if count}
 
 
-def _read(
-    path: Path, name: str, settings: DataSettings, account: Account, *, role: str
-) -> list[Row]:
-    source = open_source(path, settings, role=role, name=name)
-    steps = chosen_steps(settings.cleaning)
-    account.add_file(role, source.facts, steps)
-    kept = []
-    for row in _with_progress(source.rows, name):
-        account.count_raw(role)
-        row.text = encodable(row.text)
-        if isinstance(row, Reject):
-            account.drop(role, row.reason, row, row.detail)
-            continue
-        reason = _clean_row(row, steps, settings.max_characters, account)
-        if reason:
-            account.drop(role, reason, row)
-        else:
-            kept.append(row)
-    return kept
+def _reason_counts(reasons: np.ndarray) -> dict[str, int]:
+    counts = np.bincount(reasons, minlength=len(REASONS))
+    return {name: int(counts[code]) for code, name in enumerate(REASONS) if code and counts[code]}
 
 
-def _clean_row(row: Row, steps: Sequence[str], max_characters: int, account: Account) -> str:
-    """Clean a row in place; give the reason for which it cannot be kept, if there is one."""
-    row.label = clean_label(encodable(row.label or ""))
-    before = row.text
-    row.text, changed = clean_and_tell(before, steps)
-    if row.text_pair is not None:
-        pair_before = encodable(row.text_pair)
-        row.text_pair, pair_changed = clean_and_tell(pair_before, steps)
-        if pair_changed:
-            if not changed:
-                account.cleaned(pair_changed, pair_before, row.text_pair, row.origin)
-            else:
-                changed = tuple(dict.fromkeys(changed + pair_changed))
-    if changed:
-        account.cleaned(changed, before, row.text, row.origin)
-    texts = [row.text] if row.text_pair is None else [row.text, row.text_pair]
-    if not all(texts):
-        return "empty_text"
-    if not row.label:
-        return "empty_label"
-    return "too_long" if max(map(len, texts)) > max_characters else ""
+def _in_batches(rows: Iterable[Row | Reject], size: int) -> Iterator[list[Row | Reject]]:
+    rows = iter(rows)
+    while batch := list(itertools.islice(rows, size)):
+        yield batch
 
 
-def _arrange(
-    rows: Mapping[str, list[Row]], settings: DataSettings, account: Account, *, seed: int
-) -> tuple[dict[str, list[Row]], list[str]]:
-    """Deduplicate and split; give the rows by split and the names of the labels in order."""
-    check_several_classes(rows["train"], settings)
-    splits = drop_duplicates(rows, account.drop)
-    for name, kept in splits.items():
-        if not kept:
-            raise all_stand_elsewhere(name, account.dropped(name))
-    missing = {"test": settings.test_share} if "dev" not in rows and "test" not in rows else {}
-    if "dev" not in rows:
-        missing["dev"] = settings.dev_share
-    shares = {name: share for name, share in missing.items() if share > 0}
-    if shares:
-        splits |= split_off(splits["train"], shares, seed=seed)
-        _note_tiny_classes(splits, shares, account)
-    check_labels_known(splits, rows["train"])
-    if settings.max_rows is not None:
-        splits["train"], left = sample(splits["train"], settings.max_rows, seed=seed)
-        for row in left:
-            account.drop("train", "max_rows", row)
-    labels = sort_labels({row.label or "" for row in splits["train"]})
-    return {name: splits[name] for name in _SPLITS if name in splits}, labels
-
-
-def _note_tiny_classes(
-    splits: Mapping[str, list[Row]], shares: Mapping[str, float], account: Account
-) -> None:
-    everywhere = collections.Counter(row.label or "" for part in splits.values() for row in part)
-    single = sort_labels(label for label, count in everywhere.items() if count == 1)
-    if single:
-        account.notes.append(
-            f"{len(single)} of {len(everywhere)} classes have a single row, which stays in train: "
-            f"{first_few(single)}."
-        )
-    for name in shares:
-        present = {row.label for row in splits[name]}
-        absent = sort_labels(set(everywhere) - present - set(single))
-        if absent:
-            account.notes.append(
-                f"{len(absent)} of {len(everywhere)} classes have too few rows to stand in "
-                f"{name}: {first_few(absent)}."
-            )
-    for note in account.notes:
-        _log.warning("%s", note)
-
-
-def _with_progress(rows: Iterable[Row | Reject], name: str) -> Iterable[Row | Reject]:
+def _with_progress(rows: Iterable, name: str, *, unit: str) -> Iterator:
     from tqdm import tqdm
 
     # Only a terminal shows it, and only where reading takes longer than `delay` seconds.
-    return tqdm(rows, desc=name, unit=" rows", delay=2, disable=None, leave=False)
+    delay = _UNTIL_SHOWN_SECONDS
+    return iter(tqdm(rows, desc=name, unit=unit, delay=delay, disable=None, leave=False))
+
+
+def _bar(total: int, name: str, *, unit: str) -> Any:
+    from tqdm import tqdm
+
+    delay = _UNTIL_SHOWN_SECONDS
+    return tqdm(total=total, desc=name, unit=unit, delay=delay, disable=None, leave=False)
 
 
 def _log_account(totals: Mapping) -> None:

@@ -36,8 +36,8 @@ class DataSettings(Settings):
 
     train: str = Field(
         min_length=1,
-        description="File or folder with the training rows: CSV, TSV, JSON Lines, a folder per "
-        "class, lines by pattern, a TFDS folder.",
+        description="File, files (`*`) or folder with the training rows: CSV, TSV, JSON, CoNLL, "
+        "SQuAD, Parquet, lines, a folder per class, TFDS; plain, gzip, zstd or in a zip.",
         examples=["train.csv"],
     )
     dev: str | None = Field(
@@ -56,7 +56,10 @@ class DataSettings(Settings):
         None, min_length=1, description="Column with the second text, for pairs."
     )
     label: str = Field("label", min_length=1, description="Column with the label.")
-    format: Literal["auto", "csv", "tsv", "jsonl", "folder", "regex", "tfds"] = Field(
+    format: Literal[
+        "auto", "csv", "tsv", "jsonl", "json", "conll", "squad", "text", "wikiextractor",
+        "parquet", "folder", "regex", "tfds",
+    ] = Field(  # fmt: skip
         "auto", description="auto: by the file's name and a look inside."
     )
     encoding: str = Field(
@@ -80,6 +83,16 @@ class DataSettings(Settings):
         min_length=1,
         description="Names of the columns of a file without a header, in order.",
         examples=[["label", "text"]],
+    )
+    extra_columns: bool = Field(
+        False,
+        description="Whether rows may have more fields than there are columns; they are left out.",
+    )
+    records: str | None = Field(
+        None,
+        min_length=1,
+        description="JSON: the field, or path a.b, with the array of rows; none: the whole file.",
+        examples=["data"],
     )
     pattern: str | None = Field(
         None,
@@ -110,6 +123,35 @@ class DataSettings(Settings):
     )
     dev_share: float = Field(
         0.1, gt=0, lt=1, description="Share of the rows split off for dev where none is named."
+    )
+    split: Literal["stratified", "hash", "group", "time"] = Field(
+        "stratified",
+        description="How rows are split off train. stratified: each class in proportion; hash: by "
+        "the text alone, a row stays where it is when others are added; group: rows of one group "
+        "stay together; time: the latest rows for test.",
+    )
+    group: str | None = Field(
+        None, min_length=1, description="Column whose equal values stay together (split: group)."
+    )
+    time: str | None = Field(
+        None,
+        min_length=1,
+        description="Column with a number, a date or a time (split: time).",
+    )
+    near_duplicates: float | None = Field(
+        None,
+        gt=0.3,
+        le=1,
+        description="Drop texts that share at least this much of their runs of 5 characters "
+        "(Jaccard similarity) with an earlier one; none: only equal texts are dropped.",
+        examples=[0.85],
+    )
+    workers: int | None = Field(
+        None,
+        ge=0,
+        le=256,
+        description="Processes that clean and compare; none: one a core; 0: this process alone. "
+        "Changes no result.",
     )
     cleaning: CleaningSettings = Field(
         default_factory=CleaningSettings, description="Which cleaning steps run."
@@ -171,9 +213,22 @@ class DataSettings(Settings):
             _require(
                 re.compile(self.pattern).groupindex, wanted, "pattern has no group (?P<{}>...)"
             )
+        for method, column in (("group", self.group), ("time", self.time)):
+            if self.split == method and column is None:
+                raise ValueError(f"split {method} needs {method}: COLUMN")
+            if self.split != method and column is not None:
+                raise ValueError(f"{method} goes with split: {method}, not with {self.split}")
         if self.test_share + self.dev_share >= 1:
             raise ValueError("test_share + dev_share must be below 1, or train is left empty")
         return self
+
+    def changes_labels(self) -> bool:
+        """Whether rows with a doubtful label are left out or labelled anew."""
+        return self.label_noise is not None and self.label_noise.action != "report"
+
+    def order_column(self) -> str | None:
+        """Name the column that keeps rows together or in order, where one is named."""
+        return self.group or self.time
 
     def wanted(self) -> list[str]:
         """Name the columns that are read: text, text_pair where there are pairs, label if any."""

@@ -1,89 +1,102 @@
-"""Stratified splits and samples: the same rows for a seed, whatever their order or the machine.
+"""Which row goes to which split: the same for a seed, whatever the rows' order or the machine.
 
-Each row gets a rank from a hash of seed and text; the lowest ranks of each class are taken.
+Each row has a rank, 64 bits: by chance (a hash of seed and text), by its group, or by time. Splits
+are cut by rank, and only ranks are sorted, on disk.
 """
 
 from __future__ import annotations
 
-import collections
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
 
 from tfmodel.config import ConfigError
-from tfmodel.data.dedupe import text_digest
-from tfmodel.data.rows import Row
+from tfmodel.data.buckets import Buckets
+from tfmodel.data.fates import Fates, ids_of
+from tfmodel.data.parts import Parts, with_codes
+
+_RECORD = np.dtype([("key", "<u8"), ("id", "<u8"), ("stratum", "<i8")])
 
 
 def split_off(
-    rows: Sequence[Row], shares: Mapping[str, float], *, seed: int
-) -> dict[str, list[Row]]:
-    """Split rows, each class in proportion; every class keeps a row in train.
+    parts: Parts,
+    fates: Fates,
+    folder: Path,
+    *,
+    method: str,
+    shares: Mapping[str, float],
+    strata: Mapping[str, int],
+    seed: int,
+) -> None:
+    """Split the rows that came from train: some go to test and dev, the rest stays.
+
+    `stratified` takes the shares rounded, at least one row each, every stratum in proportion,
+    and leaves each stratum a row in train. `hash` and `group` put a row where its rank says,
+    whatever other rows there are: it stays there when rows are added; shares hold in
+    expectation. `time` takes the latest rows for test, those before them for dev; rows of one
+    moment stay together.
 
     Args:
-        rows: distinct texts, so that none can stand in two splits.
-        shares: share of all rows by name of the split, in (0, 1), together below 1.
+        parts: all parts.
+        fates: tells which rows are kept; receives their splits.
+        folder: a folder of its own for sorting.
+        method: stratified, hash, group or time.
+        shares: share of the rows by name of the split, each in (0, 1), together below 1.
+        strata: number of each stratum.
         seed: equal seeds give equal splits.
-
-    Returns:
-        The rows by split, `train` (the rest) first, each in the order given. Sizes are the shares
-        rounded, at least one row each.
 
     Raises:
         ConfigError: there are too few rows for that.
     """
-    by_label = _ranked_by_label(rows, salt=f"{seed}:split")
-    sizes = {label: len(members) for label, members in by_label.items()}
-    split_of: dict[int, str] = {}
-    taken = dict.fromkeys(sizes, 0)
-    for name, share in shares.items():
-        counts = allocate(
-            {label: size * share for label, size in sizes.items()},
-            total=max(1, round(len(rows) * share)),
-            most={label: sizes[label] - 1 - taken[label] for label in sizes},
-            salt=f"{seed}:{name}",
-        )
-        if sum(counts.values()) == 0:
-            raise _too_few_rows(len(rows), len(sizes), name, shares)
-        for label, count in counts.items():
-            for row in by_label[label][taken[label] : taken[label] + count]:
-                split_of[id(row)] = name
-            taken[label] += count
-    parts: dict[str, list[Row]] = {name: [] for name in ("train", *shares)}
-    for row in rows:
-        parts[split_of.get(id(row), "train")].append(row)
-    return parts
+    chosen = dict(parts=parts, fates=fates, column="split_rank", strata=strata)
+    if method == "stratified":
+        sizes = _count(**chosen)
+        counts = _stratified_counts(sizes, shares, seed=seed)
+        _cut_strata(Buckets(folder, _RECORD), counts, fates.assign, **chosen)
+    elif method == "time":
+        _cut_times(Buckets(folder, _RECORD), shares, **chosen)
+    else:
+        bounds = np.cumsum([share * 2.0**64 for share in shares.values()])
+        for records in _train_records(**chosen):
+            place = np.searchsorted(bounds, records["key"].astype(np.float64), side="right")
+            for number, name in enumerate([*shares, "train"]):
+                fates.assign(records["id"][place == number], name)
 
 
-def sample(rows: Sequence[Row], count: int, *, seed: int) -> tuple[list[Row], list[Row]]:
-    """Draw rows, each class in proportion and at least one of each.
-
-    Returns:
-        The rows drawn and the rows left, each in the order given.
+def sample(
+    parts: Parts, fates: Fates, folder: Path, *, count: int, strata: Mapping[str, int], seed: int
+) -> None:
+    """Keep this many rows of the split train, each stratum in proportion, at least one of each.
 
     Raises:
-        ConfigError: `count` is below the number of classes.
+        ConfigError: `count` is below the number of strata.
     """
-    by_label = _ranked_by_label(rows, salt=f"{seed}:sample")
-    if count < len(by_label):
+    chosen = dict(parts=parts, fates=fates, column="sample_rank", strata=strata)
+    sizes = {stratum: size for stratum, size in _count(**chosen).items() if size}
+    if count < len(sizes):
         raise ConfigError(
-            f"data.max_rows: expected at least one row for each of the {len(by_label)} classes of "
-            f"train. Received: {count}. Raise it to {len(by_label)} or more."
+            f"data.max_rows: expected at least one row for each of the {len(sizes)} classes of "
+            f"train. Received: {count}. Raise it to {len(sizes)} or more."
         )
-    if count >= len(rows):
-        return list(rows), []
-    counts = allocate(
-        {label: len(members) * count / len(rows) for label, members in by_label.items()},
+    total = sum(sizes.values())
+    if count >= total:
+        return
+    drawn = allocate(
+        {stratum: size * count / total for stratum, size in sizes.items()},
         total=count,
-        most={label: len(members) for label, members in by_label.items()},
+        most=sizes,
         least=1,
         salt=f"{seed}:sample",
     )
-    drawn = {id(row) for label, members in by_label.items() for row in members[: counts[label]]}
-    return (
-        [row for row in rows if id(row) in drawn],
-        [row for row in rows if id(row) not in drawn],
-    )
+
+    def keep_or_drop(ids: np.ndarray, name: str) -> None:
+        if name != "sample":
+            fates.drop(ids, "max_rows")
+
+    _cut_strata(Buckets(folder, _RECORD), {"sample": drawn}, keep_or_drop, **chosen)
 
 
 def allocate(
@@ -112,17 +125,116 @@ def allocate(
     return counts
 
 
+# --- how ------------------------------------------------------------------------------------
+
+
+def _train_records(parts: Parts, fates: Fates, column: str, strata: Mapping[str, int]):
+    """Give rank, id and stratum of the rows kept in train so far, part by part."""
+    for number in parts.numbers():
+        if fates.roles[number] != "train":
+            continue
+        index = parts.index(number)
+        ids = ids_of(number, len(index))
+        records = np.empty(len(index), _RECORD)
+        records["key"], records["id"] = index[column], ids
+        records["stratum"] = with_codes(index, parts.summary(number), strata)
+        yield records[fates.is_in_train(ids)]
+
+
+def _count(strata: Mapping[str, int], **chosen) -> dict[str, int]:
+    counts = np.zeros(len(strata), np.int64)
+    for records in _train_records(strata=strata, **chosen):
+        counts += np.bincount(records["stratum"], minlength=len(strata))
+    return {name: int(counts[code]) for name, code in strata.items()}
+
+
+def _stratified_counts(
+    sizes: Mapping[str, int], shares: Mapping[str, float], *, seed: int
+) -> dict[str, dict[str, int]]:
+    sizes = {stratum: size for stratum, size in sizes.items() if size}
+    rows = sum(sizes.values())
+    taken = dict.fromkeys(sizes, 0)
+    found = {}
+    for name, share in shares.items():
+        found[name] = allocate(
+            {stratum: size * share for stratum, size in sizes.items()},
+            total=max(1, round(rows * share)),
+            most={stratum: sizes[stratum] - 1 - taken[stratum] for stratum in sizes},
+            salt=f"{seed}:{name}",
+        )
+        if sum(found[name].values()) == 0:
+            raise _too_few_rows(rows, len(sizes), name, shares)
+        for stratum, count in found[name].items():
+            taken[stratum] += count
+    return found
+
+
+def _cut_strata(
+    buckets: Buckets,
+    counts: Mapping[str, Mapping[str, int]],
+    assign: Callable[[np.ndarray, str], None],
+    *,
+    strata: Mapping[str, int],
+    **chosen,
+) -> None:
+    """Give the lowest ranks of each stratum to the first name, the next to the second ..."""
+    for records in _train_records(strata=strata, **chosen):
+        buckets.add(records)
+    ends, end = [], np.zeros(len(strata), np.int64)
+    for wanted in counts.values():
+        end = end + np.array([wanted.get(name, 0) for name in strata], np.int64)
+        ends.append(end)
+    seen = np.zeros(len(strata), np.int64)
+    for chunk in buckets:
+        chunk = chunk[np.argsort(chunk["stratum"], kind="stable")]
+        sizes = np.bincount(chunk["stratum"], minlength=len(strata))
+        starts = np.cumsum(sizes) - sizes
+        nth = np.arange(len(chunk)) - starts[chunk["stratum"]] + seen[chunk["stratum"]]
+        seen += sizes
+        place = sum((nth >= end[chunk["stratum"]]).astype(np.int64) for end in ends)
+        for number, name in enumerate([*counts, "train"]):
+            assign(chunk["id"][place == number], name)
+    buckets.close()
+
+
+def _cut_times(buckets: Buckets, shares: Mapping[str, float], **chosen) -> None:
+    rows = 0
+    for records in _train_records(**chosen):
+        buckets.add(records)
+        rows += len(records)
+    bounds, left = [], rows
+    for name, share in shares.items():  # test, then dev: the latest first
+        start = left - max(1, round(rows * share))
+        if start < 0:
+            raise _too_few_rows(rows, 1, name, shares)
+        bound, left = _key_at(buckets, start)
+        bounds.append(bound)
+    buckets.close()
+    sizes = dict.fromkeys([*shares, "train"], 0)
+    for records in _train_records(**chosen):
+        # How many bounds a row stands before: none for the latest rows.
+        place = sum((records["key"] < bound).astype(np.int64) for bound in bounds)
+        for number, name in enumerate(sizes):
+            chosen["fates"].assign(records["id"][place == number], name)
+            sizes[name] += int((place == number).sum())
+    for name, size in sizes.items():
+        if size == 0:
+            raise _too_few_rows(rows, 1, name, shares)
+
+
+def _key_at(buckets: Buckets, place: int) -> tuple[np.uint64, int]:
+    """Give the key at a place of the sorted records, and how many records have a lower one."""
+    seen = 0
+    for chunk in buckets:
+        if place < seen + len(chunk):
+            bound = chunk["key"][place - seen]
+            return bound, seen + int(np.searchsorted(chunk["key"], bound))
+        seen += len(chunk)
+    raise IndexError(place)
+
+
 def _tie(label: str, salt: str) -> bytes:
     return hashlib.blake2b(label.encode(), key=salt.encode()[:64]).digest()
-
-
-def _ranked_by_label(rows: Sequence[Row], *, salt: str) -> dict[str, list[Row]]:
-    by_label: dict[str, list[Row]] = collections.defaultdict(list)
-    for row in rows:
-        by_label[row.label or ""].append(row)
-    for members in by_label.values():
-        members.sort(key=lambda row: text_digest(row, salt=salt))
-    return {label: by_label[label] for label in sorted(by_label)}
 
 
 def _too_few_rows(rows: int, classes: int, name: str, shares: Mapping[str, float]) -> ConfigError:

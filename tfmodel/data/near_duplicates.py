@@ -1,0 +1,279 @@
+"""Near duplicates: texts that share most of their short runs of characters.
+
+MinHash finds the candidates, in bands that are sorted on disk; the texts themselves then decide.
+A row goes if one with a lower id is that similar: of a chain of copies the first stays.
+
+Source: Broder 1997 (resemblance, MinHash); Leskovec, Rajaraman and Ullman 2014, chapter 3 (bands).
+We deviate in two things: candidates are compared exactly, so nothing is dropped by an estimate;
+and of the rows that share a band each is compared with the first and, if that is not similar,
+with the one before it, not with all: the work stays linear.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import zlib
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from tfmodel.config import ConfigError
+from tfmodel.data.buckets import Buckets
+from tfmodel.data.dedupe import first_of_runs
+from tfmodel.data.fates import SPLITS, Fates, ids_of
+from tfmodel.data.parts import Parts, RowReader
+from tfmodel.data.workers import Workers
+from tfmodel.run_folder import write_aside
+
+SHINGLE_CHARACTERS = 5
+_PERMUTATIONS = 128
+_GAPS = re.compile(r"[\W_]+")
+_BAND = np.dtype([("key", "<u8"), ("id", "<u8")])
+_PAIR = np.dtype([("key", "<u8"), ("first", "<u8"), ("later", "<u8")])
+_PAIRS_A_JOB = 20_000
+
+
+def shingles(text: str) -> set[bytes]:
+    """Cut a text into overlapping runs of 5 characters, without case and punctuation."""
+    plain = _GAPS.sub(" ", text.casefold()).strip() or text.casefold()
+    last = max(1, len(plain) - SHINGLE_CHARACTERS + 1)
+    return {
+        plain[start : start + SHINGLE_CHARACTERS].encode("utf-8", "replace")
+        for start in range(last)
+    }
+
+
+def similarity(one: set[bytes], other: set[bytes]) -> float:
+    """Jaccard similarity of two sets of shingles, in [0, 1]."""
+    common = len(one & other)
+    return common / max(1, len(one) + len(other) - common)
+
+
+def bands_of(texts: Sequence[str], threshold: float) -> np.ndarray:
+    """Hash texts so that similar ones are likely to share a band.
+
+    Args:
+        texts: n texts; of a pair both, on two lines.
+        threshold: similarity from which two texts are near duplicates, in (0, 1].
+
+    Returns:
+        uint64 (n, bands). At the threshold 8 or 9 pairs of 10 share a band; above it nearly all.
+
+    Raises:
+        ConfigError: datasketch is not installed.
+    """
+    datasketch = require_datasketch()
+    count, rows = _band_shape(threshold)
+    signatures = datasketch.MinHash.generator(
+        (list(shingles(text)) for text in texts),
+        num_perm=_PERMUTATIONS, seed=1, hashfunc=zlib.crc32, scheme="affine32",
+    )  # fmt: skip
+    hashes = np.array([each.hashvalues for each in signatures], np.uint64)
+    hashes = hashes.reshape(-1, _PERMUTATIONS)[:, : count * rows].reshape(-1, count, rows)
+    # Each band gets another start: equal values in two bands are no likeness.
+    mixed = np.broadcast_to(np.arange(1, count + 1, dtype=np.uint64), hashes.shape[:2]).copy()
+    for row in range(rows):
+        mixed = _mix(mixed ^ hashes[:, :, row])
+    return mixed
+
+
+def require_datasketch():
+    """Import datasketch.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    try:
+        import datasketch
+    except ImportError:
+        raise ConfigError(
+            "data.near_duplicates: expected the package datasketch. Received: an installation "
+            "without it. Install it: pip install 'tfmodel[dedupe]', or remove the key."
+        ) from None
+    return datasketch
+
+
+@lru_cache(maxsize=8)
+def _band_shape(threshold: float) -> tuple[int, int]:
+    """Choose bands and rows a band; a missed pair weighs nine times a comparison for nothing."""
+    index = require_datasketch().MinHashLSH(
+        threshold=threshold, num_perm=_PERMUTATIONS, weights=(0.1, 0.9)
+    )
+    return index.b, index.r
+
+
+def _mix(values: np.ndarray) -> np.ndarray:
+    """Spread the bits of 64-bit values (the finalizer of splitmix64)."""
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))
+
+
+# --- finding them ---------------------------------------------------------------------------
+
+
+def drop_near_duplicates(
+    parts: Parts, fates: Fates, folder: Path, *, threshold: float, workers: Workers
+) -> dict:
+    """Drop rows that are near duplicates of an earlier one with the same label, or leak.
+
+    Reasons: `near_duplicate`; `near_in_test`, `near_in_dev` whatever the labels. Near duplicates
+    inside a part that differ in their labels both stay: one word can turn a label.
+
+    Args:
+        parts: all parts, with bands.
+        fates: tells who is dropped already, receives the others.
+        folder: a folder of its own for sorting.
+        threshold: similarity in (0, 1] from which a row goes.
+        workers: compare the candidates.
+
+    Returns:
+        `pairs` compared, `conflicts` (rows like another of another label), `examples` of these.
+    """
+    bands = Buckets(folder / "bands", _BAND)
+    for number in parts.numbers():
+        values = parts.bands(number)
+        kept = fates.kept(number, len(values))
+        records = np.empty((int(kept.sum()), values.shape[1]), _BAND)
+        records["key"] = values[kept]
+        records["id"] = ids_of(number, len(values))[kept][:, np.newaxis]
+        bands.add(records.reshape(-1))
+    found = {"pairs": 0, "conflicts": 0, "examples": []}
+    finder = _Finder(parts, fates, folder, threshold, workers, found)
+    for partner in ("first", "previous"):
+        finder.search(bands, partner)
+    finder.reader.close()
+    bands.close()
+    return found
+
+
+class _Finder:
+    def __init__(
+        self,
+        parts: Parts,
+        fates: Fates,
+        folder: Path,
+        threshold: float,
+        workers: Workers,
+        found: dict,
+    ):
+        self.parts = parts
+        self.fates = fates
+        self.folder = folder
+        self.threshold = threshold
+        self.workers = workers
+        self.found = found
+        self.reader = RowReader(parts)
+        self._jobs = 0
+
+    def search(self, bands: Buckets, partner: str) -> None:
+        """Compare the rows that share a band with a partner each."""
+        last = len(self.parts.numbers()) * 1.0
+        pairs = Buckets(self.folder / "pairs", _PAIR)
+        for first, later in _candidates(bands, partner):
+            open_cases = self.fates.is_kept(later)
+            records = np.empty(int(open_cases.sum()), _PAIR)
+            records["first"], records["later"] = first[open_cases], later[open_cases]
+            records["key"] = _spread_over_keys(records["later"], last)
+            pairs.add(records)
+        jobs = []
+        for chunk in pairs:
+            order = np.lexsort((chunk["first"], chunk["later"]))
+            chunk = chunk[order]
+            chunk = chunk[first_of_runs(chunk["first"], chunk["later"])]
+            for start in range(0, len(chunk), _PAIRS_A_JOB):
+                jobs.append(self._compare(chunk[start : start + _PAIRS_A_JOB]))
+        pairs.close()
+        self.workers.finish()
+        for job in jobs:
+            self._judge(job)
+
+    def _compare(self, pairs: np.ndarray) -> Path:
+        self._jobs += 1
+        path = self.folder / f"compare-{self._jobs:06d}.npy"
+        with open(path, "wb") as file:
+            np.save(file, np.stack([pairs["first"], pairs["later"]], axis=1))
+        self.found["pairs"] += len(pairs)
+        self.workers.submit("compare_pairs", str(self.parts.folder), str(path), self.threshold)
+        return path
+
+    def _judge(self, path: Path) -> None:
+        pairs, answers = np.load(path), np.load(path.with_suffix(".answers.npy"))
+        for each in (path, path.with_suffix(".answers.npy")):
+            each.unlink()
+        similar = answers[:, 0] >= self.threshold
+        pairs, same_label = pairs[similar], answers[similar, 1] == 1
+        first, later = pairs[:, 0], pairs[:, 1]
+        first_role, role = self.fates.role_codes(first), self.fates.role_codes(later)
+        reasons = np.where(same_label, "near_duplicate", "")
+        for code, name in enumerate(SPLITS):
+            reasons = np.where((first_role == code) & (role != code), f"near_in_{name}", reasons)
+        for reason in np.unique(reasons[reasons != ""]):
+            # The lowest id is named as the one that stays: pairs are sorted, the last write wins.
+            chosen = np.flatnonzero(reasons == reason)[::-1]
+            self.fates.drop(later[chosen], str(reason), first[chosen])
+        for place in np.flatnonzero(reasons == ""):
+            self.found["conflicts"] += 1
+            if len(self.found["examples"]) < 20:
+                self.found["examples"].append(
+                    [_described(self.reader(first[place])), _described(self.reader(later[place]))]
+                )
+
+
+def _candidates(bands: Buckets, partner: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Pair each row that shares a band with the first or the previous row of the band."""
+    for chunk in bands:
+        chunk = chunk[np.lexsort((chunk["id"], chunk["key"]))]
+        starts = first_of_runs(chunk["key"])
+        is_first = np.zeros(len(chunk), bool)
+        is_first[starts] = True
+        places = np.flatnonzero(~is_first)
+        partners = places - 1
+        if partner == "first":
+            partners = starts[np.cumsum(is_first) - 1][places]
+        yield chunk["id"][partners], chunk["id"][places]
+
+
+def _spread_over_keys(ids: np.ndarray, parts: float) -> np.ndarray:
+    """Turn ids into sort keys that fill 64 bits evenly, in the ids' order."""
+    from tfmodel.data.parts import PART_ROWS
+
+    step = int(2**64 // max(1, int(parts) * PART_ROWS))
+    return ids * np.uint64(step)
+
+
+def compare_pairs(parts_folder: str, path: str, threshold: float) -> None:
+    """Compare the texts of pairs of rows: a worker's job.
+
+    Args:
+        parts_folder: where the parts are.
+        path: ids of the pairs, uint64 (n, 2); `.answers.npy` beside it receives float64 (n, 2):
+            the similarity, and 1 where the labels are equal.
+        threshold: from which pairs are near duplicates; less similar lengths are not compared.
+    """
+    reader = RowReader(Parts(Path(parts_folder)))
+
+    @lru_cache(maxsize=4_096)
+    def looked_at(row_id: int) -> tuple[set[bytes], str]:
+        row = reader(row_id)
+        text = row.text if row.text_pair is None else f"{row.text}\n{row.text_pair}"
+        return shingles(text), json.dumps(row.label, sort_keys=True)
+
+    answers = []
+    for first, later in np.load(path).tolist():
+        one, label = looked_at(first)
+        other, other_label = looked_at(later)
+        bound = min(len(one), len(other)) / max(len(one), len(other))
+        alike = similarity(one, other) if bound >= threshold else 0.0
+        answers.append((alike, label == other_label))
+    reader.close()
+    with write_aside(Path(path).with_suffix(".answers.npy")) as aside, open(aside, "wb") as file:
+        np.save(file, np.array(answers, np.float64).reshape(-1, 2))
+
+
+def _described(row) -> dict:
+    text = row.text if row.text_pair is None else f"{row.text} | {row.text_pair}"
+    return {"text": text[:200], "label": row.label, "origin": row.origin}
