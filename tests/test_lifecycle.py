@@ -173,7 +173,7 @@ def test_restart_of_an_unchanged_run_measures_and_exports_the_new_weights(worksp
 def test_a_restart_killed_before_its_first_checkpoint_leaves_the_weights_safe(
     workspace, tfmodel, monkeypatch
 ):
-    from tfmodel import stages
+    from tfmodel.stages import finetune
 
     before = (RUN / "model/model.safetensors").read_bytes()
 
@@ -185,7 +185,7 @@ def test_a_restart_killed_before_its_first_checkpoint_leaves_the_weights_safe(
         ("seed_everything", "train.epochs was 1, is 4"),
     ):
         with monkeypatch.context() as patch:
-            patch.setattr(stages, function, interrupt)
+            patch.setattr(finetune, function, interrupt)
             restarted = tfmodel("finetune", "small.yaml", "train.epochs=1", "--restart")
             assert restarted.code == 130
         refused = tfmodel("run", "small.yaml")
@@ -307,12 +307,12 @@ def test_a_run_interrupted_and_then_killed_ends_as_if_it_had_not_been(
 def test_the_message_after_an_interrupted_restart_names_what_continues(
     workspace, tfmodel, monkeypatch
 ):
-    from tfmodel import stages
+    from tfmodel.stages import finetune
 
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(stages, "seed_everything", interrupt)
+    monkeypatch.setattr(finetune, "seed_everything", interrupt)
     done = tfmodel("run", "small.yaml", "--restart")
     assert done.code == 130
     assert done.err.endswith("interrupted: the same command without --restart continues\n")

@@ -12,8 +12,9 @@ import small_run
 import yaml
 
 import tfmodel as tm
-from tfmodel import pipeline, sources, stages
+from tfmodel import pipeline, sources
 from tfmodel.config import ConfigError
+from tfmodel.stages.context import identity_of_source
 
 
 def config(**changes):
@@ -132,7 +133,7 @@ def test_a_pinned_source_is_not_fetched_only_to_look(monkeypatch):
 
     monkeypatch.setattr(sources, "fetch", fetch)
     source = sources.DEFAULT_ENCODER
-    assert stages._identity_of_source(source) == source
+    assert identity_of_source(source) == source
 
 
 def test_a_setting_that_fits_no_label_can_be_set_right(workspace, tfmodel):

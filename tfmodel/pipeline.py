@@ -121,7 +121,13 @@ def run(
     data = {f"data.{part}": getattr(settings.data, part) for part in ("train", "dev", "test")}
     require_sources_elsewhere(folder, {"encoder": settings.encoder, **data})
     with Run.open(folder) as opened:
-        context = Context(settings, opened, restart=restart, config=shlex.join([name, *overrides]))
+        context = Context(
+            settings,
+            opened,
+            STAGES,
+            restart=restart,
+            config=shlex.join([name, *overrides]),
+        )
         if only is None or only == "finetune":
             _protect_weights(context)
         if only is not None:
@@ -135,8 +141,9 @@ def run(
 
 def _chosen(settings: RunSettings, only: str | None) -> list[Stage]:
     if only is not None:
-        return [BY_NAME[only]]
-    return [stage for stage in STAGES if stage.name != "export" or settings.export is not None]
+        also = [each for each in STAGES if each.part_of == only and each.is_wanted(settings)]
+        return [BY_NAME[only], *also]
+    return [stage for stage in STAGES if stage.is_wanted(settings)]
 
 
 def _do(context: Context, stage: Stage) -> None:
@@ -184,12 +191,13 @@ def _protect_weights(context: Context) -> None:
 
 
 def _require_before(context: Context, only: str) -> None:
-    name = BY_NAME[only].after
+    name = BY_NAME[only].after(context.settings)
     while name is not None:
         if not context.up_to_date(name):
             before = context.run.stage_inputs(name) if name == "finetune" else None
             fix = (
-                f"tfmodel {name} {context.config} (or tfmodel run {context.config} for all stages)"
+                f"tfmodel {BY_NAME[name].command} {context.config} "
+                f"(or tfmodel run {context.config} for all stages)"
             )
             raise ConfigError(
                 f"{only} needs the stage {name} done with this config. Received: "
@@ -201,7 +209,7 @@ def _require_before(context: Context, only: str) -> None:
                 )
                 + f". Type: {fix}."
             )
-        name = BY_NAME[name].after
+        name = BY_NAME[name].after(context.settings)
 
 
 def _save_config(context: Context) -> None:
@@ -265,7 +273,7 @@ def _next_command(context: Context) -> str:
     for stage in _chosen(context.settings, None):
         if not context.up_to_date(stage.name):
             others = stage.name == "finetune" and context.run.stage_fingerprint(stage.name)
-            return f"tfmodel {stage.name} {context.config}" + (" --restart" if others else "")
+            return f"tfmodel {stage.command} {context.config}" + (" --restart" if others else "")
     where = Path(context.settings.run)
     if context.dataset.has_pairs:
         return f"tfmodel predict {shlex.quote(str(where))} --input FILE --output answers.jsonl"

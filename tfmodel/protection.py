@@ -12,7 +12,7 @@ from tfmodel.config import ConfigError
 from tfmodel.run_folder import read_json
 
 # What a run replaces or removes in its folder.
-_PLACES = ("model", "logs", "checkpoints", "data", "export")
+_PLACES = ("model", "logs", "checkpoints", "data", "data_review", "export")
 _FILES = (
     "config.yaml",
     "environment.json",

@@ -364,6 +364,11 @@ class Run:
         return self.folder / "data"
 
     @property
+    def data_review(self) -> Path:
+        """Rows of the data that somebody should look at, and what they were found by."""
+        return self.folder / "data_review"
+
+    @property
     def model(self) -> Path:
         """The trained model, a Hugging Face folder."""
         return self.folder / "model"

@@ -1,0 +1,27 @@
+"""The stages of a run: what each depends on, what it does, and what shows that it was done.
+
+One file a stage, `STAGES` in their order. Which of them rest is `pipeline`'s to say.
+"""
+
+from tfmodel.stages.context import Context, Stage, read_if_there
+from tfmodel.stages.data import DATA
+from tfmodel.stages.evaluate import EVALUATE, EVALUATION_FILE
+from tfmodel.stages.export import EXPORT
+from tfmodel.stages.finetune import FINETUNE, HISTORY_FILE, training_under_way
+from tfmodel.stages.label_noise import ISSUES_FILE, LABEL_NOISE, LABEL_NOISE_FILE
+
+STAGES = (DATA, LABEL_NOISE, FINETUNE, EVALUATE, EXPORT)
+BY_NAME = {stage.name: stage for stage in STAGES}
+
+__all__ = [
+    "BY_NAME",
+    "EVALUATION_FILE",
+    "HISTORY_FILE",
+    "ISSUES_FILE",
+    "LABEL_NOISE_FILE",
+    "STAGES",
+    "Context",
+    "Stage",
+    "read_if_there",
+    "training_under_way",
+]

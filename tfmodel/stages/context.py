@@ -1,0 +1,114 @@
+"""What a stage is, and what its functions are given."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tfmodel import sources
+from tfmodel.run_folder import Run, fingerprint, read_json
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """A step of a run.
+
+    Attributes:
+        name: as on the command line.
+        inputs: what it depends on besides the stages before it, by a name for the user.
+        work: does it.
+        is_made: whether what it leaves is there.
+        after: the stage whose result it takes, for these settings.
+        metrics: its sections of `metrics.json`.
+        is_wanted: whether a config asks for it.
+        part_of: the stage whose command does it too, where it has none of its own.
+    """
+
+    name: str
+    inputs: Callable[[Context], dict]
+    work: Callable[[Context], None]
+    is_made: Callable[[Run], bool]
+    after: Callable[[Any], str | None] = lambda settings: None
+    metrics: tuple[str, ...] = ()
+    is_wanted: Callable[[Any], bool] = lambda settings: True
+    part_of: str | None = None
+
+    @property
+    def command(self) -> str:
+        """What one types after `tfmodel` to have it done."""
+        return self.part_of or self.name
+
+
+class Context:
+    """A config and its open run folder, with what several stages read.
+
+    Args:
+        settings: the `pipeline.RunSettings`.
+        run: the open folder.
+        stages: all of them, in their order.
+        restart: whether trained weights may be replaced.
+        config: the config file and its overrides, as one types them.
+    """
+
+    def __init__(
+        self, settings: Any, run: Run, stages: Sequence[Stage], *, restart: bool, config: str
+    ):
+        self.settings = settings
+        self.run = run
+        self.stages = {stage.name: stage for stage in stages}
+        self.restart = restart
+        self.config = config
+
+    @functools.cached_property
+    def encoder_folder(self) -> Path:
+        """The pretrained encoder, fetched."""
+        return sources.fetch(self.settings.encoder)
+
+    @functools.cached_property
+    def dataset(self):
+        """The prepared dataset."""
+        from tfmodel.data import load_dataset
+
+        return load_dataset(self.run.data)
+
+    @functools.cached_property
+    def trained(self):
+        """The trained model in float32, whatever it was trained in."""
+        from tfmodel import tasks
+
+        return tasks.load_model(self.run.model)
+
+    @functools.cached_property
+    def fingerprints(self) -> dict[str, str]:
+        """Of every stage: the hash of its inputs."""
+        return {name: fingerprint(inputs) for name, inputs in self.inputs.items()}
+
+    @functools.cached_property
+    def inputs(self) -> dict[str, dict]:
+        """Of every stage: its own inputs and those of the stages before it."""
+        found: dict[str, dict] = {}
+        for name, stage in self.stages.items():
+            before = stage.after(self.settings)
+            found[name] = {**(found[before] if before else {}), **stage.inputs(self)}
+        return found
+
+    def up_to_date(self, name: str) -> bool:
+        """Whether a stage was done with these inputs, and what it left is there."""
+        recorded = self.run.stage_fingerprint(name)
+        return recorded == self.fingerprints[name] and self.stages[name].is_made(self.run)
+
+
+def identity_of_source(source: str) -> str:
+    """What changes when the bytes of a source do."""
+    # A pinned source cannot change; fetching it only to look would cost a download.
+    if sources.is_remote(source):
+        return source
+    return fingerprint(sources.fetch(source))
+
+
+def read_if_there(path: Path) -> dict:
+    """Read a JSON file; empty where there is none."""
+    return read_json(path) if path.exists() else {}

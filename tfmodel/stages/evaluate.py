@@ -1,0 +1,53 @@
+"""The stage `evaluate`: what the model answers on dev and test, in figures."""
+
+from __future__ import annotations
+
+import logging
+
+from tfmodel.run_folder import write_json
+from tfmodel.stages.context import Context, Stage
+
+_log = logging.getLogger(__name__)
+
+EVALUATION_FILE = "evaluation.json"
+
+
+def _evaluate_inputs(context: Context) -> dict:
+    return {"parts": ["dev", "test"]}
+
+
+def _evaluate(context: Context) -> None:
+    from tfmodel import evaluate
+    from tfmodel.export import load
+
+    predictor = load(context.run.model)
+    found = {}
+    for part in ("dev", "test"):
+        if part not in context.dataset.counts:
+            continue
+        split = context.dataset.split(part)
+        _log.info("evaluating %s: %d rows", part, len(split.texts))
+        found[part] = evaluate.classification(
+            split.labels,
+            predictor.probabilities(split.texts, split.text_pairs),
+            context.dataset.labels,
+            texts=split.texts,
+            text_pairs=split.text_pairs,
+            origins=split.origins,
+        )
+    write_json(context.run.folder / EVALUATION_FILE, found)
+    for part, figures in found.items():
+        short = {k: v for k, v in figures.items() if isinstance(v, int | float)}
+        context.run.update_metrics(
+            part, {**short, "accuracy_interval": figures["accuracy_interval"]}
+        )
+
+
+EVALUATE = Stage(
+    "evaluate",
+    _evaluate_inputs,
+    _evaluate,
+    lambda run: (run.folder / EVALUATION_FILE).exists(),
+    after=lambda settings: "finetune",
+    metrics=("dev", "test"),
+)

@@ -1,0 +1,54 @@
+"""The stage `export`: files that answer without tfmodel."""
+
+from __future__ import annotations
+
+import logging
+
+from tfmodel.export.publish import PARITY_FILE, ExportSettings
+from tfmodel.run_folder import Run
+from tfmodel.stages.context import Context, Stage, read_if_there
+
+_log = logging.getLogger(__name__)
+
+
+def _export_inputs(context: Context) -> dict:
+    settings = context.settings.export or ExportSettings()
+    return {f"export.{key}": value for key, value in settings.model_dump(mode="json").items()}
+
+
+def _export(context: Context) -> None:
+    from tfmodel.export import export_all
+
+    trained, dataset = context.trained, context.dataset
+    part = next(name for name in ("test", "dev", "train") if name in dataset.counts)
+    split = dataset.split(part)
+    parity = export_all(
+        context.settings.export or ExportSettings(),
+        model=trained.model,
+        tokenizer=trained.tokenizer,
+        labels=trained.labels,
+        max_length=trained.max_length,
+        texts=split.texts,
+        text_pairs=split.text_pairs,
+        targets=split.labels,
+        folder=context.run.export,
+        progress=_log.info,
+    )
+    context.run.update_metrics("export", parity["artifacts"])
+
+
+def _is_exported(run: Run) -> bool:
+    parity = read_if_there(run.export / PARITY_FILE)
+    artifacts = parity.get("artifacts", {}).values()
+    return bool(parity) and all((run.export / each["path"]).exists() for each in artifacts)
+
+
+EXPORT = Stage(
+    "export",
+    _export_inputs,
+    _export,
+    _is_exported,
+    after=lambda settings: "finetune",  # not on what was measured
+    metrics=("export",),
+    is_wanted=lambda settings: settings.export is not None,
+)

@@ -1,0 +1,217 @@
+"""The stage `finetune`: an encoder and a head, trained on the rows of train."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tfmodel.config import ConfigError, load_config
+from tfmodel.run_folder import Run, seed_everything, write_json
+from tfmodel.stages.context import Context, Stage, identity_of_source, read_if_there
+from tfmodel.train.settings import FinetuneSettings
+
+if TYPE_CHECKING:
+    from tfmodel.data import Split
+    from tfmodel.model.sizes import BertConfig
+    from tfmodel.tokens.tokenizer import Tokenizer
+    from tfmodel.train.finetune import FinetuneResult
+
+_log = logging.getLogger(__name__)
+
+HISTORY_FILE = "history.json"
+PROBABILITIES_FILE = "probabilities.npy"  # what the stage label_noise leaves for this one
+
+
+def _finetune_inputs(context: Context) -> dict:
+    inputs = training_inputs(context)
+    if context.settings.data.changes_labels():
+        inputs["data.label_noise.action"] = context.settings.data.label_noise.action
+    return inputs
+
+
+def training_inputs(context: Context) -> dict:
+    """What training depends on besides the rows."""
+    settings = context.settings
+    return {
+        "seed": settings.seed,
+        "encoder": settings.encoder,
+        "the content of encoder": identity_of_source(settings.encoder),
+        "task.name": settings.task.name,
+        **{
+            f"train.{key}": value
+            for key, value in settings.train.model_dump(mode="json").items()
+            if key != "checkpoint_seconds"  # changes no result
+        },
+    }
+
+
+def _finetune(context: Context) -> None:
+    from tfmodel import tasks
+
+    run, settings, dataset = context.run, context.settings, context.dataset
+    train = _resolved(context, encoder_shape(context))
+    rows, counts = _train_rows(context)
+    model, tokenizer, result = train_model(
+        context,
+        train,
+        rows,
+        checkpoints=run.checkpoints,
+        logs=run.logs,
+        key=context.fingerprints["finetune"],
+    )
+    tasks.find(settings.task.name).save(
+        model,
+        run.model,
+        tokenizer=tokenizer,
+        labels=dataset.labels,
+        has_pairs=dataset.has_pairs,
+        max_length=train.max_length,
+    )
+    write_json(run.folder / HISTORY_FILE, {"steps": result.steps, "epochs": result.epochs})
+    run.update_metrics(
+        "train",
+        {
+            **counts,
+            "examples": result.examples,
+            "seconds": result.seconds,
+            "examples_per_second": result.examples / result.seconds,
+            "tokens_per_second": result.tokens / result.seconds,
+            "padding_share": result.padding_share,
+            "epochs": len(result.epochs),
+            "best_epoch": None if result.best_epoch is None else result.best_epoch + 1,
+            "resumed_at_steps": result.resumed_at_steps,
+        },
+    )
+    context.__dict__.pop("trained", None)
+
+
+def _train_rows(context: Context) -> tuple[Split, dict[str, int]]:
+    """The rows to train on, and how many of those prepared were left out or labelled anew."""
+    split, settings = context.dataset.split("train"), context.settings.data
+    if not settings.changes_labels():
+        return split, {}
+    import numpy as np
+
+    from tfmodel.data.confident_learning import find_label_issues
+    from tfmodel.data.label_noise import corrected
+    from tfmodel.train.out_of_fold import select_rows
+
+    noise = settings.label_noise
+    probabilities = np.load(context.run.data_review / PROBABILITIES_FILE, allow_pickle=False)
+    issues = find_label_issues(split.labels, probabilities, method=noise.method)
+    kept, labels = corrected(split.labels, issues, noise.action)
+    counts = {
+        "rows": len(kept),
+        "rows_dropped": len(split.labels) - len(kept),
+        "rows_relabelled": int((labels != split.labels[kept]).sum()),
+    }
+    _log.info(
+        "trains on %s rows: %s dropped and %s labelled anew, for their label is disputed",
+        *(f"{count:,}" for count in counts.values()),
+    )
+    return dataclasses.replace(select_rows(split, kept), labels=labels), counts
+
+
+def train_model(
+    context: Context,
+    train: FinetuneSettings,
+    rows: Split,
+    *,
+    checkpoints: Path,
+    key: str,
+    logs: Path | None = None,
+) -> tuple[Any, Tokenizer, FinetuneResult]:
+    """Train the encoder and a new head on rows; dev chooses the epoch."""
+    from tfmodel import tasks
+    from tfmodel.model import encoder_config, load_encoder
+    from tfmodel.tokens.tokenizer import Tokenizer
+    from tfmodel.train.finetune import finetune
+
+    settings, dataset = context.settings, context.dataset
+    seed_everything(settings.seed)
+    policy = {"bfloat16": "mixed_bfloat16"}.get(train.precision, train.precision)
+    encoder = load_encoder(context.encoder_folder, sequence=False, dtype=policy)
+    tokenizer = Tokenizer.from_folder(context.encoder_folder, max_length=train.max_length)
+    _check_vocabulary(tokenizer, encoder_config(encoder), context.encoder_folder)
+    task = tasks.find(settings.task.name)
+    model = task.build(encoder, classes=len(dataset.labels), dropout=train.dropout)
+    result = finetune(
+        model,
+        tokenizer,
+        rows,
+        dataset.split("dev") if "dev" in dataset.counts else None,
+        task=task,
+        labels=dataset.labels,
+        settings=train,
+        seed=settings.seed,
+        checkpoints=checkpoints,
+        logs=logs,
+        key=key,
+    )
+    return model, tokenizer, result
+
+
+def _resolved(context: Context, shape: BertConfig) -> FinetuneSettings:
+    """What `auto` means here; decided once, so that a resumed run is one set of settings."""
+    run, settings = context.run, context.settings
+    key = context.fingerprints["finetune"]
+    kept = training_under_way(run)
+    if kept.get("key") == key and not context.restart:
+        train = load_config(kept["train"], FinetuneSettings)
+    else:
+        for folder in (run.checkpoints, run.logs):
+            shutil.rmtree(folder, ignore_errors=True)
+        train = settings.train.resolve(hidden_size=shape.hidden_size)
+        values = {"key": key, "inputs": context.inputs["finetune"], "train": train}
+        write_json(run.checkpoints / "settings.json", values)
+    check_length(context, train, shape)
+    run.save_config(settings.model_copy(update={"train": train}))
+    return train
+
+
+def training_under_way(run: Run) -> dict:
+    """The key, inputs and settings of a training that began and has not ended; else empty."""
+    return read_if_there(run.checkpoints / "settings.json")
+
+
+def encoder_shape(context: Context) -> BertConfig:
+    """The sizes of the pretrained encoder."""
+    from tfmodel.model.checkpoints import read_config
+    from tfmodel.model.sizes import BertConfig
+
+    return BertConfig.from_huggingface(read_config(context.encoder_folder))
+
+
+def check_length(context: Context, train: FinetuneSettings, shape: BertConfig) -> None:
+    """Refuse rows longer than the encoder has positions for."""
+    if train.max_length > shape.max_positions:
+        raise ConfigError(
+            f"train.max_length must be at most {shape.max_positions}, the longest row of "
+            f"{context.settings.encoder}. Received: {train.max_length}."
+        )
+
+
+def _check_vocabulary(tokenizer, shape, folder: Path) -> None:
+    if len(tokenizer.vocabulary) > shape.vocabulary_size:
+        raise ConfigError(
+            f"{folder}: expected a vocabulary of at most {shape.vocabulary_size} pieces, as "
+            f"config.json says. Received: {len(tokenizer.vocabulary)}."
+        )
+
+
+def _after(settings: Any) -> str:
+    # A review of the labels that changes nothing trained on is nothing to wait for.
+    return "label_noise" if settings.data.changes_labels() else "data"
+
+
+FINETUNE = Stage(
+    "finetune",
+    _finetune_inputs,
+    _finetune,
+    lambda run: run.model.exists(),
+    after=_after,
+    metrics=("train",),
+)
