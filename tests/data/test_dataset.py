@@ -10,7 +10,7 @@ from labelled_rows import as_csv, numbered
 
 from tfmodel.config import ConfigError
 from tfmodel.data import load_dataset
-from tfmodel.data.dataset import _SHARD_BYTES, rows_per_shard
+from tfmodel.data.dataset_writer import _SHARD_BYTES, rows_per_shard
 
 
 @pytest.fixture

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,16 +12,14 @@ import numpy as np
 from tfmodel.config import ConfigError
 from tfmodel.data.account import ACCOUNT_FILE
 from tfmodel.data.folders import open_tfds
-from tfmodel.data.rows import Row
-from tfmodel.data.targets import Target
-from tfmodel.run_folder import read_json, write_json
+from tfmodel.data.targets import TARGETS
+from tfmodel.run_folder import read_json
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
-_NAME = "dataset"  # what TFDS calls it
-_SHARD_BYTES = 64_000_000
 _READ_BATCH = 4_096
+_TEXTS = ("text", "text_pair", "origin")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,13 +29,14 @@ class Split:
     Attributes:
         texts: one string a row.
         text_pairs: the second text of each row; None where there are no pairs.
-        labels: int32 `(rows,)`, indices into the dataset's `labels`.
+        labels: for classes int32 `(rows,)`, indices into the dataset's `labels`; for numbers
+            float32 `(rows,)`; else a list of the rows' labels, as `tfmodel.data.targets` has them.
         origins: where each row stood: `train.csv:12`.
     """
 
     texts: list[str]
     text_pairs: list[str] | None
-    labels: np.ndarray
+    labels: np.ndarray | list
     origins: list[str]
 
 
@@ -48,13 +46,15 @@ class Dataset:
 
     Attributes:
         folder: the TFDS builder folder.
-        labels: names of the classes, in the order of their indices.
+        target: what a label is: class, classes, number, tags, spans, answers or none.
+        labels: names of the classes (tags, kinds of span), in the order of their indices.
         counts: rows by split: train, dev, and test where there is one.
         has_pairs: whether rows have a `text_pair`.
         account: raw rows = kept + dropped by reason, in total and by file; what cleaning changed.
     """
 
     folder: Path
+    target: str
     labels: list[str]
     counts: dict[str, int]
     has_pairs: bool
@@ -73,34 +73,64 @@ class Dataset:
         try:
             for batch in self._read(name).as_numpy_iterator():
                 for key, values in batch.items():
-                    columns[key].extend(values.tolist())
+                    columns[key].extend(_as_list(values))
         except (tf.errors.OpError, OSError) as error:
             raise _damaged(self.folder, str(error)[:300]) from error
-        if len(columns["label"]) != self.counts[name]:
-            found = f"{len(columns['label']):,} rows in {name}, not {self.counts[name]:,}"
+        if len(columns["text"]) != self.counts[name]:
+            found = f"{len(columns['text']):,} rows in {name}, not {self.counts[name]:,}"
             raise _damaged(self.folder, found)
         pairs = [raw.decode() for raw in columns["text_pair"]] if self.has_pairs else None
         return Split(
             texts=[raw.decode() for raw in columns["text"]],
             text_pairs=pairs,
-            labels=np.array(columns["label"], dtype=np.int32),
+            labels=self._labels(columns),
             origins=[raw.decode() for raw in columns["origin"]],
         )
+
+    def _labels(self, columns: Mapping[str, list]) -> np.ndarray | list:
+        if self.target == "class":
+            return np.array(columns["label"], dtype=np.int32)
+        if self.target == "number":
+            return np.array(columns["label"], dtype=np.float32)
+        decode = TARGETS[self.target].decode
+        names = [name for name in columns if name not in _TEXTS]
+        rows = zip(*(columns[name] for name in names), strict=True)
+        if not names:
+            return [None] * len(columns["text"])
+        return [
+            decode(
+                {
+                    name: value if isinstance(value, list) else [value]
+                    for name, value in zip(names, row, strict=True)
+                },
+                self.labels,
+            )
+            for row in rows
+        ]
 
     def to_tf(self, name: str) -> tf.data.Dataset:
         """Give a split as a `tf.data.Dataset` of single rows, in the order they were written.
 
+        Nothing but a few batches is in memory at a time.
+
         Returns:
-            `({"text": string, ["text_pair": string]}, label)`, label an int32 scalar.
+            `({"text": string, ["text_pair": string]}, label)`: label an int32 scalar for a class,
+            float32 for a number, else a dict of the TFDS features that hold it; without labels
+            the texts alone.
 
         Raises:
             ConfigError: there is no such split.
         """
         import tensorflow as tf
 
-        def to_inputs_and_label(batch: dict) -> tuple[dict, tf.Tensor]:
+        def to_inputs_and_label(batch: dict) -> Any:
             inputs = {key: batch[key] for key in ("text", "text_pair") if key in batch}
-            return inputs, tf.cast(batch["label"], tf.int32)
+            label = {key: value for key, value in batch.items() if key not in _TEXTS}
+            if self.target == "class":
+                return inputs, tf.cast(batch["label"], tf.int32)
+            if self.target == "number":
+                return inputs, batch["label"]
+            return (inputs, label) if label else inputs
 
         dataset = self._read(name).map(to_inputs_and_label).unbatch()
         return dataset.apply(tf.data.experimental.assert_cardinality(self.counts[name]))
@@ -121,8 +151,21 @@ class Dataset:
         import tensorflow as tf
 
         texts = ["text", "text_pair", "origin"] if self.has_pairs else ["text", "origin"]
-        specs = {key: tf.io.FixedLenFeature([], tf.string) for key in texts}
-        return specs | {"label": tf.io.FixedLenFeature([], tf.int64)}
+        specs: dict[str, Any] = {key: tf.io.FixedLenFeature([], tf.string) for key in texts}
+        for key, feature in TARGETS[self.target].features(self.labels).items():
+            dtype = feature.tf_dtype if feature.tf_dtype != tf.int32 else tf.int64
+            is_single = feature.shape == ()
+            specs[key] = (
+                tf.io.FixedLenFeature([], dtype)
+                if is_single
+                else tf.io.RaggedFeature(dtype, row_splits_dtype=tf.int64)
+            )
+        return specs
+
+
+def _as_list(values: Any) -> list:
+    """Turn a batch's column into a list a row."""
+    return values.to_list() if hasattr(values, "to_list") else values.tolist()
 
 
 def load_dataset(folder: str | Path) -> Dataset:
@@ -152,9 +195,12 @@ def load_dataset(folder: str | Path) -> Dataset:
             raise _damaged(folder, f"{name} {received}")
     info = open_tfds(folder).info
     try:
+        if missing := set(TARGETS[account["target"]].features([])) - set(info.features):
+            raise KeyError(", ".join(sorted(missing)))
         return Dataset(
             folder=folder,
-            labels=list(info.features["label"].names),
+            target=account["target"],
+            labels=list(account["labels"]),
             counts={name: int(split.num_examples) for name, split in info.splits.items()},
             has_pairs="text_pair" in info.features,
             account=account,
@@ -164,133 +210,6 @@ def load_dataset(folder: str | Path) -> Dataset:
         )
     except (KeyError, AttributeError, ValueError) as error:
         raise _damaged(folder, f"features.json without what we write ({error})") from error
-
-
-class DatasetWriter:
-    """Writes rows as a TFDS builder folder, split by split in any order; a context.
-
-    Args:
-        folder: an existing folder; `tfds.builder_from_directory` reads it afterwards.
-        sizes: rows and bytes of each split, known before; decide the shards.
-        target: the kind of label.
-        names: of the classes; a row's label becomes its index here.
-        has_pairs: whether rows have a second text.
-    """
-
-    def __init__(
-        self,
-        folder: Path,
-        sizes: Mapping[str, tuple[int, int]],
-        *,
-        target: Target,
-        names: Sequence[str],
-        has_pairs: bool,
-    ):
-        self._folder = folder
-        self._target = target
-        self._names = list(names)
-        self._index = {name: number for number, name in enumerate(names)}
-        self._has_pairs = has_pairs
-        self._splits = {
-            name: _SplitWriter(folder, name, rows_per_shard(rows, total_bytes=size))
-            for name, (rows, size) in sizes.items()
-        }
-
-    def __enter__(self) -> DatasetWriter:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for split in self._splits.values():
-            split.close()
-
-    def write(self, name: str, row: Row) -> None:
-        """Write a row to a split."""
-        self._splits[name].write(self._serialize(row))
-
-    def finish(self, account: dict) -> None:
-        """Write the metadata, and `account.json` with the sizes of the shards added."""
-        import tensorflow_datasets as tfds
-
-        for split in self._splits.values():
-            split.close()
-        texts = ["text", "text_pair", "origin"] if self._has_pairs else ["text", "origin"]
-        features = {name: tfds.features.Text() for name in texts}
-        # This writes three small files; the examples themselves we write, as its own serializer
-        # takes three times as long for rows of three plain values.
-        tfds.folder_dataset.write_metadata(
-            data_dir=str(self._folder),
-            features=tfds.features.FeaturesDict(features | self._target.features(self._names)),
-            split_infos=[
-                tfds.core.SplitInfo(name=name, shard_lengths=split.lengths, num_bytes=split.bytes)
-                for name, split in self._splits.items()
-            ],
-            description="Texts, cleaned and split by tfmodel.",
-            check_data=False,
-        )
-        shards = {
-            path.name: path.stat().st_size for path in sorted(self._folder.glob(f"{_NAME}-*"))
-        }
-        write_json(self._folder / ACCOUNT_FILE, account | {"shards": shards})
-
-    def _serialize(self, row: Row) -> bytes:
-        values: dict[str, list] = {"text": [row.text.encode()], "origin": [row.origin.encode()]}
-        if self._has_pairs:
-            values["text_pair"] = [(row.text_pair or "").encode()]
-        return _serialize(values | self._target.encode(row.label, self._index))
-
-
-def _serialize(values: Mapping[str, list]) -> bytes:
-    import tensorflow as tf
-
-    features = {}
-    for name, value in values.items():
-        if not value:
-            continue  # absent is what TFDS reads as an empty sequence
-        if isinstance(value[0], bytes):
-            features[name] = tf.train.Feature(bytes_list=tf.train.BytesList(value=value))
-        elif isinstance(value[0], float):
-            features[name] = tf.train.Feature(float_list=tf.train.FloatList(value=value))
-        else:
-            features[name] = tf.train.Feature(int64_list=tf.train.Int64List(value=value))
-    example = tf.train.Example(features=tf.train.Features(feature=features))
-    return example.SerializeToString(deterministic=True)
-
-
-class _SplitWriter:
-    def __init__(self, folder: Path, name: str, lengths: list[int]):
-        import tensorflow as tf
-
-        self.lengths = lengths
-        self.bytes = 0
-        self._open = tf.io.TFRecordWriter
-        self._paths = [
-            folder / f"{_NAME}-{name}.tfrecord-{shard:05d}-of-{len(lengths):05d}"
-            for shard in range(len(lengths))
-        ]
-        self._shard = -1
-        self._left = 0
-        self._writer: Any = None
-
-    def write(self, example: bytes) -> None:
-        if self._left == 0:
-            self.close()
-            self._shard += 1
-            self._left = self.lengths[self._shard]
-            self._writer = self._open(str(self._paths[self._shard]))
-        self._writer.write(example)
-        self._left -= 1
-        self.bytes += len(example)
-
-    def close(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
-
-
-def rows_per_shard(rows: int, *, total_bytes: int) -> list[int]:
-    """Spread rows evenly over shards of at most some 64 MB; give the rows of each."""
-    shards = max(1, min(math.ceil(total_bytes / _SHARD_BYTES), rows))
-    return [rows // shards + (shard < rows % shards) for shard in range(shards)]
 
 
 def _damaged(folder: Path, received: str) -> ConfigError:

@@ -21,7 +21,8 @@ import numpy as np
 from tfmodel.config import ConfigError
 from tfmodel.data.account import ACCOUNT_FILE, DROPPED_FILE, dropped_line, make_account, sum_cleaned
 from tfmodel.data.cleaning import chosen_steps
-from tfmodel.data.dataset import Dataset, DatasetWriter, load_dataset
+from tfmodel.data.dataset import Dataset, load_dataset
+from tfmodel.data.dataset_writer import DatasetWriter
 from tfmodel.data.dedupe import drop_duplicates
 from tfmodel.data.fates import PRECEDENCE, REASONS, SPLITS, Fates
 from tfmodel.data.folders import open_tfds, tfds_split
