@@ -28,6 +28,21 @@ def expand_home(text: str) -> Path:
         return Path(text)
 
 
+def word_by_hand(source: str, place: Path, where: str) -> str:
+    """Say how a source comes to a machine that cannot fetch it itself.
+
+    Args:
+        source: as the config names it.
+        place: the folder of the cache that holds all of it.
+        where: what the other machine has to reach.
+    """
+    inside = place.relative_to(cache_folder())
+    return (
+        f'Or bring it by hand: where {where} can be reached, run `python -c "import tfmodel; '
+        f"tfmodel.fetch('{source}')\"`, and copy ~/.cache/tfmodel/{inside} from there to {place}"
+    )
+
+
 @contextmanager
 def sole_fetcher(place: Path, name: str) -> Iterator[None]:
     """Let one process fetch into a folder while others wait; the lock ends with the process.

