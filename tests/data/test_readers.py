@@ -240,8 +240,8 @@ def test_detect_is_logged_and_in_the_facts(write, caplog):
         ),
         ("a.csv", "text,label\ra,x\rb,y\r", {}, ["Received: lines that end in CR alone"]),
         ("a.jsonl", "text,label\n", {}, ["JSON Lines, one object a line", "on line 1", "not JSON"]),
-        ("a.json", '[{"text": "a"}]', {}, ["A JSON array becomes JSON Lines by: python -c"]),
-        ("a.json", '{\n"text": "a"}', {}, ["Each object must stand on one line"]),
+        ("a.jsonl", '[{"text": "a"}]', {}, ["a list", "are `format: json` under `data:`"]),
+        ("a.jsonl", '{\n"text": "a"}', {}, ["objects over several lines, are `format: json`"]),
         (
             "a.jsonl",
             '{"body": {"txt": "a"}, "label": "x"}\n',
@@ -252,7 +252,7 @@ def test_detect_is_logged_and_in_the_facts(write, caplog):
             "a.jsonl",
             '{"text": "a", "label": "x"}\n' + "broken\n" * 3,
             {},
-            ["most lines are not, the first at a.jsonl:2 (malformed: not JSON"],
+            ["most rows are not, the first at a.jsonl:2 (malformed: not JSON"],
         ),
         (
             "a.txt",
@@ -260,8 +260,11 @@ def test_detect_is_logged_and_in_the_facts(write, caplog):
             {"pattern": "(?P<label>x) (?P<text>.*)"},
             ["lines that data.pattern matches", "the first at a.txt:1: 'one'"],
         ),
-        ("a.xlsx", b"PK\x03\x04rest", {}, ["a zip archive, or a spreadsheet", "save it as CSV"]),
-        ("a.csv", b"\x1f\x8b\x08", {}, ["Received: a gzip file"]),
+        ("a.zip", b"PK\x03\x04rest", {}, ["expected a complete archive", "Download or pack"]),
+        ("a.csv", b"\x1f\x8b\x08", {}, ["expected a complete archive", "Compressed file ended"]),
+        ("a.bz2", b"BZh91AY", {}, ["Received: a bzip2 file", "Unpack it: bunzip2"]),
+        ("a.pdf", b"%PDF-1.7", {}, ["Received: a PDF", "Save its texts as CSV"]),
+        ("a.tar", b"a" * 257 + b"ustar" + b"\0" * 300, {}, ["a tar archive", "Unpack it: tar"]),
         ("a.csv", "text,label\na,x\n", {"format": "folder"}, ["expected a folder", "a file"]),
     ],
 )  # fmt: skip

@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tfmodel.config import ConfigError
+from tfmodel.data.archives import DataFile
 from tfmodel.data.encoding import read_lines
-from tfmodel.data.mistakes import missing_column
+from tfmodel.data.fields import wanted_columns
+from tfmodel.data.mistakes import empty_file, missing_column
 from tfmodel.data.records import cut, odd_lines_if_quoted
 from tfmodel.data.rows import Reject
 from tfmodel.data.settings import DataSettings
@@ -37,7 +39,7 @@ def delimiter_name(delimiter: str) -> str:
     return _NAMES.get(delimiter, delimiter)
 
 
-def head_of(path: Path, encoding: str, lines: int = _HEAD_LINES) -> list[str]:
+def head_of(path: Path | DataFile, encoding: str, lines: int = _HEAD_LINES) -> list[str]:
     """Give the first lines that are not blank.
 
     Raises:
@@ -46,10 +48,7 @@ def head_of(path: Path, encoding: str, lines: int = _HEAD_LINES) -> list[str]:
     with_text = (line for line in read_lines(path, encoding) if line.strip())
     head = list(itertools.islice(with_text, lines))
     if not head:
-        raise ConfigError(
-            f"{path}: expected rows of text. Received: an empty file. "
-            f"Check that it was written to the end and that the path is the one meant."
-        )
+        raise empty_file(path)
     if len(head) == 1 and head[0].rstrip("\r\n").count("\r") > 1:
         raise ConfigError(
             f"{path}: expected lines that end in LF or CR LF. Received: lines that end in CR "
@@ -58,7 +57,7 @@ def head_of(path: Path, encoding: str, lines: int = _HEAD_LINES) -> list[str]:
     return head
 
 
-def find_dialect(path: Path, encoding: str, settings: DataSettings) -> Dialect:
+def find_dialect(path: Path | DataFile, encoding: str, settings: DataSettings) -> Dialect:
     """Find out how a file is delimited; what the settings say is taken as said.
 
     Raises:
@@ -111,7 +110,9 @@ def likely_delimiter(head: Sequence[str]) -> str | None:
     return best
 
 
-def wrong_delimiter(path: Path, encoding: str, dialect: Dialect, first: Reject) -> ConfigError:
+def wrong_delimiter(
+    path: Path | DataFile, encoding: str, dialect: Dialect, first: Reject
+) -> ConfigError:
     """Word the error for a file most of whose rows have the wrong number of fields."""
     likely = likely_delimiter(head_of(path, encoding))
     received = first.detail or first.reason
@@ -126,14 +127,14 @@ def wrong_delimiter(path: Path, encoding: str, dialect: Dialect, first: Reject) 
     )
 
 
-def _choose_delimiter(path: Path, head: list[str], settings: DataSettings) -> str:
+def _choose_delimiter(path: Path | DataFile, head: list[str], settings: DataSettings) -> str:
     if settings.delimiter is not None:
         return settings.delimiter
     is_tsv = path.suffix.lower() in (".tsv", ".tab") and settings.format == "auto"
     if settings.format == "tsv" or is_tsv:
         return "\t"
     if settings.columns is None:
-        wanted = settings.wanted()
+        wanted = wanted_columns(settings)
         for delimiter in DELIMITERS:
             if set(wanted) <= set(cut(head[0], delimiter)):
                 return delimiter
@@ -141,15 +142,22 @@ def _choose_delimiter(path: Path, head: list[str], settings: DataSettings) -> st
     count = len(settings.columns)
 
     def lines_that_fit(delimiter: str) -> int:
-        return sum(len(cut(line, delimiter)) == count for line in head)
+        widths = [len(cut(line, delimiter)) for line in head]
+        if settings.extra_columns:
+            return sum(width >= count for width in widths)
+        return widths.count(count)
 
     return max(DELIMITERS, key=lines_that_fit)  # the first of equals
 
 
 def _check_columns(
-    path: Path, header: list[str], delimiter: str, head: list[str], settings: DataSettings
+    path: Path | DataFile,
+    header: list[str],
+    delimiter: str,
+    head: list[str],
+    settings: DataSettings,
 ) -> None:
-    wanted = settings.wanted()
+    wanted = wanted_columns(settings)
     for name in wanted:
         if header.count(name) > 1:
             raise ConfigError(
@@ -169,7 +177,7 @@ def _check_columns(
         raise missing_column(path, name, header, settings, has_header=True)
 
 
-def _sample(path: Path, encoding: str) -> list[str]:
+def _sample(path: Path | DataFile, encoding: str) -> list[str]:
     sample, characters = [], 0
     for line in read_lines(path, encoding):
         if line.strip():

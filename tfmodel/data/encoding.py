@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterator
+import io
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tfmodel.config import ConfigError
+from tfmodel.data.archives import DataFile, open_bytes
 from tfmodel.data.settings import DETECT
 
 _BYTE_ORDER_MARKS = (
@@ -24,37 +26,45 @@ _LIKELY_ENCODINGS = [
 ]  # fmt: skip
 _WESTERN_LETTERS = frozenset("ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØÙÚÛÜßàáâãäåæçèéêëìíîïñòóôõöøùúûüÿŒœŠšŽžŸ")
 _SAMPLE_BYTES = 200_000
+# A line is held in memory; no text is as long, a file of something else may be.
+_LONGEST_LINE = 2**26
 
 
-def read_lines(path: Path, encoding: str) -> Iterator[str]:
+def read_lines(file: Path | DataFile, encoding: str) -> Iterator[str]:
     r"""Give the lines of a file, each with its line end.
 
     Lines end in `\n` or `\r\n` alone: U+0085 and U+2028 belong to the text. A byte order mark is
     left out.
 
     Raises:
-        ConfigError: the bytes are not in this encoding.
+        ConfigError: the bytes are not in this encoding, or a line is longer than any text.
     """
     try:
-        with open(path, encoding=_codec(encoding), newline="\n") as file:
-            yield from file
+        with open_text(file, encoding) as lines:
+            while line := lines.readline(_LONGEST_LINE):
+                if len(line) == _LONGEST_LINE:
+                    raise _endless_line(file)
+                yield line
     except UnicodeError as error:
-        raise _wrong_encoding(path, encoding, error) from None
+        raise wrong_encoding(file, encoding, error) from None
     except OSError as error:
-        raise unreadable(path, error) from None
+        raise unreadable(file, error) from None
 
 
-def read_text(path: Path, encoding: str) -> str:
-    """Give the whole text of one of many files, as `read_lines` would."""
+def open_text(file: Path | DataFile, encoding: str) -> io.TextIOWrapper:
+    """Open a file for its text; errors are the caller's to word."""
+    return io.TextIOWrapper(open_bytes(file), _codec(encoding), newline="\n")
+
+
+def decode(file: Path | DataFile, raw: bytes, encoding: str) -> str:
+    """Decode the bytes of one of many files."""
     try:
-        return path.read_bytes().decode(_codec(encoding))
+        return raw.decode(_codec(encoding))
     except UnicodeError as error:
-        raise _wrong_encoding(path, encoding, error, one_of_many=True) from None
-    except OSError as error:
-        raise unreadable(path, error) from None
+        raise wrong_encoding(file, encoding, error, one_of_many=True) from None
 
 
-def unreadable(path: Path, error: OSError) -> ConfigError:
+def unreadable(path: Path | DataFile, error: OSError) -> ConfigError:
     """Word the error for a file that is there but cannot be read."""
     return ConfigError(
         f"{path}: expected a file that can be read. Received: {error.strerror or error}. "
@@ -62,27 +72,43 @@ def unreadable(path: Path, error: OSError) -> ConfigError:
     )
 
 
-def guess_encoding(path: Path) -> str:
+def _endless_line(file: Path | DataFile) -> ConfigError:
+    return ConfigError(
+        f"{file}: expected lines of less than {_LONGEST_LINE:,} characters. Received: a longer "
+        f"one. Check that it is a file of text; a JSON array in one line is `format: json`."
+    )
+
+
+def guess_encoding(path: Path | DataFile) -> str:
     """Guess the encoding of a file, from a sample of its lines that are not UTF-8.
 
     Returns:
         A name that Python knows: `utf-8` where all bytes are that.
     """
-    sample: list[bytes] = []
-    size = 0
     try:
-        with open(path, "rb") as file:
+        with open_bytes(path) as file:
             if encoding := _encoding_by_start(file.read(_SAMPLE_BYTES)):
                 return encoding
-            file.seek(0)
-            for line in file:
-                if not line.isascii() and not _decodes(line, "utf-8"):
-                    sample.append(line)
-                    size += len(line)
-                    if size > _SAMPLE_BYTES:
-                        break
+        with open_bytes(path) as file:
+            return _guess_by_lines(iter(lambda: file.readline(_LONGEST_LINE), b""))
     except OSError as error:
         raise unreadable(path, error) from None
+
+
+def guess_encoding_of(raw: bytes) -> str:
+    """Guess the encoding of a text as `guess_encoding` does that of a file."""
+    return _encoding_by_start(raw[:_SAMPLE_BYTES]) or _guess_by_lines(raw.splitlines())
+
+
+def _guess_by_lines(lines: Iterable[bytes]) -> str:
+    sample: list[bytes] = []
+    size = 0
+    for line in lines:
+        if not line.isascii() and not _decodes(line, "utf-8"):
+            sample.append(line)
+            size += len(line)
+            if size > _SAMPLE_BYTES:
+                break
     return _guess_from_sample(b"".join(sample)) if sample else "utf-8"
 
 
@@ -159,9 +185,10 @@ def _codec(encoding: str) -> str:
     return "utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding
 
 
-def _wrong_encoding(
-    path: Path, encoding: str, error: UnicodeError, *, one_of_many: bool = False
+def wrong_encoding(
+    path: Path | DataFile, encoding: str, error: UnicodeError, *, one_of_many: bool = False
 ) -> ConfigError:
+    """Word the error for bytes that are not in the encoding: which, where, the likely one."""
     likely = guess_encoding(path)
     if codecs.lookup(likely).name == codecs.lookup(encoding).name:
         likely = "latin-1"  # damaged in places; latin-1 reads anything
@@ -175,12 +202,13 @@ def _wrong_encoding(
     )
 
 
-def _first_bad_byte(path: Path, encoding: str, error: UnicodeError) -> str:
+def _first_bad_byte(path: Path | DataFile, encoding: str, error: UnicodeError) -> str:
     """Say where decoding fails: the error itself counts from the start of some buffer."""
     decoder = codecs.getincrementaldecoder(_codec(encoding))()
     offset = 0
-    with open(path, "rb") as file:
-        for number, line in enumerate(file, start=1):
+    with open_bytes(path) as file:
+        lines = iter(lambda: file.readline(_LONGEST_LINE), b"")
+        for number, line in enumerate(lines, start=1):
             try:
                 decoder.decode(line)
             except UnicodeDecodeError as found:

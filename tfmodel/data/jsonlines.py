@@ -1,131 +1,169 @@
-"""JSON Lines: one object a line; fields by name or by path (`review.text`)."""
+"""JSON: one object a line, or an array of them, or one after another; fields by name or path."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tfmodel.config import ConfigError
+from tfmodel.data.archives import DataFile
 from tfmodel.data.encoding import read_lines
+from tfmodel.data.fields import Fields, wanted_columns
+from tfmodel.data.json_stream import JsonStream
+from tfmodel.data.json_values import MISSING, find_value, flatten
 from tfmodel.data.mistakes import missing_column
 from tfmodel.data.rows import Reject, Row
-from tfmodel.data.settings import DataSettings
 
-_MISSING = object()
-_ARRAY_TO_LINES = (
-    "python -c 'import json,sys; [print(json.dumps(row)) for row in json.load(sys.stdin)]'"
-)
+__all__ = ["flatten", "not_json", "parse_line", "read_json", "read_json_lines", "to_item"]
 
 
 def read_json_lines(
-    path: Path, name: str, *, encoding: str, settings: DataSettings, facts: dict
+    file: DataFile, name: str, *, encoding: str, fields: Fields, facts: dict
 ) -> Iterator[Row | Reject]:
-    """Read the rows of a file; a broken line is a `Reject`, but for the first.
+    """Read one object a line; a broken line is a `Reject`, but for the first.
 
     Args:
-        path: the file.
+        file: the file.
         name: what origins call it.
         encoding: its encoding.
-        settings: name the fields that are wanted.
+        fields: the fields that are wanted.
         facts: receives `blank_lines`.
 
     Raises:
         ConfigError: the first line is not an object, or lacks a wanted field.
     """
-    wanted = settings.wanted()
     is_first = True
-    for number, line in enumerate(read_lines(path, encoding), start=1):
+    for number, line in enumerate(read_lines(file, encoding), start=1):
         if not line.strip():
             facts["blank_lines"] += 1
             continue
-        item, problem = parse_line(line)
+        value, problem = _parse(line)
+        item, problem = to_item(value, problem, fields.settings.columns)
         if is_first and problem:
-            raise _not_json_lines(path, number, line, problem)
-        result = _to_row(item, problem, wanted, f"{name}:{number}", line)
-        if is_first and isinstance(result, Reject) and result.reason == "missing_field":
-            raise missing_column(path, result.detail, list(flatten(item)), settings)
+            raise _not_json_lines(file, number, line, problem)
+        if is_first:
+            _check_fields(file, item, fields)
         is_first = False
-        yield result
+        yield _to_row(item, problem, f"{name}:{number}", line.rstrip("\r\n"), fields)
+
+
+def read_json(
+    file: DataFile, name: str, *, encoding: str, fields: Fields
+) -> Iterator[Row | Reject]:
+    """Read the objects of an array, at `data.records` if that is named, or one after another.
+
+    Origins are `name:records[place]`, counted from 0 as `jq` does, or the line of an object that
+    stands in no array.
+
+    Args:
+        file: the file.
+        name: what origins call it.
+        encoding: its encoding.
+        fields: the fields that are wanted.
+
+    Raises:
+        ConfigError: there is no such array, the first value is no object or lacks a wanted
+            field, or the file ends too early.
+    """
+    records = fields.settings.records
+    stream = JsonStream(file, encoding)
+    try:
+        if records is not None:
+            stream.enter(records)
+        in_array = stream.peek() == "["
+        if records is not None and not in_array:
+            raise ConfigError(
+                f"{file}: expected an array of rows in the field {records} (data.records). "
+                f"Received: a value that begins with {stream.peek()!r}. Name the field that holds "
+                f"the array by `records:` under `data:`."
+            )
+        for place, (line, value, raw, problem) in enumerate(stream.values()):
+            item, problem = to_item(value, problem, fields.settings.columns)
+            if place == 0 and problem:
+                raise _not_json(file, line, raw, problem)
+            if place == 0:
+                _check_fields(file, item, fields)
+            origin = f"{name}:{records or ''}[{place}]" if in_array else f"{name}:{line}"
+            yield _to_row(item, problem, origin, raw, fields)
+    finally:
+        stream.close()
 
 
 def parse_line(line: str) -> tuple[dict, str]:
     """Give the object of a line, or an empty one and what is wrong with it."""
-    try:
-        item = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        return {}, f"not JSON: {error}"
-    if not isinstance(item, dict):
-        return {}, f"a JSON object {{...}} was expected, this is a {type(item).__name__}"
-    return item, ""
+    return to_item(*_parse(line), None)
 
 
-def flatten(item: dict, prefix: str = "") -> dict[str, Any]:
-    """Give an object's leaves by their paths: `{"a": {"b": 1}}` -> `{"a.b": 1}`."""
-    leaves: dict[str, Any] = {}
-    for key, value in item.items():
-        if isinstance(value, dict):
-            leaves.update(flatten(value, f"{prefix}{key}."))
-        else:
-            leaves[f"{prefix}{key}"] = value
-    return leaves
+def to_item(value: Any, problem: str, columns: list[str] | None) -> tuple[dict, str]:
+    """Give a row as an object; the places of an array are named by the columns.
+
+    Returns:
+        The object, or an empty one and what is wrong with it.
+    """
+    if problem:
+        return {}, problem
+    if isinstance(value, dict):
+        return value, ""
+    if not isinstance(value, list):
+        kind = "null" if value is None else type(value).__name__
+        return {}, f"a JSON object {{...}} was expected, this is a {kind}"
+    if columns is None:
+        return {}, "a JSON object {...} was expected, this is a list: name its places by `columns:`"
+    if len(value) != len(columns):
+        return {}, f"a list of {len(value)} values where {len(columns)} were expected"
+    return dict(zip(columns, value, strict=True)), ""
 
 
-def as_text(value: Any) -> str | None:
-    """Write a JSON value as the text it stands for; None for a list or an object."""
-    if isinstance(value, str):
-        return value
-    if value is None:
-        return ""
-    if isinstance(value, bool | int | float):
-        return json.dumps(value)
-    return None
-
-
-def not_json_lines(path: Path, encoding: str, first: Reject) -> ConfigError:
-    """Word the error for a file most of whose lines fail."""
+def not_json(file: DataFile, first: Reject) -> ConfigError:
+    """Word the error for a file most of whose rows fail."""
     return ConfigError(
-        f"{path}: expected JSON Lines, one object a line. Received: most lines are not, the first "
-        f"at {first.origin} ({first.reason}: {first.detail[:200]}). Check `format:` and the names "
-        f"of the fields under `data:`."
+        f"{file}: expected JSON, one object a row. Received: most rows are not, the first at "
+        f"{first.origin} ({first.reason}: {first.detail[:200]}). Check `format:`, `target:` and "
+        f"the names of the fields under `data:`."
     )
 
 
-def _to_row(item: dict, problem: str, wanted: list[str], origin: str, line: str) -> Row | Reject:
+def _parse(line: str) -> tuple[Any, str]:
+    try:
+        return json.loads(line), ""
+    except (ValueError, RecursionError) as error:
+        return None, f"not JSON: {error}"
+
+
+def _to_row(item: Mapping, problem: str, origin: str, raw: str, fields: Fields) -> Row | Reject:
     if problem:
-        return Reject("malformed", origin, line.rstrip("\r\n"), problem)
+        return Reject("malformed", origin, raw, problem)
     values = []
-    for name in wanted:
-        value = _find(item, name)
-        if value is _MISSING:
-            return Reject("missing_field", origin, line.rstrip("\r\n"), name)
-        text = as_text(value)
-        if text is None:
-            detail = f"{name} holds a {type(value).__name__}, not a text"
-            return Reject("not_text", origin, line.rstrip("\r\n"), detail)
-        values.append(text)
-    return Row(values[0], values[1] if len(values) == 3 else None, values[-1], origin)
+    for name in wanted_columns(fields.settings):
+        value = find_value(item, name)
+        if value is MISSING:
+            return Reject("missing_field", origin, raw, name)
+        values.append(value)
+    return fields.to_row(values, origin, raw)
 
 
-def _find(item: dict, name: str) -> Any:
-    if name in item:
-        return item[name]
-    value: Any = item
-    for part in name.split("."):
-        if not isinstance(value, dict) or part not in value:
-            return _MISSING
-        value = value[part]
-    return value
+def _check_fields(file: DataFile, item: Mapping, fields: Fields) -> None:
+    for name in wanted_columns(fields.settings):
+        if find_value(item, name) is MISSING:
+            leaves = flatten(item)
+            arrays = [key for key, value in leaves.items() if isinstance(value, list) and value]
+            raise missing_column(file, name, list(leaves), fields.settings, arrays=arrays)
 
 
-def _not_json_lines(path: Path, number: int, line: str, problem: str) -> ConfigError:
+def _not_json_lines(file: DataFile, number: int, line: str, problem: str) -> ConfigError:
     fix = "Check `format:` under `data:`"
-    if line.lstrip().startswith("["):
-        fix = f"A JSON array becomes JSON Lines by: {_ARRAY_TO_LINES} < FILE > FILE.jsonl"
-    elif line.lstrip().startswith("{"):
-        fix = "Each object must stand on one line of its own"
+    if line.lstrip()[:1] in ("[", "{"):
+        fix = "An array, or objects over several lines, are `format: json` under `data:`"
     return ConfigError(
-        f"{path}: expected JSON Lines, one object a line. Received on line {number}: "
+        f"{file}: expected JSON Lines, one object a line. Received on line {number}: "
         f"{line.strip()[:80]!r} ({problem[:120]}). {fix}."
+    )
+
+
+def _not_json(file: DataFile, line: int, raw: str, problem: str) -> ConfigError:
+    return ConfigError(
+        f"{file}: expected JSON objects, in an array or one after another. Received on line "
+        f"{line}: {raw[:80]!r} ({problem[:120]}). Check `format:`, `records:` and `columns:` under "
+        f"`data:`."
     )

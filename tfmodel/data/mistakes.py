@@ -13,15 +13,17 @@ _COLUMNS_SHOWN = 30
 
 
 def missing_column(
-    path: Path,
+    path: object,
     name: str,
     available: Sequence[str],
     settings: DataSettings,
     *,
     has_header: bool = False,
+    arrays: Sequence[str] = (),
 ) -> ConfigError:
     """Word the error for a column that is not there: what there is, the nearest, the fix."""
-    key = {settings.text: "text", settings.text_pair: "text_pair"}.get(name, "label")
+    keys = ("text", "text_pair", "label", "group", "time")
+    key = next((key for key in keys if getattr(settings, key, None) == name), "label")
     lowered = {column.lower(): column for column in reversed(available)}
     near = difflib.get_close_matches(name.lower(), list(lowered), n=1)
     hint = f" Did you mean {lowered[near[0]]}?" if near else ""
@@ -30,13 +32,23 @@ def missing_column(
     fix = f"Name the right one by `{key}: COLUMN` under `data:`"
     if has_header:
         fix += "; if the first line is a row already, name all columns by `columns: [...]`"
+    elif arrays and settings.records is None:
+        fix += f"; if an array in there holds the rows, name it: `records: {arrays[0]}`"
     return ConfigError(
         f"{path}: expected a column {name} (data.{key}). Received: {shown or 'none'}{more}.{hint} "
         f"{fix}."
     )
 
 
-def header_alone(path: Path) -> ConfigError:
+def empty_file(path: object) -> ConfigError:
+    """Word the error for a file without a character."""
+    return ConfigError(
+        f"{path}: expected rows of text. Received: an empty file. "
+        f"Check that it was written to the end and that the path is the one meant."
+    )
+
+
+def header_alone(path: object) -> ConfigError:
     """Word the error for a file without a row below its first line."""
     return ConfigError(
         f"{path}: expected rows below the header. Received: a header alone. Check that the "

@@ -1,142 +1,156 @@
-"""One call for every format: a path and settings in, a stream of rows out."""
+"""One call for every format: a place and settings in, a stream of rows out."""
 
 from __future__ import annotations
 
-import dataclasses
-import itertools
+import collections
 import logging
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tfmodel.config import ConfigError
+from tfmodel.data import conll, documents, folders, jsonlines, squad
 from tfmodel.data import dialect as dialects
-from tfmodel.data import folders, jsonlines
+from tfmodel.data.archives import DataFile
 from tfmodel.data.delimited import read_delimited
-from tfmodel.data.encoding import guess_encoding, read_lines, unreadable
+from tfmodel.data.encoding import guess_encoding, read_lines
+from tfmodel.data.fields import Fields, wanted_columns
+from tfmodel.data.formats import find_format, is_blank
+from tfmodel.data.mistakes import empty_file
+from tfmodel.data.parquet import read_parquet
+from tfmodel.data.places import Place
 from tfmodel.data.rows import Reject, Row
 from tfmodel.data.settings import DETECT, DataSettings
+from tfmodel.data.targets import Target, find_target
+
+__all__ = ["Source", "find_format", "open_source"]
 
 _log = logging.getLogger(__name__)
 
-_SUFFIXES = {
-    ".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl",
-    ".json": "jsonl",
-}  # fmt: skip
-# First bytes of what is often named where text is meant.
-_NOT_TEXT = {
-    b"PK\x03\x04": ("a zip archive, or a spreadsheet (.xlsx)", "Unpack it, or save it as CSV"),
-    b"\x1f\x8b": ("a gzip file", "Unpack it: gunzip --keep FILE"),
-    b"\x28\xb5\x2f\xfd": ("a zstd file", "Unpack it: zstd -d FILE"),
-    b"PAR1": ("a Parquet file", "Save it as CSV or JSON Lines"),
-    b"\xd0\xcf\x11\xe0": ("an old Office document", "Save it as CSV"),
-    b"%PDF": ("a PDF", "Save its texts as CSV or JSON Lines"),
-}
 # Half of this many rows unreadable: the settings are wrong, not the rows.
 _ROWS_BEFORE_JUDGING = 1_000
+# What is said if most of a file's rows cannot be read, given the first of them.
+_Complaint = Callable[[Reject], ConfigError]
 
 
-@dataclasses.dataclass
+@dataclass
 class Source:
-    """An opened file or folder.
+    """An opened file, folder or set of files.
 
     `facts` says how it is read (format, encoding, delimiter ...), complete once `rows` is
-    exhausted; `rows` can be run through once.
+    exhausted; `rows` can be run through once, always in the same order. `target` says what its
+    labels are.
     """
 
     path: Path
     facts: dict[str, Any]
     rows: Iterator[Row | Reject]
+    target: Target
 
 
-def open_source(path: Path, settings: DataSettings, *, role: str, name: str = "") -> Source:
-    """Open a file or folder of labelled rows.
+def open_source(
+    place: Path | Place,
+    settings: DataSettings,
+    *,
+    role: str,
+    name: str = "",
+    split: str | None = None,
+) -> Source:
+    """Open a file, a folder or several files of rows.
 
     Args:
-        path: where it is.
-        settings: how to read it.
+        place: where they are.
+        settings: how to read them.
         role: train, dev or test; a TFDS folder gives the split of that name.
-        name: what the rows' origins call it; the path's own name by default.
+        name: what the rows' origins call it; the place's own name by default. Of several files
+            each has its own.
+        split: of a TFDS folder: another split, or part of one (`train[:10%]`).
 
     Raises:
         ConfigError: there is no such file, it is empty, of another format or encoding, or lacks
             a wanted column; also later, while the rows are read.
     """
-    name = name or path.name
-    kind = find_format(path, settings)
-    facts: dict[str, Any] = {"path": str(path), "name": name, "as": role, "format": kind}
+    place = place if isinstance(place, Place) else Place(place)
+    name = name or place.name
+    kind = find_format(place, settings)
+    target = find_target(settings, kind)
+    fields = Fields(settings, target)
+    facts: dict[str, Any] = {
+        "path": str(place), "name": name, "as": role, "format": kind, "target": target.name,
+    }  # fmt: skip
     if kind == "tfds":
-        return Source(path, facts, folders.read_tfds(path, name, settings, role=role, facts=facts))
-    if kind == "folder":
+        split = split or place.split
+        rows = folders.read_tfds(place.path, name, fields, role=role, split=split, facts=facts)
+    elif kind == "folder":
         facts["encoding"] = settings.encoding
-        return Source(path, facts, folders.read_folder(path, settings=settings, facts=facts))
-    encoding = settings.encoding
+        rows = folders.read_folder(place.path, fields=fields, facts=facts)
+    else:
+        rows = _read_files(kind, place, name, fields, facts)
+    return Source(place.path, facts, rows, target)
+
+
+def _read_files(
+    kind: str, place: Place, name: str, fields: Fields, facts: dict
+) -> Iterator[Row | Reject]:
+    files = _files_of(place)
+    if len(files) == 1:
+        return _read_file(kind, files[0], name, fields, facts)
+    facts["files"] = len(files)
+    return _read_in_turn(kind, place.path, files, fields, facts)
+
+
+def _files_of(place: Place) -> tuple[DataFile, ...]:
+    if place.path.is_dir() and not place.files:  # of WikiExtractor's
+        found = sorted(path for path in place.path.rglob("*") if path.is_file())
+        return tuple(DataFile(path) for path in found if not path.name.startswith("."))
+    return place.data_files()
+
+
+def _read_in_turn(
+    kind: str, folder: Path, files: tuple[DataFile, ...], fields: Fields, facts: dict
+) -> Iterator[Row | Reject]:
+    encodings: collections.Counter[str] = collections.Counter()
+    for file in files:
+        own: dict[str, Any] = {}
+        name = str(file.path.relative_to(folder))
+        try:
+            yield from _read_file(kind, file, name, fields, own)
+        finally:
+            encodings[own.get("encoding", "")] += 1
+            for key, value in own.items():
+                counts = isinstance(value, int) and not isinstance(value, bool)
+                facts[key] = facts.get(key, 0) + value if counts else facts.get(key, value)
+    if len(encodings) > 1:
+        facts["encodings"] = dict(sorted(encodings.items()))
+
+
+def _read_file(
+    kind: str, file: DataFile, name: str, fields: Fields, facts: dict
+) -> Iterator[Row | Reject]:
+    if kind == "parquet":
+        return read_parquet(file, name, fields=fields, facts=facts)
+    encoding = fields.settings.encoding
     if encoding == DETECT:
-        encoding = guess_encoding(path)
-        _log.info("%s: encoding taken to be %s", path, encoding)
+        encoding = guess_encoding(file)
+        _log.info("%s: encoding taken to be %s", file, encoding)
+    if is_blank(file, encoding):
+        raise empty_file(file)
     facts |= {"encoding": encoding, "blank_lines": 0}
-    rows, complain = _open_file(kind, path, name, encoding, settings, facts)
-    return Source(path, facts, _stop_if_mostly_unreadable(rows, complain))
+    rows, complain = _OPENERS[kind](file, name, encoding, fields, facts)
+    return _stop_if_mostly_unreadable(rows, complain)
 
 
-def find_format(path: Path, settings: DataSettings) -> str:
-    """Tell the format: what the settings say, or by the path's suffix and a look inside.
+# --- one for each format of a file ----------------------------------------------------------
 
-    Raises:
-        ConfigError: the path is not there, or is not what the settings say.
-    """
-    if not path.exists():
-        near = _nearest_file(path)
-        raise ConfigError(
-            f"{path}: expected a file or folder of labelled rows. Received: a path where there is "
-            f"none.{near} Check data.train, data.dev and data.test."
-        )
-    if path.is_dir():
-        is_tfds = (path / "dataset_info.json").exists() and (path / "features.json").exists()
-        if settings.format == "auto":
-            return "tfds" if is_tfds else "folder"
-        if settings.format in ("folder", "tfds"):
-            return settings.format
-        raise ConfigError(
-            f"{path}: expected a {settings.format} file. Received: a folder. Name a file in it, "
-            f"or write `format: folder` under `data:` for one folder per class."
-        )
-    if settings.format in ("folder", "tfds"):
-        raise ConfigError(
-            f"{path}: expected a folder (data.format is {settings.format}). Received: a file. "
-            f"Write `format: auto` under `data:`, or name the folder."
-        )
-    _refuse_binary(path)
-    if settings.format != "auto":
-        return settings.format
-    if settings.pattern is not None:
-        return "regex"
-    return _SUFFIXES.get(path.suffix.lower()) or _look_inside(path, settings)
+_Opened = tuple[Iterator[Row | Reject], _Complaint]
 
 
-def _look_inside(path: Path, settings: DataSettings) -> str:
-    encoding = guess_encoding(path) if settings.encoding == DETECT else settings.encoding
-    first = dialects.head_of(path, encoding, lines=1)[0]
-    if first.lstrip().startswith("{") and not jsonlines.parse_line(first)[1]:
-        return "jsonl"
-    return "csv"
-
-
-def _open_file(
-    kind: str, path: Path, name: str, encoding: str, settings: DataSettings, facts: dict
-) -> tuple[Iterator[Row | Reject], Callable[[Reject], ConfigError]]:
-    """Give the rows, and what to say if most of them cannot be read."""
-    if kind == "regex":
-        rows = _read_by_pattern(path, name, encoding=encoding, settings=settings, facts=facts)
-        return rows, lambda first: _pattern_does_not_fit(path, settings, first)
-    if kind == "jsonl":
-        dialects.head_of(path, encoding, lines=1)  # an empty file is an error
-        rows = jsonlines.read_json_lines(
-            path, name, encoding=encoding, settings=settings, facts=facts
-        )
-        return rows, lambda first: jsonlines.not_json_lines(path, encoding, first)
-    dialect = dialects.find_dialect(path, encoding, settings)
+def _open_delimited(
+    file: DataFile, name: str, encoding: str, fields: Fields, facts: dict
+) -> _Opened:
+    dialect = dialects.find_dialect(file, encoding, fields.settings)
     facts |= {
         "delimiter": dialects.delimiter_name(dialect.delimiter),
         "quoting": dialect.quoting,
@@ -144,17 +158,79 @@ def _open_file(
         "columns": list(dialect.columns),
     }
     rows = read_delimited(
-        path, name, encoding=encoding, dialect=dialect, settings=settings, facts=facts
+        file, name, encoding=encoding, dialect=dialect, fields=fields, facts=facts
     )
-    return rows, lambda first: dialects.wrong_delimiter(path, encoding, dialect, first)
+
+    def complain(first: Reject) -> ConfigError:
+        if first.reason == "wrong_field_count" or first.reason == "malformed":
+            return dialects.wrong_delimiter(file, encoding, dialect, first)
+        return _wrong_labels(file, first)
+
+    return rows, complain
+
+
+def _open_by_pattern(
+    file: DataFile, name: str, encoding: str, fields: Fields, facts: dict
+) -> _Opened:
+    rows = _read_by_pattern(file, name, encoding, fields, facts)
+    return rows, lambda first: _pattern_does_not_fit(file, fields.settings, first)
+
+
+def _open_json_lines(
+    file: DataFile, name: str, encoding: str, fields: Fields, facts: dict
+) -> _Opened:
+    rows = jsonlines.read_json_lines(file, name, encoding=encoding, fields=fields, facts=facts)
+    return rows, lambda first: jsonlines.not_json(file, first)
+
+
+def _open_json(file: DataFile, name: str, encoding: str, fields: Fields, facts: dict) -> _Opened:
+    del facts["blank_lines"]
+    rows = jsonlines.read_json(file, name, encoding=encoding, fields=fields)
+    return rows, lambda first: jsonlines.not_json(file, first)
+
+
+def _open_conll(file: DataFile, name: str, encoding: str, fields: Fields, facts: dict) -> _Opened:
+    rows = conll.read_conll(file, name, encoding=encoding, fields=fields, facts=facts)
+    return rows, lambda first: conll.not_conll(file, first)
+
+
+def _open_squad(file: DataFile, name: str, encoding: str, fields: Fields, facts: dict) -> _Opened:
+    del facts["blank_lines"]
+    rows = squad.read_squad(file, name, encoding=encoding, fields=fields, facts=facts)
+    return rows, lambda first: squad.not_squad(file, first)
+
+
+def _open_texts(file: DataFile, name: str, encoding: str, fields: Fields, facts: dict) -> _Opened:
+    rows = documents.read_texts(file, name, encoding=encoding, facts=facts)
+    return rows, lambda first: _wrong_labels(file, first)
+
+
+def _open_documents(
+    file: DataFile, name: str, encoding: str, fields: Fields, facts: dict
+) -> _Opened:
+    rows = documents.read_wikiextractor(file, name, encoding=encoding, facts=facts)
+    return rows, lambda first: documents.not_documents(file, first)
+
+
+_OPENERS: dict[str, Callable[[DataFile, str, str, Fields, dict], _Opened]] = {
+    "csv": _open_delimited,
+    "tsv": _open_delimited,
+    "regex": _open_by_pattern,
+    "jsonl": _open_json_lines,
+    "json": _open_json,
+    "conll": _open_conll,
+    "squad": _open_squad,
+    "text": _open_texts,
+    "wikiextractor": _open_documents,
+}
 
 
 def _read_by_pattern(
-    path: Path, name: str, *, encoding: str, settings: DataSettings, facts: dict
+    file: DataFile, name: str, encoding: str, fields: Fields, facts: dict
 ) -> Iterator[Row | Reject]:
-    dialects.head_of(path, encoding, lines=1)
-    pattern = re.compile(settings.pattern or "")
-    for number, line in enumerate(read_lines(path, encoding), start=1):
+    pattern = re.compile(fields.settings.pattern or "")
+    wanted = wanted_columns(fields.settings)
+    for number, line in enumerate(read_lines(file, encoding), start=1):
         line = line.rstrip("\r\n")
         if not line.strip():
             facts["blank_lines"] += 1
@@ -163,26 +239,33 @@ def _read_by_pattern(
         if match is None:
             yield Reject("malformed", f"{name}:{number}", line, "the pattern does not match")
             continue
-        pair = match[settings.text_pair] or "" if settings.text_pair is not None else None
-        text, label = match[settings.text] or "", match[settings.label] or ""
-        yield Row(text, pair, label, f"{name}:{number}")
+        yield fields.to_row([match[each] or "" for each in wanted], f"{name}:{number}", line)
 
 
-def _pattern_does_not_fit(path: Path, settings: DataSettings, first: Reject) -> ConfigError:
+def _pattern_does_not_fit(file: DataFile, settings: DataSettings, first: Reject) -> ConfigError:
     return ConfigError(
-        f"{path}: expected lines that data.pattern matches from end to end: {settings.pattern}. "
+        f"{file}: expected lines that data.pattern matches from end to end: {settings.pattern}. "
         f"Received: most do not match, the first at {first.origin}: {first.text[:120]!r}. "
         f"Correct `pattern:` under `data:`."
     )
 
 
+def _wrong_labels(file: DataFile, first: Reject) -> ConfigError:
+    return ConfigError(
+        f"{file}: expected labels as data.target says. Received: most rows have others, the first "
+        f"at {first.origin} ({first.reason}: {first.detail[:200]}). Check `label:` and `target:` "
+        f"under `data:`."
+    )
+
+
 def _stop_if_mostly_unreadable(
-    rows: Iterator[Row | Reject], complain: Callable[[Reject], ConfigError]
+    rows: Iterator[Row | Reject], complain: _Complaint
 ) -> Iterator[Row | Reject]:
     first: Reject | None = None
     rejects = raw = 0
     for raw, row in enumerate(rows, start=1):
-        if isinstance(row, Reject):
+        # A missing label is the row's own matter, as a missing text is.
+        if isinstance(row, Reject) and row.reason != "empty_label":
             first = first or row
             rejects += 1
         if raw == _ROWS_BEFORE_JUDGING and first and rejects > raw / 2:
@@ -190,27 +273,3 @@ def _stop_if_mostly_unreadable(
         yield row
     if first and rejects > raw / 2:
         raise complain(first)
-
-
-def _refuse_binary(path: Path) -> None:
-    try:
-        with open(path, "rb") as file:
-            start = file.read(8)
-    except OSError as error:
-        raise unreadable(path, error) from None
-    for magic, (what, fix) in _NOT_TEXT.items():
-        if start.startswith(magic):
-            raise ConfigError(
-                f"{path}: expected a file of text. Received: {what}. {fix} and name that."
-            )
-
-
-def _nearest_file(path: Path) -> str:
-    import difflib
-
-    try:
-        beside = [entry.name for entry in itertools.islice(path.parent.iterdir(), 10_000)]
-    except OSError:
-        return f" The folder {path.parent} is not there either."
-    near = difflib.get_close_matches(path.name, beside, n=1)
-    return f" Did you mean {path.with_name(near[0])}?" if near else ""

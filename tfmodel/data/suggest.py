@@ -22,6 +22,7 @@ from tfmodel.data.guess_columns import (
     has_header,
     unclear_columns,
 )
+from tfmodel.data.json_values import as_text
 from tfmodel.data.mistakes import header_alone
 from tfmodel.data.readers import find_format, open_source
 from tfmodel.data.records import cut, cut_lines
@@ -131,7 +132,7 @@ def _describe_json_lines(
     lines = (line for line in read_lines(path, encoding) if line.strip())
     for line in itertools.islice(lines, _ROWS_LOOKED_AT):
         leaves = jsonlines.flatten(jsonlines.parse_line(line)[0])
-        items.append({name: jsonlines.as_text(value) for name, value in leaves.items()})
+        items.append({name: as_text(value) for name, value in leaves.items()})
     names = list(dict.fromkeys(name for item in items for name in item))
     rows = [[item.get(name) or "" for name in names] for item in items]
     _settle(path, Table(names, rows), settings, notes)

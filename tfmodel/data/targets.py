@@ -10,10 +10,12 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from tfmodel.config import ConfigError
 from tfmodel.data import class_labels, span_labels, target_features, word_tags
 from tfmodel.data.rows import BadLabel, Reject, Row
 from tfmodel.data.settings import DataSettings
 
+# Formats whose labels can be nothing else.
 _TARGET_OF_FORMAT = {
     "conll": "tags", "squad": "answers", "text": "none", "wikiextractor": "none",
 }  # fmt: skip
@@ -54,10 +56,20 @@ class Target:
 
 
 def find_target(settings: DataSettings, format_name: str) -> Target:
-    """Tell what the labels are: as the settings say, or as the format has them."""
-    if settings.target != "auto":
-        return TARGETS[settings.target]
-    return TARGETS[_TARGET_OF_FORMAT.get(format_name, "class")]
+    """Tell what the labels are: as the settings say, or as the format has them.
+
+    Raises:
+        ConfigError: the format has other ones than the settings say.
+    """
+    own = _TARGET_OF_FORMAT.get(format_name)
+    if settings.target == "auto":
+        return TARGETS[own or "class"]
+    if own not in (None, settings.target):
+        raise ConfigError(
+            f"data.target: expected {own}, as files of the format {format_name} have. Received: "
+            f"{settings.target}. Leave `target:` out, or correct `format:` under `data:`."
+        )
+    return TARGETS[settings.target]
 
 
 def parse_row(row: Row, settings: DataSettings, target: Target, *, raw: str = "") -> Row | Reject:

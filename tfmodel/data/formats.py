@@ -1,0 +1,188 @@
+"""Which format a file or folder has: by its settings, its name, and a look inside."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from pathlib import Path
+
+from tfmodel.config import ConfigError
+from tfmodel.data.archives import DataFile, data_members, is_zip, open_bytes
+from tfmodel.data.conll import looks_like_conll
+from tfmodel.data.documents import DOCUMENT_START
+from tfmodel.data.encoding import guess_encoding, open_text, unreadable, wrong_encoding
+from tfmodel.data.folders import has_class_folders
+from tfmodel.data.places import Place
+from tfmodel.data.settings import DETECT, DataSettings
+
+_SUFFIXES = {
+    ".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl",
+    ".conll": "conll", ".iob": "conll", ".iob2": "conll", ".bio": "conll", ".bioes": "conll",
+}  # fmt: skip
+_FOLDER_FORMATS = ("folder", "tfds", "wikiextractor")
+# First bytes of what is often named where text is meant.
+_NOT_TEXT = {
+    b"BZh": ("a bzip2 file", "Unpack it: bunzip2 --keep FILE"),
+    b"\xfd7zXZ": ("an xz file", "Unpack it: xz --decompress --keep FILE"),
+    b"7z\xbc\xaf": ("a 7z archive", "Unpack it"),
+    b"Rar!": ("a RAR archive", "Unpack it"),
+    b"\xd0\xcf\x11\xe0": ("an old Office document", "Save it as CSV"),
+    b"%PDF": ("a PDF", "Save its texts as CSV or JSON Lines"),
+    b"SQLite f": ("an SQLite database", "Save the table as CSV"),
+    b"\x89HDF": ("an HDF5 file", "Save the table as CSV"),
+    b"ARROW1": ("an Arrow file", "Save it as Parquet"),
+}
+_PARQUET = b"PAR1"
+_LOOK_CHARACTERS = 2**16
+_SQUAD = re.compile(r'"(?:paragraphs|qas)"\s*:')
+_JSON = re.compile(r'[\[{]\s*(?:["{}\[\]]|$)')
+
+
+def find_format(place: Path | Place, settings: DataSettings) -> str:
+    """Tell the format: what the settings say, or by the name and a look inside.
+
+    Raises:
+        ConfigError: there is nothing there, or not what the settings say.
+    """
+    place = place if isinstance(place, Place) else Place(place)
+    if place.files:
+        return _format_of_file(DataFile(place.files[0]), settings)
+    if not place.path.exists():
+        raise ConfigError(
+            f"{place}: expected a file or folder of labelled rows. Received: a path where there "
+            f"is none.{_nearest_file(place.path)} Check data.train, data.dev and data.test."
+        )
+    if place.path.is_dir():
+        return _format_of_folder(place.path, settings)
+    if place.member is None and settings.format in ("auto", "folder") and is_zip(place.path):
+        if has_class_folders(data_members(place.path)):
+            return "folder"
+    if settings.format in ("folder", "tfds"):
+        raise ConfigError(
+            f"{place}: expected a folder (data.format is {settings.format}). Received: a file. "
+            f"Write `format: auto` under `data:`, or name the folder."
+        )
+    return _format_of_file(DataFile(place.path, place.member), settings)
+
+
+def is_blank(file: DataFile, encoding: str) -> bool:
+    """Whether nothing but space stands in a file."""
+    start = look_at_start(file, encoding)
+    return len(start) < _LOOK_CHARACTERS and not start.strip("\ufeff \t\r\n")
+
+
+def look_at_start(file: DataFile, encoding: str) -> str:
+    """Give the first characters of a file.
+
+    Raises:
+        ConfigError: it cannot be read or decoded.
+    """
+    try:
+        with open_text(file, encoding) as opened:
+            return opened.read(_LOOK_CHARACTERS)
+    except UnicodeError as error:
+        raise wrong_encoding(file, encoding, error) from None
+    except OSError as error:
+        raise unreadable(file, error) from None
+
+
+def _format_of_folder(path: Path, settings: DataSettings) -> str:
+    if settings.format in _FOLDER_FORMATS:
+        return settings.format
+    if settings.format != "auto":
+        raise ConfigError(
+            f"{path}: expected a {settings.format} file. Received: a folder. Name a file in it, "
+            f"or several by {path}/*; or write `format: folder` under `data:` for one folder per "
+            f"class."
+        )
+    if (path / "dataset_info.json").exists() and (path / "features.json").exists():
+        return "tfds"
+    try:
+        files = (entry for entry in sorted(path.rglob("*"))[:1_000] if entry.is_file())
+        first = next(iter(files), None)
+        if first is not None:
+            with open_bytes(first) as opened:
+                if opened.read(len(DOCUMENT_START)) == DOCUMENT_START.encode():
+                    return "wikiextractor"
+    except OSError as error:
+        raise unreadable(path, error) from None
+    return "folder"
+
+
+def _format_of_file(file: DataFile, settings: DataSettings) -> str:
+    try:
+        with open_bytes(file) as opened:
+            start = opened.read(512)
+    except OSError as error:
+        raise unreadable(file, error) from None
+    if start.startswith(_PARQUET) and settings.format in ("auto", "parquet"):
+        return "parquet"
+    for magic, (what, fix) in {**_NOT_TEXT, _PARQUET: ("a Parquet file", _WRITE_PARQUET)}.items():
+        if start.startswith(magic):
+            raise _not_text(file, what, fix)
+    if start[257:262] == b"ustar":
+        raise _not_text(file, "a tar archive", "Unpack it: tar --extract --file FILE")
+    if settings.format == "parquet":
+        raise ConfigError(
+            f"{file}: expected a Parquet file (data.format is parquet). Received: a file that "
+            f"does not start as one. Write `format: auto` under `data:`."
+        )
+    if settings.format != "auto":
+        return settings.format
+    if settings.pattern is not None:
+        return "regex"
+    return _SUFFIXES.get(file.suffix) or _look_inside(file, settings)
+
+
+_WRITE_PARQUET = "Write `format: parquet` or `format: auto` under `data:`"
+
+
+def _not_text(file: DataFile, what: str, fix: str) -> ConfigError:
+    return ConfigError(f"{file}: expected a file of text. Received: {what}. {fix} and name that.")
+
+
+def _look_inside(file: DataFile, settings: DataSettings) -> str:
+    encoding = guess_encoding(file) if settings.encoding == DETECT else settings.encoding
+    start = look_at_start(file, encoding)
+    text = start.lstrip("\ufeff \t\r\n")
+    if text.startswith(DOCUMENT_START):
+        return "wikiextractor"
+    kind = _json_kind(text, settings, is_whole=len(start) < _LOOK_CHARACTERS)
+    if kind or file.suffix == ".json":
+        return kind or "jsonl"
+    head = list(itertools.islice((line for line in text.split("\n") if line.strip()), 200))
+    # A table has as many fields a line, too: only one that is told nothing of columns is looked at.
+    if settings.delimiter is None and looks_like_conll(head[:-1] or head):
+        return "conll"
+    return "csv"
+
+
+def _json_kind(text: str, settings: DataSettings, *, is_whole: bool) -> str | None:
+    """Tell JSON Lines from an array or objects over several lines; None where it is no JSON."""
+    if not text.startswith(("{", "[")):
+        return None
+    if settings.target in ("auto", "answers") and _SQUAD.search(text):
+        return "squad"
+    lines = [line for line in text.split("\n") if line.strip()]
+    if len(lines) > 1 or is_whole:
+        try:
+            value = json.loads(lines[0])
+        except (ValueError, RecursionError):
+            value = None
+        if isinstance(value, dict):
+            return "jsonl" if settings.records is None else "json"
+        if isinstance(value, list) and len(lines) > 1 and lines[1].startswith("["):
+            return "jsonl"
+    return "json" if settings.records is not None or _JSON.match(text) else None
+
+
+def _nearest_file(path: Path) -> str:
+    import difflib
+
+    try:
+        beside = [entry.name for entry in itertools.islice(path.parent.iterdir(), 10_000)]
+    except OSError:
+        return f" The folder {path.parent} is not there either."
+    near = difflib.get_close_matches(path.name, beside, n=1)
+    return f" Did you mean {path.with_name(near[0])}?" if near else ""
