@@ -152,11 +152,7 @@ def test_only_operations_that_old_servers_know(tokenizer, length):
         node.op for node in nodes if node.op not in vars(tf.raw_ops) and not node.op.startswith("_")
     }
     # In TF Serving since 2.12; trimmers such as TFText>RoundRobinTrim only since 2.20.
-    assert of_tensorflow_text == {
-        "FastBertNormalize",
-        "FastWordpieceTokenizeWithOffsets",
-        "NormalizeUTF8",
-    }
+    assert of_tensorflow_text == {"FastBertNormalize", "FastWordpieceTokenizeWithOffsets"}
 
 
 @pytest.mark.parametrize("arguments", [{"max_length": 3}, {"length": 2}, {"max_length": 0}])

@@ -1,10 +1,7 @@
 """WordPiece in the graph: the same code in training, in the SavedModel and in `predict`.
 
-`tensorflow_text.FastBertTokenizer` does the splitting. Its own normalizer differs from
-BERT's (it rewrites full-width punctuation), so normalization is done here with core
-TensorFlow Text operations: that gives Google's and Hugging Face's ids. What differs: `[SEP]` and
-the like in a text are text, words of 101 to 400 bytes outside ASCII are split where BERT gives
-[UNK], and about 400 rare characters younger than Hugging Face's tables.
+Two operations of TensorFlow Text do the work: one normalizes by our own table, one splits. Ids and
+character offsets are those of Hugging Face's `tokenizers`; docs/tokens.md lists what differs.
 """
 
 from __future__ import annotations
@@ -13,22 +10,25 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_text as tf_text
 
 from tfmodel.config import ConfigError
+from tfmodel.tokens.normalization import normalizer_model
+from tfmodel.tokens.offsets import (
+    LONGEST_WORD_CHARACTERS,
+    Pieces,
+    character_offsets,
+    without_long_words,
+)
 from tfmodel.tokens.vocabulary import SPECIAL_PIECES, Vocabulary
 
 TOKENIZER_CONFIG = "tokenizer_config.json"
 VOCABULARY_FILE = "vocab.txt"
 
 # BERT's limit is 100 characters a word, the operation's is in bytes: four for the longest.
-_LONGEST_WORD_BYTES = 400
-_LONG_ASCII_WORD = "[0-9A-Za-z]{101,}"
-# In no vocabulary: private-use characters are removed from texts.
-_UNKNOWN_WORD = "\ue000"
-# Control (but tab and line ends), format and private-use characters.
-_REMOVED = r"\x{0}-\x{8}\x{b}\x{c}\x{e}-\x{1f}\x{7f}-\x{9f}\p{Cf}\p{Co}\x{fffd}"
+_LONGEST_WORD_BYTES = 4 * LONGEST_WORD_CHARACTERS
 _SHORTEST_LIMIT = 4
 # Names that transformers gives to this one way of splitting ("Fast" added or not).
 _CLASSES = (
@@ -62,35 +62,30 @@ class Tokenizer:
         self.vocabulary = vocabulary
         self.lowercase = lowercase
         self.max_length = max_length
+        self._normalizer = tf_text.FastBertNormalizer(
+            model_buffer=_constant(normalizer_model(lowercase=lowercase))
+        )
         try:
-            self._wordpiece = tf_text.FastBertTokenizer(
+            self._splitter = tf_text.FastWordpieceTokenizer(
                 vocabulary.pieces,
                 max_bytes_per_word=_LONGEST_WORD_BYTES,
                 token_out_type=tf.int32,
                 unknown_token=SPECIAL_PIECES["unknown"],
-                lower_case_nfd_strip_accents=False,
             )
         except RuntimeError as error:
             raise ConfigError(f"Expected a WordPiece vocabulary. Received: {error}") from None
+        self._continues = tf.constant([piece.startswith("##") for piece in vocabulary.pieces])
 
     def normalize(self, texts: tf.Tensor) -> tf.Tensor:
         """Normalize as BERT's BasicTokenizer does before it splits.
 
         Args:
-            texts: string tensor of any shape.
+            texts: string tensor (B,).
 
         Returns:
-            A string tensor of the same shape.
+            A string tensor (B,).
         """
-        if self.lowercase:
-            texts = tf_text.normalize_utf8(texts, "NFD")
-        # Joiners stand inside words (emoji, Persian, Hindi): the operation would split there.
-        # And whatever follows a zero byte would be lost in lower().
-        removed = _REMOVED + (r"\p{Mn}" if self.lowercase else "")
-        texts = tf.strings.regex_replace(texts, f"[{removed}]", "")
-        if self.lowercase:
-            texts = tf.strings.lower(texts, "utf-8")
-        return tf.strings.regex_replace(texts, _LONG_ASCII_WORD, _UNKNOWN_WORD)
+        return self._normalizer.normalize(texts)
 
     def tokenize(self, texts: tf.Tensor) -> tf.RaggedTensor:
         """Split texts into piece ids, without special tokens or truncation.
@@ -101,7 +96,41 @@ class Tokenizer:
         Returns:
             int32 ragged tensor (B, None).
         """
-        return self._wordpiece.tokenize(self.normalize(texts))
+        pieces = self._split(self.normalize(texts))
+        return pieces.ragged(pieces.ids)
+
+    def tokenize_with_offsets(
+        self, texts: tf.Tensor | Sequence[str]
+    ) -> tuple[tf.RaggedTensor, tf.RaggedTensor, tf.RaggedTensor]:
+        """Split texts into piece ids and say where in the text each piece stands.
+
+        Args:
+            texts: strings (B,), UTF-8.
+
+        Returns:
+            `ids`, `starts` and `ends`, each an int32 ragged tensor (B, None): piece j of text i is
+            `texts[i][starts[i, j]:ends[i, j]]`, counted in characters (Unicode code points).
+
+        Example:
+            >>> ids, starts, ends = tokenizer.tokenize_with_offsets(["Zoë"])
+            >>> starts.to_list(), ends.to_list()
+            ([[0]], [[3]])
+        """
+        texts = tf.convert_to_tensor(texts, tf.string)
+        normalized, sources = self._normalizer.normalize_with_offsets(texts)
+        pieces = self._split(normalized)
+        starts, ends = character_offsets(pieces, texts, sources)
+        return pieces.ragged(pieces.ids), pieces.ragged(starts), pieces.ragged(ends)
+
+    def _split(self, normalized: tf.Tensor) -> Pieces:
+        ids, starts, ends = self._splitter.tokenize_with_offsets(normalized)
+        pieces = Pieces(ids.flat_values, starts.flat_values, ends.flat_values, ids.row_splits)
+        return without_long_words(
+            pieces,
+            normalized,
+            continues=self._continues,
+            unknown_id=self.vocabulary.unknown_id,
+        )
 
     def __call__(
         self,
@@ -235,6 +264,10 @@ class Tokenizer:
             "mask_token": SPECIAL_PIECES["mask"],
         }
         (folder / TOKENIZER_CONFIG).write_text(json.dumps(settings, indent=2) + "\n", "utf-8")
+
+
+def _constant(model: bytes) -> tf.Tensor:
+    return tf.constant(np.frombuffer(model, np.uint8))
 
 
 def _check_limit(name: str, value: int) -> None:
