@@ -82,7 +82,7 @@ def prepare(
         shutil.rmtree(work, ignore_errors=True)  # with another config nothing of it is of use
         raise
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise OSError(
                 error.errno,
                 f"expected room on the disk for the rows, twice their size. Received: "

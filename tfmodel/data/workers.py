@@ -7,6 +7,7 @@ inherit TensorFlow's threads.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -47,7 +48,7 @@ class Workers:
             self._pool.shutdown(wait=True, cancel_futures=True)
         for process in self._processes:
             for stream in (process.stdin, process.stdout):
-                if stream is not None:
+                with contextlib.suppress(BrokenPipeError):  # it was killed
                     stream.close()
             process.wait()
 
