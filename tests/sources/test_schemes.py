@@ -50,11 +50,12 @@ def test_a_missing_path_names_what_is_missing_and_what_is_near(tmp_path, monkeyp
     assert "Received: nothing. Name a file or a folder." in received("")
 
 
-@pytest.mark.parametrize("source", ["s3://bucket/a", "tfds:imdb", "hf:a/b", "https://x.org/a"])
+@pytest.mark.parametrize("source", ["s3://bucket/a", "gs://bucket/a", "https://x.org/a"])
 def test_an_unknown_kind_of_source_lists_the_known(source):
     kind = source.partition(":")[0]
     assert received(source) == (
-        f"{source}: expected a local path or a source that starts with pypi:. Received: a source "
+        f"{source}: expected a local path or a source that starts with hf:, keras:, "
+        f"pypi:, tfds:. Received: a source "
         f"of the unknown kind {kind}:. Download it yourself and name its path."
     )
 
