@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import difflib
 import random
 
@@ -279,6 +280,12 @@ def test_labels_and_origins_follow():
     assert train.texts == ENGLISH[:3]  # as it was
 
 
+def test_labels_of_several_classes_follow():
+    train = dataclasses.replace(split(ENGLISH[:2], [0, 0]), labels=[["a", "b"], []])
+    new = augment_split(train, AugmentSettings(methods=["swap"]), seed=1, target="classes")
+    assert new.labels == [["a", "b"], [], ["a", "b"], []]
+
+
 def test_no_version_stands_in_another_split(caplog):
     train, test = split(["good soup today"], [1]), split(["Soup  today", "good today"], [1, 1])
     settings = AugmentSettings(methods=["deletion"], copies=60)
@@ -393,6 +400,8 @@ def test_labels_that_name_places_do_not_survive(target):
     settings.check_in_config("class")
     with pytest.raises(ValueError, match=f"with target {target} labels name places"):
         settings.check_in_config(target)
+    with pytest.raises(ConfigError, match=f"Received: target {target}"):
+        augment_split(split(["a b"], [0]), settings, seed=0, target=target)
 
 
 @pytest.mark.parametrize(

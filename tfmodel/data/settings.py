@@ -11,6 +11,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from tfmodel.config import Settings
+from tfmodel.data.augmentation.settings import AugmentSettings
 from tfmodel.data.cleaning_settings import CleaningSettings
 from tfmodel.data.label_noise import LabelNoiseSettings
 
@@ -156,6 +157,9 @@ class DataSettings(Settings):
     cleaning: CleaningSettings = Field(
         default_factory=CleaningSettings, description="Which cleaning steps run."
     )
+    augment: AugmentSettings | None = Field(
+        None, description="New versions of the training rows; none: none are made."
+    )
     label_noise: LabelNoiseSettings | None = Field(
         None,
         description="Looks for train rows whose label is probably wrong; none: does not look.",
@@ -220,6 +224,8 @@ class DataSettings(Settings):
                 raise ValueError(f"{method} goes with split: {method}, not with {self.split}")
         if self.test_share + self.dev_share >= 1:
             raise ValueError("test_share + dev_share must be below 1, or train is left empty")
+        if self.augment is not None:
+            self.augment.check_in_config(self.target)
         return self
 
     def changes_labels(self) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from tfmodel import sources
 from tfmodel.stages.context import Context, Stage, identity_of_source
 
+_OF_LATER_STAGES = {"label_noise", "augment"}
+
 
 def _data_inputs(context: Context) -> dict:
     settings = context.settings.data
@@ -17,7 +19,7 @@ def _data_inputs(context: Context) -> dict:
         "seed": context.settings.seed,
         **{
             f"data.{key}": value
-            for key, value in settings.model_dump(mode="json", exclude={"label_noise"}).items()
+            for key, value in settings.model_dump(mode="json", exclude=_OF_LATER_STAGES).items()
         },
         **{f"the content of data.{part}": value for part, value in files.items()},
     }

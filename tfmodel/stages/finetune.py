@@ -29,6 +29,13 @@ def _finetune_inputs(context: Context) -> dict:
     inputs = training_inputs(context)
     if context.settings.data.changes_labels():
         inputs["data.label_noise.action"] = context.settings.data.label_noise.action
+    augment = context.settings.data.augment
+    if augment is not None:
+        values = augment.model_dump(mode="json").items()
+        inputs |= {f"data.augment.{key}": value for key, value in values}
+        if augment.synonyms is not None:
+            identity = identity_of_source(augment.synonyms)
+            inputs["the content of data.augment.synonyms"] = identity
     return inputs
 
 
@@ -54,6 +61,7 @@ def _finetune(context: Context) -> None:
     run, settings, dataset = context.run, context.settings, context.dataset
     train = _resolved(context, encoder_shape(context))
     rows, counts = _train_rows(context)
+    rows = _augmented(context, rows)
     model, tokenizer, result = train_model(
         context,
         train,
@@ -113,6 +121,19 @@ def _train_rows(context: Context) -> tuple[Split, dict[str, int]]:
         *(f"{count:,}" for count in counts.values()),
     )
     return dataclasses.replace(select_rows(split, kept), labels=labels), counts
+
+
+def _augmented(context: Context, rows: Split) -> Split:
+    """The rows and their new versions, where the config asks for some."""
+    from tfmodel.data.augmentation import augment_split
+
+    settings, dataset = context.settings, context.dataset
+    if settings.data.augment is None:
+        return rows
+    apart = [dataset.split(part) for part in ("dev", "test") if part in dataset.counts]
+    return augment_split(
+        rows, settings.data.augment, seed=settings.seed, apart=apart, target=dataset.target
+    )
 
 
 def train_model(

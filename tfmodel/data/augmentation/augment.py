@@ -16,7 +16,7 @@ from tfmodel import sources
 from tfmodel.config import ConfigError
 from tfmodel.data.augmentation.methods import METHODS, Draft, Replace, Tools, Translate
 from tfmodel.data.augmentation.passage import Passage, Segmenter, by_longest_match
-from tfmodel.data.augmentation.settings import CALLABLES, AugmentSettings
+from tfmodel.data.augmentation.settings import CALLABLES, PLACES, AugmentSettings
 from tfmodel.data.augmentation.synonyms import read_synonyms
 
 if TYPE_CHECKING:
@@ -115,7 +115,13 @@ def augment(
 
 
 def augment_split(
-    train: Split, settings: AugmentSettings, *, seed: int, apart: Sequence[Split] = (), **callables
+    train: Split,
+    settings: AugmentSettings,
+    *,
+    seed: int,
+    apart: Sequence[Split] = (),
+    target: str = "class",
+    **callables,
 ) -> Split:
     """Add new versions to the training rows.
 
@@ -124,6 +130,7 @@ def augment_split(
         settings: methods, copies, rate and list of synonyms.
         seed: equal seeds give equal versions.
         apart: the other splits: a version equal to one of their rows is left out.
+        target: what a label is, as `dataset.target` says.
         **callables: `replace`, `translate` and `segment` of `augment`.
 
     Returns:
@@ -131,30 +138,40 @@ def augment_split(
         was made: `train.csv:12 (swap 1)`.
 
     Raises:
-        ConfigError: as for `augment`.
+        ConfigError: labels name places in the text, or as for `augment`.
     """
+    if target in PLACES:
+        raise ConfigError(
+            "data.augment: expected labels of whole texts, for words are moved. Received: target "
+            f"{target}, whose labels name places in the text. Leave augment out."
+        )
     others = [row for split in apart for row in _rows(split.texts, split.text_pairs)]
     new = augment(
         train.texts, settings, seed=seed, text_pairs=train.text_pairs, apart=others, **callables
     )
+    _log_counts(train, new)
+    made_of = new.sources.tolist()
+    if isinstance(train.labels, np.ndarray):
+        labels = np.concatenate([train.labels, train.labels[made_of]])
+    else:
+        labels = [*train.labels, *(train.labels[row] for row in made_of)]
+    origins = [f"{train.origins[row]} ({by})" for row, by in zip(made_of, new.made_by, strict=True)]
+    return dataclasses.replace(
+        train,
+        texts=[*train.texts, *new.texts],
+        text_pairs=None if new.text_pairs is None else [*train.text_pairs, *new.text_pairs],
+        labels=labels,
+        origins=[*train.origins, *origins],
+    )
+
+
+def _log_counts(train: Split, new: Augmented) -> None:
     left = ", ".join(f"{count:,} of {name}" for name, count in new.left_out.items() if count)
     _log.info(
         "augmentation: %s rows and %s new ones%s",
         f"{len(train.texts):,}",
         f"{len(new.texts):,}",
-        f" (left out, for they are rows already: {left})" if left else "",
-    )
-    pairs = None if train.text_pairs is None else [*train.text_pairs, *new.text_pairs]
-    origins = [
-        f"{train.origins[source]} ({by})"
-        for source, by in zip(new.sources, new.made_by, strict=True)
-    ]
-    return dataclasses.replace(
-        train,
-        texts=[*train.texts, *new.texts],
-        text_pairs=pairs,
-        labels=np.concatenate([train.labels, train.labels[new.sources]]),
-        origins=[*train.origins, *origins],
+        f" (left out, for they are rows already or empty: {left})" if left else "",
     )
 
 
