@@ -23,6 +23,7 @@ from tfmodel.stages import (
     BY_NAME,
     EVALUATION_FILE,
     HISTORY_FILE,
+    LABEL_NOISE_FILE,
     STAGES,
     Context,
     Stage,
@@ -237,6 +238,7 @@ def _report(context: Context, only: str | None) -> RunResult:
         config=load_config(run.folder / "config.yaml", RunSettings).model_dump(mode="json"),
         environment=read_if_there(run.folder / "environment.json"),
         account=read_if_there(run.data / "account.json"),
+        label_noise=_label_noise(context),
         history=_records(read_if_there(run.folder / HISTORY_FILE)) if trained else [],
         training=run.metrics().get("train", {}) if trained else {},
         evaluation=read_if_there(run.folder / EVALUATION_FILE) if evaluated else {},
@@ -254,6 +256,13 @@ def _report(context: Context, only: str | None) -> RunResult:
         report=run.report,
         summary=summary_text(results, report=str(Path(settings.run) / run.report.name)),
     )
+
+
+def _label_noise(context: Context) -> dict:
+    wanted = context.settings.data.label_noise is not None
+    if not wanted or not context.up_to_date("label_noise"):
+        return {}
+    return read_if_there(context.run.data_review / LABEL_NOISE_FILE)
 
 
 def _records(history: Mapping[str, list[dict]]) -> list[dict]:

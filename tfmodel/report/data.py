@@ -16,6 +16,9 @@ _REASONS = {
     "empty_text": "Empty text",
     "empty_label": "Empty label",
     "too_long": "Longer than data.max_characters",
+    "too_short": "Shorter than data.cleaning.min_characters",
+    "other_script": "In other scripts than data.cleaning.scripts",
+    "other_language": "In another language than data.cleaning.languages",
     "malformed": "Could not be read",
     "wrong_field_count": "More or fewer fields than columns",
     "missing_field": "A field is missing",
@@ -23,9 +26,12 @@ _REASONS = {
     "max_rows": "Beyond data.max_rows",
 }
 _STEPS = {
+    "mojibake": "Wrong decoding undone (mojibake)",
     "control_characters": "Control and invisible characters removed",
+    "html": "HTML tags removed",
     "html_entities": "HTML entities turned into characters",
     "unicode": "Characters composed (Unicode NFC)",
+    "unicode_nfkc": "Variants of characters made plain (Unicode NFKC)",
     "whitespace": "Whitespace collapsed",
 }
 

@@ -10,6 +10,7 @@ import markupsafe
 
 from tfmodel.report import head, sections
 from tfmodel.report.data import data_section
+from tfmodel.report.label_noise import label_noise
 from tfmodel.report.results import Results
 from tfmodel.run_folder import write_aside
 
@@ -67,6 +68,7 @@ def _view(results: Results) -> dict[str, Any]:
         "unfinished": head.unfinished(results),
         "commands": head.commands(results),
         "data": data_section(results.account),
+        "noise": label_noise(results),
         "training": sections.training(results),
         "confusion": sections.confusion(part, figures),
         "classes": sections.classes(part, figures),

@@ -21,6 +21,7 @@ class Results:
         config: the resolved settings.
         environment: name -> version or machine.
         account: the dataset's `account.json`.
+        label_noise: what `data_review/label_noise.json` tells of disputed labels.
         history: what training wrote down, as `plots.learning_curves` takes it.
         training: the `train` part of `metrics.json`.
         evaluation: `dev` and `test` -> what `evaluate.classification` returned.
@@ -36,6 +37,7 @@ class Results:
     config: Figures = dataclasses.field(default_factory=dict)
     environment: Figures = dataclasses.field(default_factory=dict)
     account: Figures = dataclasses.field(default_factory=dict)
+    label_noise: Figures = dataclasses.field(default_factory=dict)
     history: Figures | Sequence[Figures] = ()
     training: Figures = dataclasses.field(default_factory=dict)
     evaluation: Mapping[str, Figures] = dataclasses.field(default_factory=dict)

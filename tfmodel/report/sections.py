@@ -174,7 +174,7 @@ def correct(figures: Figures) -> list[dict[str, Any]]:
 def _example(item: Figures) -> dict[str, Any]:
     texts = [item[key] for key in ("text", "text_pair") if item.get(key) is not None]
     return {
-        "texts": [_folded(text) for text in texts],
+        "texts": [folded(text) for text in texts],
         "label": item["label"],
         "predicted": item["predicted"],
         "score": wording.percent(item["score"]),
@@ -183,7 +183,7 @@ def _example(item: Figures) -> dict[str, Any]:
     }
 
 
-def _folded(text: str) -> dict[str, str]:
+def folded(text: str) -> dict[str, str]:
     """Split a long text into what is shown and what opens at a click."""
     if len(text) <= _FIRST_CHARACTERS * 1.25:
         return {"start": text, "rest": ""}

@@ -36,6 +36,9 @@ def _figures(results: Results) -> str:
             ("accuracy", wording.percent(figures["accuracy"]), interval),
             ("macro F1", wording.percent(figures["macro_f1"]), f"calibration error {off}"),
         ]
+    if noise := results.label_noise:
+        of = f"of {wording.plural(noise['rows'], 'train row')}: data_review/label_issues.jsonl"
+        lines.append(("disputed", wording.count(noise["disputed"]), of))
     if results.timings:
         stages = ", ".join(
             f"{stage} {wording.duration(seconds)}".replace(" ", "\xa0")
