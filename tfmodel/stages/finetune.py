@@ -56,12 +56,12 @@ def training_inputs(context: Context) -> dict:
 
 
 def _finetune(context: Context) -> None:
+    context.require_classes()
     from tfmodel import tasks
 
     run, settings, dataset = context.run, context.settings, context.dataset
     train = _resolved(context, encoder_shape(context))
-    rows, counts = _train_rows(context)
-    rows = _augmented(context, rows)
+    rows, counts = _augmented(context, *_train_rows(context))
     model, tokenizer, result = train_model(
         context,
         train,
@@ -123,17 +123,20 @@ def _train_rows(context: Context) -> tuple[Split, dict[str, int]]:
     return dataclasses.replace(select_rows(split, kept), labels=labels), counts
 
 
-def _augmented(context: Context, rows: Split) -> Split:
-    """The rows and their new versions, where the config asks for some."""
+def _augmented(
+    context: Context, rows: Split, counts: dict[str, int]
+) -> tuple[Split, dict[str, int]]:
+    """The rows and their new versions, where the config asks for some, and how many."""
     from tfmodel.data.augmentation import augment_split
 
     settings, dataset = context.settings, context.dataset
     if settings.data.augment is None:
-        return rows
+        return rows, counts
     apart = [dataset.split(part) for part in ("dev", "test") if part in dataset.counts]
-    return augment_split(
+    more = augment_split(
         rows, settings.data.augment, seed=settings.seed, apart=apart, target=dataset.target
     )
+    return more, {**counts, "new_rows": len(more.texts) - len(rows.texts)}
 
 
 def train_model(
