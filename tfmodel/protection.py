@@ -9,6 +9,7 @@ from typing import Any
 
 from tfmodel import sources
 from tfmodel.config import ConfigError
+from tfmodel.data.places import find_place
 from tfmodel.run_folder import read_json
 
 # What a run replaces or removes in its folder.
@@ -68,9 +69,11 @@ def require_sources_elsewhere(folder: Path, named: Mapping[str, str | None]) -> 
     for key, source in named.items():
         if source is None or sources.is_remote(source):
             continue
-        path = sources.fetch(source)
+        paths = (sources.fetch(source),)
+        if key.startswith("data."):
+            paths = find_place(source, sources.fetch).paths
         for name in (*_PLACES, *_FILES):
-            if _is_inside(path, folder / name):
+            if any(_is_inside(path, folder / name) for path in paths):
                 raise ConfigError(
                     f"{key}: expected a path outside of what the run replaces. Received: {source}, "
                     f"in {folder / name}. Copy it elsewhere, or set run: to another folder."

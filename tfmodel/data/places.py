@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tfmodel.config import ConfigError
 from tfmodel.data.archives import DataFile
+from tfmodel.run_folder import fingerprint
 
 _IN_ZIP = re.compile(r"(?P<zip>.+?\.zip)/(?P<member>[^#]+)(?P<hash>#.*)?", re.IGNORECASE)
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+-]+:")
@@ -38,6 +39,16 @@ class Place:
         """What the rows' origins call it."""
         return DataFile(self.path, self.member).name
 
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The files, or the file or folder, that are read."""
+        return self.files or (self.path,)
+
+    def fingerprint(self) -> str:
+        """A hash of what is read: another one when a file changes."""
+        files = {str(number): path for number, path in enumerate(self.paths)}
+        return fingerprint({"files": files, "member": self.member, "split": self.split})
+
     def data_files(self) -> tuple[DataFile, ...]:
         """Give the files to read, in order."""
         if self.files:
@@ -45,13 +56,16 @@ class Place:
         return (DataFile(self.path, self.member),)
 
 
-def find_place(source: str, locate: Callable[[str], Path] = Path) -> Place:
+def find_place(
+    source: str, locate: Callable[[str], Path] = Path, *, split: str | None = None
+) -> Place:
     """Find the files of a source.
 
     Args:
         source: what the config names: anything that `locate` takes; a path into a zip
             (`rows.zip/train.tsv`); paths with `*` and `**` for several files, of one format.
         locate: turns a source into a local path.
+        split: of a TFDS folder, where the source names one.
 
     Raises:
         ConfigError: there is nothing there.
@@ -61,7 +75,6 @@ def find_place(source: str, locate: Callable[[str], Path] = Path) -> Place:
         path = Path(locate(inside["zip"] + (inside["hash"] or "")))
         if path.is_file():
             return Place(path, member=inside["member"])
-    split = _split_of(source)
     if "*" in source and not _SCHEME.match(source):
         return _find_files(source, locate)
     path = Path(locate(source))
@@ -69,13 +82,6 @@ def find_place(source: str, locate: Callable[[str], Path] = Path) -> Place:
         pattern = source.partition("#")[0].rpartition("/")[2]
         return _files_below(source, path, f"**/{pattern}")
     return Place(path, split=split)
-
-
-def _split_of(source: str) -> str | None:
-    from tfmodel import sources
-
-    split_of = getattr(sources, "split_of", None)
-    return split_of(source) if split_of else None
 
 
 def _find_files(source: str, locate: Callable[[str], Path]) -> Place:

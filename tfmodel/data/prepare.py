@@ -31,11 +31,12 @@ from tfmodel.data.mistakes import all_stand_elsewhere, no_row_left
 from tfmodel.data.near_duplicates import drop_near_duplicates, require_datasketch
 from tfmodel.data.part_maker import write_raw
 from tfmodel.data.parts import PART_ROWS, Parts, RowReader, strata_of, with_codes
-from tfmodel.data.readers import find_format, open_source
+from tfmodel.data.places import Place, find_place
+from tfmodel.data.readers import Source, find_format, open_source
 from tfmodel.data.rows import Reject, Row
 from tfmodel.data.settings import DataSettings
 from tfmodel.data.splits import sample, split_off
-from tfmodel.data.targets import TARGETS, Target, find_target
+from tfmodel.data.targets import TARGETS, Target
 from tfmodel.data.workers import Workers
 from tfmodel.run_folder import fingerprint, write_aside
 
@@ -72,12 +73,12 @@ def prepare(
     """
     folder = Path(folder)
     work = folder.absolute().with_name(f".{folder.name}.work")
-    paths = _locate_all(settings, locate)
-    _check_may_be_replaced(folder, paths.values())
+    places = _locate_all(settings, locate)
+    _check_may_be_replaced(folder, places.values())
     if settings.near_duplicates is not None:
         require_datasketch()
     try:
-        totals = _Preparation(settings, work, seed).write(paths, folder)
+        totals = _Preparation(settings, work, seed).write(places, folder)
     except ConfigError:
         shutil.rmtree(work, ignore_errors=True)  # with another config nothing of it is of use
         raise
@@ -108,24 +109,24 @@ class _Preparation:
         count = settings.workers
         self.worker_count = len(os.sched_getaffinity(0)) if count is None else count
 
-    def write(self, paths: Mapping[str, Path], folder: Path) -> dict:
+    def write(self, places: Mapping[str, Place], folder: Path) -> dict:
         """Do it all; give the account."""
-        files = {role: fingerprint(path) for role, path in paths.items()}
+        files = {role: place.fingerprint() for role, place in places.items()}
         chosen = self.settings.model_dump(mode="json", exclude={"workers"})
         done = self.parts.begin(fingerprint({"files": files, "seed": self.seed, **chosen}))
         if done:
             _log.info("going on: %s rows were read and cleaned before", f"{done * PART_ROWS:,}")
-        self._read_all(paths)
+        self._read_all(places)
         roles = [self.parts.summary(number)["role"] for number in self.parts.numbers()]
-        for role, path in paths.items():
-            self._check_rows_left(role, path)
+        for role, place in places.items():
+            self._check_rows_left(role, place)
         fates = Fates(self.work, roles)
         strata = strata_of(self.parts, SPLITS)
         raw_counts = self._counts(SPLITS, strata)
         if self.target.name == "class":
             check_several_classes(_positive(raw_counts["train"]), self.settings)
         near = self._drop_duplicates(fates)
-        self._split(paths, fates, strata)
+        self._split(places, fates, strata)
         counts = self._counts_by_split(fates, strata)
         if self.settings.max_rows is not None:
             self._sample(fates, strata)
@@ -142,18 +143,18 @@ class _Preparation:
 
     # --- reading ----------------------------------------------------------------------------
 
-    def _read_all(self, paths: Mapping[str, Path]) -> None:
-        names = {role: path.name for role, path in paths.items()}
-        for role, path in paths.items():
-            if sum(other.name == path.name for other in set(paths.values())) > 1:
-                names[role] = f"{path.parent.name}/{path.name}"
+    def _read_all(self, places: Mapping[str, Place]) -> None:
+        names = {role: place.name for role, place in places.items()}
+        for role, place in places.items():
+            if sum(other.name == place.name for other in set(places.values())) > 1:
+                names[role] = f"{place.path.parent.name}/{place.name}"
         number = 0
         targets = set()
-        for role in (role for role in PRECEDENCE if role in paths):
-            source = open_source(paths[role], self.settings, role=role, name=names[role])
+        for role in (role for role in PRECEDENCE if role in places):
+            source = open_source(places[role], self.settings, role=role, name=names[role])
             number = self._read(source, role, number)
             self.facts[role] = source.facts
-            targets.add(find_target(self.settings, source.facts["format"]).name)
+            targets.add(source.target.name)
         if len(targets) > 1:
             raise ConfigError(
                 f"data: expected files of one kind of label. Received: {', '.join(sorted(targets))}"
@@ -161,10 +162,10 @@ class _Preparation:
             )
         self.target: Target = TARGETS[targets.pop()]
 
-    def _read(self, source: Any, role: str, number: int) -> int:
+    def _read(self, source: Source, role: str, number: int) -> int:
         """Make the parts of a file that are missing; give the number after them."""
         settings = self.settings.model_dump(mode="json")
-        target = find_target(self.settings, source.facts["format"]).name
+        target = source.target.name
         rows = _with_progress(source.rows, source.facts["name"], unit=" rows")
         batches = _in_batches(rows, PART_ROWS)
         first, second = next(batches, []), next(batches, None)
@@ -181,10 +182,10 @@ class _Preparation:
             workers.finish()
         return number
 
-    def _check_rows_left(self, role: str, path: Path) -> None:
+    def _check_rows_left(self, role: str, place: Place) -> None:
         raw, dropped = self._sum_raw(role)
         if raw == sum(dropped.values()):
-            raise no_row_left(path, raw, dict(dropped.most_common()), self.settings)
+            raise no_row_left(place, raw, dict(dropped.most_common()), self.settings)
 
     def _numbers(self, *roles: str) -> list[int]:
         numbers = self.parts.numbers()
@@ -225,7 +226,7 @@ class _Preparation:
                 raise all_stand_elsewhere(role, dict(dropped.most_common()))
         return near
 
-    def _split(self, paths: Mapping[str, Path], fates: Fates, strata: Mapping[str, int]) -> None:
+    def _split(self, places: Mapping[str, Place], fates: Fates, strata: Mapping[str, int]) -> None:
         from tfmodel.data.fates import ids_of
 
         for number in self.parts.numbers():
@@ -233,9 +234,9 @@ class _Preparation:
             fates.assign(ids, fates.roles[number])
         settings = self.settings
         missing = {}
-        if "dev" not in paths and "test" not in paths:
+        if "dev" not in places and "test" not in places:
             missing["test"] = settings.test_share
-        if "dev" not in paths:
+        if "dev" not in places:
             missing["dev"] = settings.dev_share
         shares = {name: share for name, share in missing.items() if share > 0}
         if not shares:
@@ -410,28 +411,40 @@ class _Preparation:
         return found
 
 
-def _locate_all(settings: DataSettings, locate: Callable[[str], Path]) -> dict[str, Path]:
+def _locate_all(settings: DataSettings, locate: Callable[[str], Path]) -> dict[str, Place]:
     """Find every source before any is read; a TFDS folder also gives the splits not named."""
     sources = {name: getattr(settings, name) for name in SPLITS}
-    paths = {name: Path(locate(source)) for name, source in sources.items() if source is not None}
-    formats = {name: find_format(path, settings) for name, path in paths.items()}
-    for name, path in paths.items():
+    places = {
+        name: find_place(source, locate) for name, source in sources.items() if source is not None
+    }
+    formats = {name: find_format(place, settings) for name, place in places.items()}
+    for name, place in places.items():
         for other in SPLITS[: SPLITS.index(name)]:
-            if other in paths and path.samefile(paths[other]) and formats[name] != "tfds":
+            # A TFDS folder has a split for each role, unless both name the same one.
+            by_role = formats[name] == "tfds" and place.split is None
+            if other in places and not by_role and _is_same(place, places[other]):
                 raise ConfigError(
                     f"data.{name}: expected other rows than those of data.{other}. Received: "
-                    f"{path} for both. Remove `{name}:` to have it split off train."
+                    f"{place} for both. Remove `{name}:` to have it split off train."
                 )
-    if formats["train"] == "tfds":
-        builder = open_tfds(paths["train"])
+    if formats["train"] == "tfds" and places["train"].split is None:
+        builder = open_tfds(places["train"].path)
         for name in ("dev", "test"):
-            if name not in paths and tfds_split(builder, name):
-                paths[name] = paths["train"]
-                _log.info("%s: its own %s split is used", paths["train"], name)
-    return {name: paths[name] for name in SPLITS if name in paths}
+            if name not in places and tfds_split(builder, name):
+                places[name] = places["train"]
+                _log.info("%s: its own %s split is used", places["train"], name)
+    return {name: places[name] for name in SPLITS if name in places}
 
 
-def _check_may_be_replaced(folder: Path, sources: Iterable[Path]) -> None:
+def _is_same(one: Place, other: Place) -> bool:
+    return one.path.samefile(other.path) and (one.member, one.split, one.files) == (
+        other.member,
+        other.split,
+        other.files,
+    )
+
+
+def _check_may_be_replaced(folder: Path, places: Iterable[Place]) -> None:
     """Refuse to replace what is not a dataset of ours, or what is about to be read."""
     if folder.exists() and not (folder / ACCOUNT_FILE).exists():
         if not folder.is_dir() or any(folder.iterdir()):
@@ -439,11 +452,11 @@ def _check_may_be_replaced(folder: Path, sources: Iterable[Path]) -> None:
                 f"{folder}: expected a new folder, or a dataset that tfmodel wrote, to put the "
                 f"dataset in. Received: something else, which would be lost. Name another folder."
             )
-    for source in sources:
-        if source.resolve().is_relative_to(folder.resolve()):
+    for place in places:
+        if any(path.resolve().is_relative_to(folder.resolve()) for path in place.paths):
             raise ConfigError(
                 f"{folder}: expected a folder apart from the files that are read. Received: "
-                f"{source} inside it, which would be lost. Name another folder."
+                f"{place} inside it, which would be lost. Name another folder."
             )
 
 

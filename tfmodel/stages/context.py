@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tfmodel import sources
+from tfmodel.config import ConfigError
 from tfmodel.run_folder import Run, fingerprint, read_json
 
 
@@ -73,6 +74,20 @@ class Context:
         from tfmodel.data import load_dataset
 
         return load_dataset(self.run.data)
+
+    def require_classes(self) -> None:
+        """Refuse a dataset whose labels no task learns yet.
+
+        Raises:
+            ConfigError: its rows do not have one class each.
+        """
+        if self.dataset.target != "class":
+            raise ConfigError(
+                f"task {self.settings.task.name}: expected rows with one class each. Received: "
+                f"{self.run.data}, whose target is {self.dataset.target}. `tfmodel data "
+                f"{self.config}` prepares such rows; to classify, name a column of classes by "
+                f"data.label."
+            )
 
     @functools.cached_property
     def trained(self):

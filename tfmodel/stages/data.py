@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from tfmodel import sources
-from tfmodel.stages.context import Context, Stage, identity_of_source
+from tfmodel.stages.context import Context, Stage
 
-_OF_LATER_STAGES = {"label_noise", "augment"}
+# What later stages read, and what changes no result.
+_NO_INPUTS = {"label_noise", "augment", "workers"}
 
 
 def _data_inputs(context: Context) -> dict:
     settings = context.settings.data
     files = {
-        part: identity_of_source(source)
+        part: _identity_of_rows(source)
         for part in ("train", "dev", "test")
         if (source := getattr(settings, part)) is not None
     }
@@ -19,10 +20,19 @@ def _data_inputs(context: Context) -> dict:
         "seed": context.settings.seed,
         **{
             f"data.{key}": value
-            for key, value in settings.model_dump(mode="json", exclude=_OF_LATER_STAGES).items()
+            for key, value in settings.model_dump(mode="json", exclude=_NO_INPUTS).items()
         },
         **{f"the content of data.{part}": value for part, value in files.items()},
     }
+
+
+def _identity_of_rows(source: str) -> str:
+    from tfmodel.data.places import find_place
+
+    # A pinned source cannot change; fetching it only to look would cost a download.
+    if sources.is_remote(source):
+        return source
+    return find_place(source, sources.fetch).fingerprint()
 
 
 def _prepare_data(context: Context) -> None:

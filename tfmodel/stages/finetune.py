@@ -56,9 +56,9 @@ def training_inputs(context: Context) -> dict:
 
 
 def _finetune(context: Context) -> None:
-    context.require_classes()
     from tfmodel import tasks
 
+    context.require_classes()
     run, settings, dataset = context.run, context.settings, context.dataset
     train = _resolved(context, encoder_shape(context))
     rows, counts = _augmented(context, *_train_rows(context))

@@ -48,6 +48,7 @@ def _find_label_noise(context: Context) -> None:
     from tfmodel.data import label_noise
     from tfmodel.data.confident_learning import find_label_issues
 
+    context.require_classes()
     run, train, names = context.run, context.dataset.split("train"), context.dataset.labels
     probabilities = _out_of_fold(context, train)
     method = context.settings.data.label_noise.method
