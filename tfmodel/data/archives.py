@@ -82,11 +82,16 @@ def open_bytes(file: Path | DataFile) -> BinaryIO:
 
 def is_zip(path: Path) -> bool:
     """Whether a file starts as a zip does."""
-    try:
-        with open(path, "rb") as opened:
-            return opened.read(4) == _ZIP
-    except OSError:
-        return False
+    with open(path, "rb") as opened:
+        return opened.read(4) == _ZIP
+
+
+def is_packed(file: DataFile) -> bool:
+    """Whether the bytes on disk are not those that `open_bytes` gives."""
+    if file.member is not None:
+        return True
+    with open(file.path, "rb") as opened:
+        return opened.read(4).startswith((_GZIP, _ZSTD, _ZIP))
 
 
 def data_members(path: Path) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from tfmodel.config import ConfigError
@@ -73,29 +73,38 @@ def find_dialect(path: Path | DataFile, encoding: str, settings: DataSettings) -
         columns, has_header = settings.columns, header == settings.columns
     quoting = settings.quoting
     if quoting == "auto":
-        quoting = find_quoting(_sample(path, encoding), delimiter, len(columns))
+        quoting = find_quoting(_Sample(path, encoding), delimiter, len(columns))
     return Dialect(delimiter, bool(quoting), tuple(columns), has_header)
 
 
-def find_quoting(lines: Sequence[str], delimiter: str, columns: int) -> bool:
+def find_quoting(lines: Iterable[str], delimiter: str, columns: int) -> bool:
     """Find out whether quotes hold fields together, by which reading leaves fewer odd lines.
 
     Where both readings cut the lines alike, quotes are taken for quoting in a CSV; elsewhere only
     if they show it, by doubled quotes inside or by standing around a field of nearly every line.
+
+    Args:
+        lines: gone through twice.
+        delimiter: the character between fields.
+        columns: how many fields a row has.
     """
     opening = delimiter + '"'
-    opened = [line for line in lines if line.startswith('"') or opening in line]
+    count = opened = doubled = plain_odd = 0
+    for line in lines:
+        count += 1
+        fields = line.count(delimiter) + 1
+        plain_odd += fields < columns or (fields > columns and delimiter != " ")
+        if '"' in line and (line.startswith('"') or opening in line):
+            opened += 1
+            doubled += '""' in line
     if not opened:
         return delimiter in _QUOTED_BY_CUSTOM
-    plain_odd = sum(line.count(delimiter) + 1 < columns for line in lines)
-    if delimiter != " ":
-        plain_odd += sum(line.count(delimiter) + 1 > columns for line in lines)
     quoted_odd = odd_lines_if_quoted(lines, delimiter, columns)
     if quoted_odd != plain_odd or delimiter in _QUOTED_BY_CUSTOM:
         return quoted_odd <= plain_odd
     if quoted_odd:
         return False
-    return any('""' in line for line in opened) or len(opened) >= 0.9 * len(lines)
+    return doubled > 0 or opened >= 0.9 * count
 
 
 def likely_delimiter(head: Sequence[str]) -> str | None:
@@ -177,15 +186,20 @@ def _check_columns(
         raise missing_column(path, name, header, settings, has_header=True)
 
 
-def _sample(path: Path | DataFile, encoding: str) -> list[str]:
-    sample, characters = [], 0
-    for line in read_lines(path, encoding):
-        if line.strip():
-            sample.append(line)
-            characters += len(line)
-        if characters > _QUOTING_SAMPLE_CHARACTERS:
-            break
-    return sample
+class _Sample:
+    """The first lines of a file that are not blank, read anew each time."""
+
+    def __init__(self, file: Path | DataFile, encoding: str):
+        self._file, self._encoding = file, encoding
+
+    def __iter__(self) -> Iterator[str]:
+        characters = 0
+        for line in read_lines(self._file, self._encoding):
+            if line.strip():
+                yield line
+                characters += len(line)
+            if characters > _QUOTING_SAMPLE_CHARACTERS:
+                return
 
 
 def _say(delimiter: str) -> str:

@@ -10,10 +10,12 @@ from pathlib import Path
 from tfmodel.config import ConfigError
 from tfmodel.data.archives import DataFile, data_members, is_zip, open_bytes
 from tfmodel.data.conll import looks_like_conll
+from tfmodel.data.dialect import DELIMITERS
 from tfmodel.data.documents import DOCUMENT_START
 from tfmodel.data.encoding import guess_encoding, open_text, unreadable, wrong_encoding
 from tfmodel.data.folders import has_class_folders
 from tfmodel.data.places import Place
+from tfmodel.data.records import cut
 from tfmodel.data.settings import DETECT, DataSettings
 
 _SUFFIXES = {
@@ -34,6 +36,7 @@ _NOT_TEXT = {
     b"ARROW1": ("an Arrow file", "Save it as Parquet"),
 }
 _PARQUET = b"PAR1"
+_WRITE_PARQUET = "Write `format: parquet` or `format: auto` under `data:`"
 _LOOK_CHARACTERS = 2**16
 _SQUAD = re.compile(r'"(?:paragraphs|qas)"\s*:')
 _JSON = re.compile(r'[\[{]\s*(?:["{}\[\]]|$)')
@@ -55,9 +58,12 @@ def find_format(place: Path | Place, settings: DataSettings) -> str:
         )
     if place.path.is_dir():
         return _format_of_folder(place.path, settings)
-    if place.member is None and settings.format in ("auto", "folder") and is_zip(place.path):
-        if has_class_folders(data_members(place.path)):
-            return "folder"
+    if place.member is None and settings.format in ("auto", "folder"):
+        try:
+            if is_zip(place.path) and has_class_folders(data_members(place.path)):
+                return "folder"
+        except OSError as error:
+            raise unreadable(place.path, error) from None
     if settings.format in ("folder", "tfds"):
         raise ConfigError(
             f"{place}: expected a folder (data.format is {settings.format}). Received: a file. "
@@ -99,10 +105,9 @@ def _format_of_folder(path: Path, settings: DataSettings) -> str:
     if (path / "dataset_info.json").exists() and (path / "features.json").exists():
         return "tfds"
     try:
-        files = (entry for entry in sorted(path.rglob("*"))[:1_000] if entry.is_file())
-        first = next(iter(files), None)
-        if first is not None:
-            with open_bytes(first) as opened:
+        some_file = next((entry for entry in path.rglob("*") if entry.is_file()), None)
+        if some_file is not None:
+            with open(some_file, "rb") as opened:
                 if opened.read(len(DOCUMENT_START)) == DOCUMENT_START.encode():
                     return "wikiextractor"
     except OSError as error:
@@ -123,19 +128,16 @@ def _format_of_file(file: DataFile, settings: DataSettings) -> str:
             raise _not_text(file, what, fix)
     if start[257:262] == b"ustar":
         raise _not_text(file, "a tar archive", "Unpack it: tar --extract --file FILE")
-    if settings.format == "parquet":
+    if settings.format == "parquet" or (settings.format == "auto" and file.suffix == ".parquet"):
         raise ConfigError(
-            f"{file}: expected a Parquet file (data.format is parquet). Received: a file that "
-            f"does not start as one. Write `format: auto` under `data:`."
+            f"{file}: expected a Parquet file. Received: a file that does not start as one. "
+            f"Download it again, or say by `format:` under `data:` what it is."
         )
     if settings.format != "auto":
         return settings.format
     if settings.pattern is not None:
         return "regex"
     return _SUFFIXES.get(file.suffix) or _look_inside(file, settings)
-
-
-_WRITE_PARQUET = "Write `format: parquet` or `format: auto` under `data:`"
 
 
 def _not_text(file: DataFile, what: str, fix: str) -> ConfigError:
@@ -148,14 +150,18 @@ def _look_inside(file: DataFile, settings: DataSettings) -> str:
     text = start.lstrip("\ufeff \t\r\n")
     if text.startswith(DOCUMENT_START):
         return "wikiextractor"
+    if not text:
+        return "csv"  # which says that the file is empty
     kind = _json_kind(text, settings, is_whole=len(start) < _LOOK_CHARACTERS)
     if kind or file.suffix == ".json":
-        return kind or "jsonl"
+        return kind or ("json" if text.startswith("[") else "jsonl")
     head = list(itertools.islice((line for line in text.split("\n") if line.strip()), 200))
-    # A table has as many fields a line, too: only one that is told nothing of columns is looked at.
-    if settings.delimiter is None and looks_like_conll(head[:-1] or head):
+    if settings.delimiter is not None or settings.target not in ("auto", "tags", "none"):
+        return "csv"
+    if looks_like_conll(head[:-1] or head):
         return "conll"
-    return "csv"
+    named = settings.columns or any(settings.text in cut(head[0], each) for each in DELIMITERS)
+    return "text" if settings.target == "none" and not named else "csv"
 
 
 def _json_kind(text: str, settings: DataSettings, *, is_whole: bool) -> str | None:

@@ -14,6 +14,7 @@ from tfmodel.data.json_stream import JsonStream
 from tfmodel.data.json_values import MISSING, find_value, flatten
 from tfmodel.data.mistakes import missing_column
 from tfmodel.data.rows import Reject, Row
+from tfmodel.data.settings import DataSettings
 
 __all__ = ["flatten", "not_json", "parse_line", "read_json", "read_json_lines", "to_item"]
 
@@ -39,7 +40,7 @@ def read_json_lines(
             facts["blank_lines"] += 1
             continue
         value, problem = _parse(line)
-        item, problem = to_item(value, problem, fields.settings.columns)
+        item, problem = to_item(value, problem, fields.settings)
         if is_first and problem:
             raise _not_json_lines(file, number, line, problem)
         if is_first:
@@ -79,7 +80,7 @@ def read_json(
                 f"the array by `records:` under `data:`."
             )
         for place, (line, value, raw, problem) in enumerate(stream.values()):
-            item, problem = to_item(value, problem, fields.settings.columns)
+            item, problem = to_item(value, problem, fields.settings)
             if place == 0 and problem:
                 raise _not_json(file, line, raw, problem)
             if place == 0:
@@ -95,8 +96,8 @@ def parse_line(line: str) -> tuple[dict, str]:
     return to_item(*_parse(line), None)
 
 
-def to_item(value: Any, problem: str, columns: list[str] | None) -> tuple[dict, str]:
-    """Give a row as an object; the places of an array are named by the columns.
+def to_item(value: Any, problem: str, settings: DataSettings | None) -> tuple[dict, str]:
+    """Give a row as an object; the places of a list are named by the columns of the settings.
 
     Returns:
         The object, or an empty one and what is wrong with it.
@@ -108,11 +109,12 @@ def to_item(value: Any, problem: str, columns: list[str] | None) -> tuple[dict, 
     if not isinstance(value, list):
         kind = "null" if value is None else type(value).__name__
         return {}, f"a JSON object {{...}} was expected, this is a {kind}"
-    if columns is None:
+    columns = settings.columns if settings else None
+    if settings is None or columns is None:
         return {}, "a JSON object {...} was expected, this is a list: name its places by `columns:`"
-    if len(value) != len(columns):
+    if len(value) != len(columns) and not (settings.extra_columns and len(value) > len(columns)):
         return {}, f"a list of {len(value)} values where {len(columns)} were expected"
-    return dict(zip(columns, value, strict=True)), ""
+    return dict(zip(columns, value, strict=False)), ""
 
 
 def not_json(file: DataFile, first: Reject) -> ConfigError:

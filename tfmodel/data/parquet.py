@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tfmodel.config import ConfigError
-from tfmodel.data.archives import DataFile
+from tfmodel.data.archives import DataFile, is_packed
 from tfmodel.data.fields import Fields, wanted_columns
 from tfmodel.data.json_values import MISSING, find_value
 from tfmodel.data.mistakes import missing_column
@@ -33,10 +33,10 @@ def read_parquet(
         ConfigError: pyarrow is not installed, the file is damaged or lacks a column.
     """
     pyarrow = _import_pyarrow()
-    if file.member is not None:
+    if is_packed(file):
         raise ConfigError(
-            f"{file}: expected a Parquet file that stands alone. Received: one in a zip. Parquet "
-            f"is compressed already: unpack the zip and name the file."
+            f"{file}: expected a Parquet file as it is written. Received: one that is packed once "
+            f"more. Parquet is compressed already: unpack it and name the file."
         )
     try:
         opened = pyarrow.parquet.ParquetFile(file.path)
