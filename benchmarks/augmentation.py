@@ -44,33 +44,34 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--wordnet", type=Path, help="folder of WordNet's index.* and data.*")
     parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS)
+    parser.add_argument("--rows", nargs="+", type=int, choices=SIZES, default=list(SIZES))
     parser.add_argument("--table", action="store_true", help="only print what is measured")
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     results = options.work / "results.jsonl"
     if not options.table:
-        measure(options.work, results, options.wordnet, options.sets)
+        measure(results, options.wordnet, options.sets, options.rows)
     print_tables([json.loads(line) for line in results.read_text().splitlines()])
 
 
-def measure(work: Path, results: Path, wordnet: Path | None, sets: list[str]) -> None:
+def measure(results: Path, wordnet: Path | None, sets: list[str], sizes: list[int]) -> None:
     """Train every arm that is not in the results yet; what is done at any time is balanced."""
     lines = results.read_text().splitlines() if results.exists() else []
     done = {key(json.loads(line)) for line in lines}
     synonyms = None
     if wordnet is not None:
-        synonyms = work / "wordnet.tsv"
+        synonyms = results.with_name("wordnet.tsv")
         if not synonyms.exists():
             write_synonyms(wordnet, synonyms)
     benches: dict[str, Bench] = {}
     arms_first = [(seed, arms) for arms in (ARMS[:-1], ARMS[-1:]) for seed in SEEDS]
-    for (seed, arms), name, rows in itertools.product(arms_first, sets, SIZES):
+    for (seed, arms), name, rows in itertools.product(arms_first, sets, sizes):
         for arm in arms:
             wanted = {"set": name, "rows": rows, "seed": seed, "arm": arm}
             if key(wanted) in done or (arm == "synonyms" and synonyms is None):
                 continue
             if name not in benches:
-                benches[name] = Bench(name, work, synonyms)
+                benches[name] = Bench(name, results.parent, synonyms)
             found = wanted | benches[name].train(rows, seed, arm)
             with results.open("a") as file:
                 file.write(json.dumps(found) + "\n")
