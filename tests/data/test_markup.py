@@ -24,6 +24,7 @@ from tfmodel.data.markup import remove_tags
         ("Tom &amp; Jerry&nbsp;&#8212; <i>caf&eacute;</i>", "Tom & Jerry — café"),
         ("&lt;p&gt;escaped&lt;/p&gt;", "escaped"),
         ("<o:p>Word</o:p>", "Word"),
+        ("at <time>noon</time> <input type=text> <code class=x>", "at noon"),
     ],
 )
 def test_goes(raw, left):
@@ -40,6 +41,7 @@ def test_goes(raw, left):
         "List<String> and <unk> <ann@example.com> <https://example.com>",
         "--> an arrow <--",
         "<bold claim>",
+        "at <TIME> in <ADDRESS>, see <title>",
         "< p >",
         "<",
         "<b",

@@ -43,11 +43,12 @@ def sure_of_other_language(text: str, languages: Collection[str]) -> float:
     Raises:
         ConfigError: the extra `language` is not installed.
     """
-    ranked = _identifier().rank(text[:_READ_CHARACTERS])
-    likeliest, probability = ranked[0]
+    identifier = _identifier()
+    text = text[:_READ_CHARACTERS]
+    likeliest, probability = identifier.classify(text)
     if likeliest in languages or likeliest == _NO_LANGUAGE:
         return 0.0
-    wanted = sum(share for language, share in ranked if language in languages)
+    wanted = sum(share for language, share in identifier.rank(text) if language in languages)
     return probability / (probability + wanted)
 
 

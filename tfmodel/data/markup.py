@@ -23,6 +23,14 @@ _BLOCK = (
     "param picture pre progress search section select slot source summary table tbody td textarea "
     "tfoot th thead title tr track ul video"
 ).split()
+# Of the tags, words that also stand for what was hidden, as in `at <TIME> in <ADDRESS>`: without
+# an attribute or an end tag anywhere they stay.
+_WORDS = frozenset(
+    "address article aside audio button canvas caption code data details dialog figure footer form "
+    "frame head header input label legend link main map mark menu meter nav object option output "
+    "param picture progress search section select slot source summary table template time title "
+    "track video".split()
+)
 # Of these the content goes too; a comment is treated like them.
 _HIDDEN = ("script", "style", "svg", "template")
 
@@ -61,6 +69,8 @@ def tag_edits(text: str) -> list[Edit]:
             if name == hidden and _is_end(token):
                 edits.append((hidden_from, token.end(), ""))
                 hidden = ""
+        elif name in _WORDS and name not in last_end and len(token[0]) == len(f"<{name}>"):
+            continue
         elif name in (*_HIDDEN, "comment"):
             if _is_start(token) and last_end.get(name, -1) > at:
                 hidden, hidden_from = name, token.start()

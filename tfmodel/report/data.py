@@ -13,6 +13,9 @@ _REASONS = {
     "conflicting_label": "Same text as an earlier row, other label",
     "also_in_test": "Text also in the test part",
     "also_in_dev": "Text also in the dev part",
+    "near_duplicate": "Nearly the text of an earlier row",
+    "near_in_test": "Nearly a text of the test part",
+    "near_in_dev": "Nearly a text of the dev part",
     "empty_text": "Empty text",
     "empty_label": "Empty label",
     "too_long": "Longer than data.max_characters",
@@ -23,6 +26,13 @@ _REASONS = {
     "wrong_field_count": "More or fewer fields than columns",
     "missing_field": "A field is missing",
     "not_text": "A field is not text",
+    "bad_number": "Label is not a finite number",
+    "bad_time": "Time is no number, date or time",
+    "bad_tags": "Tags do not fit the words",
+    "bad_span": "A span does not fit the text",
+    "span_lost": "A span of which cleaning leaves nothing",
+    "bad_answers": "Answers cannot be read",
+    "answer_not_in_context": "The answer does not stand in the context",
     "max_rows": "Beyond data.max_rows",
 }
 _STEPS = {
@@ -40,21 +50,27 @@ def data_section(account: Figures) -> dict[str, Any] | None:
     """Prepare what `account.json` tells."""
     if not account.get("raw"):
         return None
-    dropped = account.get("dropped", {})
-    left_out = sum(dropped.values())
-    lede = f"{wording.plural(account['raw'], 'raw row')}, {wording.count(account['kept'])} kept"
-    lede += f" and {wording.count(left_out)} left out." if left_out else ", none left out."
+    left_out = sum(account.get("dropped", {}).values())
     return {
-        "lede": lede,
-        "flow": _flow(account),
-        "dropped": _dropped(account) if left_out else None,
+        "lede": raw_is_kept_and_left_out(account),
+        "flow": flow(account),
+        "dropped": reasons_table(account) if left_out else None,
         "note": " ".join(_sentences(account, left_out)),
-        "changes": _changes(account.get("cleaning", {})),
-        "balance": _balance(account.get("splits", {})),
+        "changes": changes(account.get("cleaning", {})),
+        "balance": balance(account.get("splits", {})),
     }
 
 
-def _flow(account: Figures) -> list[dict[str, Any]]:
+def raw_is_kept_and_left_out(account: Figures) -> str:
+    """Say it as a sentence."""
+    left_out = sum(account.get("dropped", {}).values())
+    sentence = f"{wording.plural(account['raw'], 'raw row')}, {wording.count(account['kept'])} kept"
+    return sentence + (
+        f" and {wording.count(left_out)} left out." if left_out else ", none left out."
+    )
+
+
+def flow(account: Figures) -> list[dict[str, Any]]:
     """Three bars of one scale: what came in, what stayed, where it went."""
     files = account.get("files") or [{"name": "all", "raw": account["raw"]}]
     raw = [
@@ -87,14 +103,20 @@ def _part(kind: str, rows: int, text: str) -> dict[str, Any]:
     return {"kind": kind, "rows": rows, "text": text}
 
 
-def _dropped(account: Figures) -> dict[str, Any]:
+def reason_in_words(reason: str) -> str:
+    """`too_long` as `Longer than data.max_characters`."""
+    return _REASONS.get(reason, _plain(reason))
+
+
+def reasons_table(account: Figures) -> dict[str, Any]:
+    """Prepare the table of reasons, in total and by file."""
     files = [file for file in account.get("files", []) if file.get("dropped")]
     columns = [column("Reason"), column("Rows", numeric=True)]
     if len(files) > 1:
         columns += [column(file["name"], numeric=True) for file in files]
     rows = []
     for reason, count in account["dropped"].items():
-        row = [_REASONS.get(reason, _plain(reason)), wording.count(count)]
+        row = [reason_in_words(reason), wording.count(count)]
         if len(files) > 1:
             row += [wording.count(file["dropped"].get(reason, 0)) for file in files]
         rows.append(row)
@@ -107,20 +129,27 @@ def _sentences(account: Figures, left_out: int) -> list[str]:
         sentences.append("Every row left out stands with its reason in data/dropped.jsonl.")
     files: dict[str, list[str]] = {}
     for file in account.get("files", []):
-        how = [file.get("format"), file.get("encoding")]
+        how = [file.get("format"), encoding(file)]
         how.append(f"delimiter {file['delimiter']}" if file.get("delimiter") else None)
         files.setdefault(", ".join(filter(None, how)), []).append(file["name"])
     sentences += [f"{wording.listed(names)} read as {how}." for how, names in files.items() if how]
     return sentences + list(account.get("notes", []))
 
 
-def _changes(cleaning: Mapping[str, Figures]) -> list[dict[str, Any]]:
+def encoding(file: Figures) -> str | None:
+    """Name a file's encoding, and say where it is a guess."""
+    guessed = " (guessed)" if file.get("encoding_guessed") else ""
+    return f"{file['encoding']}{guessed}" if file.get("encoding") else None
+
+
+def changes(cleaning: Mapping[str, Figures]) -> list[dict[str, Any]]:
+    """Prepare what each step of cleaning changed, before and after."""
     return [
         {
             "name": _STEPS.get(step, _plain(step)),
             "rows": wording.plural(found["rows"], "row"),
             "examples": [
-                {"before": _visible(pair["before"]), "after": _visible(pair["after"])}
+                {"before": visible(pair["before"]), "after": visible(pair["after"])}
                 for pair in found.get("examples", [])
             ],
         }
@@ -129,7 +158,7 @@ def _changes(cleaning: Mapping[str, Figures]) -> list[dict[str, Any]]:
     ]
 
 
-def _visible(text: str) -> str:
+def visible(text: str) -> str:
     """Show the characters that cleaning removes and a page would not show."""
     shown = []
     for letter in text:
@@ -142,7 +171,8 @@ def _visible(text: str) -> str:
     return "".join(shown)
 
 
-def _balance(splits: Mapping[str, Figures]) -> dict[str, Any] | None:
+def balance(splits: Mapping[str, Figures]) -> dict[str, Any] | None:
+    """Prepare the table of classes, the most frequent first."""
     labels = splits.get("train", {}).get("labels", {})
     if not labels:
         return None
