@@ -1,20 +1,13 @@
-"""Results -> one HTML file."""
+"""A run's results -> one HTML file."""
 
-import importlib.resources
-import re
 from pathlib import Path
 from typing import Any
 
-import jinja2
-import markupsafe
-
 from tfmodel.report import head, sections
 from tfmodel.report.data import data_section
+from tfmodel.report.html import write_html
 from tfmodel.report.label_noise import label_noise
 from tfmodel.report.results import Results
-from tfmodel.run_folder import write_aside
-
-_TEMPLATE = "page.html.jinja"
 
 
 def write_report(path: str | Path, results: Results) -> Path:
@@ -30,32 +23,7 @@ def write_report(path: str | Path, results: Results) -> Path:
     Returns:
         `path`.
     """
-    page = render(results)
-    path = Path(path)
-    with write_aside(path) as aside:
-        # A lone surrogate in some text cannot be encoded; it must not cost the page.
-        aside.write_bytes(page.encode("utf-8", "replace"))
-    return path
-
-
-def render(results: Results) -> str:
-    """Give the page as a string."""
-    environment = jinja2.Environment(
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["breakable"] = _breakable
-    source = importlib.resources.files("tfmodel.report").joinpath(_TEMPLATE).read_text("utf-8")
-    return environment.from_string(source).render(_view(results)).lstrip()
-
-
-def _breakable(text: str) -> markupsafe.Markup:
-    """Allow a line break inside names such as `card_not_working` and `tflite/int8.tflite`."""
-    escaped = str(markupsafe.escape(text))
-    return markupsafe.Markup(re.sub(r"(?<=\w)([_/]|\.(?=[a-z]))(?=\w)", r"\1<wbr>", escaped))
+    return write_html(path, "page.html.jinja", _view(results))
 
 
 def _view(results: Results) -> dict[str, Any]:
