@@ -22,6 +22,8 @@ import yaml
 import tfmodel
 from tfmodel.cli import _parser
 from tfmodel.config import _known_fields, load_config
+from tfmodel.data.label_noise import LabelNoiseSettings
+from tfmodel.data.augmentation import AugmentSettings
 from tfmodel.data.settings import CleaningSettings, DataSettings
 from tfmodel.export.publish import ExportSettings
 from tfmodel.pipeline import RunSettings, TaskSettings
@@ -36,6 +38,8 @@ KEYS = {".".join(path): field for path, field in _known_fields(RunSettings)}
 TABLES = {
     "data": (DataSettings, "data.md"),
     "data.cleaning": (CleaningSettings, "data.md"),
+    "data.augment": (AugmentSettings, "data.md"),
+    "data.label_noise": (LabelNoiseSettings, "data.md"),
     "train": (FinetuneSettings, "training.md"),
     "export": (ExportSettings, "export.md"),
     "task": (TaskSettings, "config.md"),

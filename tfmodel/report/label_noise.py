@@ -21,7 +21,6 @@ def label_noise(results: Results) -> dict[str, Any] | None:
         "lede": _lede(found),
         "note": _note(results.training),
         "rows": [_row(item) for item in found["first"]],
-        "more": found["disputed"] - len(found["first"]),
         "pairs": _pairs(found),
         "classes": _classes(found),
     }
@@ -75,7 +74,7 @@ def _pairs(found: Figures) -> dict[str, Any] | None:
             column("Labelled"),
             column("Probably right"),
             column("Rows, estimated", numeric=True),
-            column("Of those right so", numeric=True),
+            column("Of that class", numeric=True),
         ],
         "rows": [
             [
