@@ -1,10 +1,14 @@
 """Whatever stands in a file: no crash, and no row unaccounted for."""
 
+import gzip
+import io
 import json
 import tempfile
+import zipfile
 from pathlib import Path
 
 import pytest
+import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from labelled_rows import as_csv
@@ -13,6 +17,15 @@ from tfmodel.config import ConfigError
 from tfmodel.data import DataSettings, prepare
 from tfmodel.data.cleaning import clean
 from tfmodel.data.readers import open_source
+from tfmodel.data.rows import Reject, Row
+
+
+def zip_of_one(raw: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("file", raw)
+    return buffer.getvalue()
+
 
 texts = st.text(
     alphabet=st.one_of(
@@ -28,26 +41,124 @@ READERS = [
     {"format": "csv", "columns": ["text", "label"]},
     {"format": "csv", "columns": ["label", "text"], "delimiter": "space"},
     {"format": "csv", "quoting": True, "delimiter": ","},
-    {"format": "csv", "quoting": False, "delimiter": ","},
+    {"format": "csv", "quoting": False, "delimiter": ",", "extra_columns": True},
+    {"format": "csv", "target": "number"},
+    {"format": "csv", "target": "classes"},
     {"format": "jsonl"},
+    {"format": "jsonl", "target": "spans"},
+    {"format": "jsonl", "target": "answers", "text_pair": "context"},
+    {"format": "json"},
+    {"format": "json", "columns": ["text", "label"], "records": "rows"},
+    {"format": "json", "target": "tags"},
+    {"format": "conll"},
+    {"format": "conll", "columns": ["text", "label"]},
+    {"format": "squad"},
+    {"format": "text"},
+    {"format": "wikiextractor"},
     {"format": "regex", "pattern": "(?P<label>[^,]*),(?P<text>.*)"},
     {"format": "auto", "encoding": "detect"},
 ]
+json_values = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | texts,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["text", "label", "rows", "data", "qas", "context", "start", "a.b"]),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+contents = st.one_of(
+    st.binary(max_size=200),
+    texts.map(str.encode),
+    st.lists(json_values, max_size=4).map(json.dumps).map(str.encode),
+    json_values.map(lambda value: json.dumps(value, indent=1).encode()),
+    st.lists(json_values, max_size=4).map(
+        lambda items: "\n".join(map(json.dumps, items)).encode() + b"\n{"
+    ),
+)
+PACKERS = {"plain": bytes, "gzip": gzip.compress, "zstd": zstandard.compress, "zip": zip_of_one}
 
 
 @pytest.mark.parametrize("reader", READERS, ids=str)
-@given(st.one_of(st.binary(max_size=200), texts.map(str.encode)), st.booleans())
+@given(
+    st.sampled_from([b"", b"text,label\n", b'{"text": "a", "label": "b"}\n', b"\xef\xbb\xbf"]),
+    contents,
+    st.sampled_from(sorted(PACKERS)),
+)
 @settings(max_examples=60, deadline=None)
-def test_arbitrary_bytes_give_rows_or_a_message(reader, content, headed):
+def test_arbitrary_bytes_give_rows_or_a_message(reader, start, content, packer):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "file")
-        path.write_bytes((b"text,label\n" if headed else b"") + content)
+        path.write_bytes(PACKERS[packer](start + content))
         try:
             source = open_source(path, DataSettings(train="file", **reader), role="train")
             for row in source.rows:
-                assert row.origin and row.text is not None
+                assert row.origin and isinstance(row.text, str)
+                if isinstance(row, Row):
+                    json.dumps([row.label, *source.target.names(row.label)])
+                else:
+                    assert row.reason
         except ConfigError as error:
             assert "xpected" in str(error)
+
+
+@given(st.binary(max_size=300), st.integers(0, 400))
+@settings(max_examples=150, deadline=None)
+def test_damaged_archives_give_rows_or_a_message(noise, place):
+    for packer in ("gzip", "zstd", "zip"):
+        packed = bytearray(PACKERS[packer](b"text,label\n" + b"a,b\n" * 99))
+        packed[4 + place : 4 + place + len(noise) % 9] = noise[:9]
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "file")
+            path.write_bytes(packed)
+            try:
+                list(open_source(path, DataSettings(train="file"), role="train").rows)
+            except ConfigError as error:
+                assert "xpected" in str(error)
+
+
+WRITERS = {
+    "csv": lambda rows: as_csv(rows),
+    "tsv": lambda rows: as_csv(rows, delimiter="\t"),
+    "jsonl": lambda rows: "\n".join(json.dumps(as_object(row)) for row in rows),
+    "json": lambda rows: json.dumps([as_object(row) for row in rows]),
+    "json, indented": lambda rows: json.dumps([as_object(row) for row in rows], indent=1),
+    "json, one after another": lambda rows: "\n".join(
+        json.dumps(as_object(row), indent=1, ensure_ascii=False) for row in rows
+    ),
+    "squad": lambda rows: json.dumps(
+        [{"context": text, "qas": [{"question": label, "answers": []}]} for text, label in rows]
+    ),
+}
+
+
+def as_object(row):
+    return {"text": row[0], "label": row[1]}
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+@given(rows)
+@settings(max_examples=40, deadline=None)
+def test_every_row_that_was_written_comes_back(writer, rows):
+    rows = [("first row", "x"), *rows]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "file")
+        path.write_bytes(WRITERS[writer](rows).encode())
+        kind = writer.partition(",")[0]
+        source = open_source(path, DataSettings(train="file", format=kind), role="train")
+        given_rows = list(source.rows)
+    if kind in ("csv", "tsv"):  # a row without any character is a blank line, or a lone quote
+        assert len(given_rows) + source.facts["blank_lines"] >= len(rows)
+        return
+    assert not any(isinstance(row, Reject) for row in given_rows)
+    if kind == "squad":
+        found = [(row.text_pair, row.text) for row in given_rows]
+    else:
+        found = [(row.text, row.label) for row in given_rows]
+    assert found == rows
 
 
 def render(kind: str, rows: list[tuple[str, str]]) -> bytes:
