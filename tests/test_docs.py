@@ -22,8 +22,8 @@ import yaml
 import tfmodel
 from tfmodel.cli import _parser
 from tfmodel.config import _known_fields, load_config
-from tfmodel.data.label_noise import LabelNoiseSettings
 from tfmodel.data.augmentation import AugmentSettings
+from tfmodel.data.label_noise import LabelNoiseSettings
 from tfmodel.data.settings import CleaningSettings, DataSettings
 from tfmodel.export.publish import ExportSettings
 from tfmodel.pipeline import RunSettings, TaskSettings
