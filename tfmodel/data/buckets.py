@@ -26,6 +26,9 @@ class Buckets:
         folder: a new folder for the files; removed by `close`.
         dtype: of the records; must have a field `key`, uint64.
         memory_bytes: how much is sorted at a time.
+
+    Attributes:
+        count: how many records were added.
     """
 
     def __init__(self, folder: Path, dtype: np.dtype, *, memory_bytes: int = MEMORY_BYTES):
@@ -35,12 +38,14 @@ class Buckets:
         self._held: list[np.ndarray] = []
         self._held_bytes = 0
         self._is_on_disk = False
+        self.count = 0
 
     def add(self, records: np.ndarray) -> None:
         """Add records, (n,) of the dtype."""
         if len(records):
             self._held.append(records)
             self._held_bytes += records.nbytes
+            self.count += len(records)
         if self._held_bytes > self._memory_bytes:
             self._spill()
 

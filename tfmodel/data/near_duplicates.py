@@ -25,6 +25,7 @@ from tfmodel.data.buckets import Buckets
 from tfmodel.data.dedupe import first_of_runs
 from tfmodel.data.fates import SPLITS, Fates, ids_of
 from tfmodel.data.parts import Parts, RowReader
+from tfmodel.data.progress import bar
 from tfmodel.data.workers import Workers
 from tfmodel.run_folder import write_aside
 
@@ -180,12 +181,13 @@ class _Finder:
             records["key"] = _spread_over_keys(records["later"], last)
             pairs.add(records)
         jobs = []
-        for chunk in pairs:
-            order = np.lexsort((chunk["first"], chunk["later"]))
-            chunk = chunk[order]
-            chunk = chunk[first_of_runs(chunk["first"], chunk["later"])]
-            for start in range(0, len(chunk), _PAIRS_A_JOB):
-                jobs.append(self._compare(chunk[start : start + _PAIRS_A_JOB]))
+        with bar(pairs.count, "comparing", unit=" pairs") as shown:
+            for chunk in pairs:
+                records = chunk[np.lexsort((chunk["first"], chunk["later"]))]
+                records = records[first_of_runs(records["first"], records["later"])]
+                for start in range(0, len(records), _PAIRS_A_JOB):
+                    jobs.append(self._compare(records[start : start + _PAIRS_A_JOB]))
+                shown.update(len(chunk))
         pairs.close()
         self.workers.finish()
         for job in jobs:

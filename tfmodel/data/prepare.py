@@ -25,6 +25,7 @@ from tfmodel.data.dataset import Dataset, load_dataset
 from tfmodel.data.dataset_writer import DatasetWriter
 from tfmodel.data.dedupe import drop_duplicates
 from tfmodel.data.fates import PRECEDENCE, REASONS, SPLITS, Fates
+from tfmodel.data.filters import check_filters
 from tfmodel.data.folders import open_tfds, tfds_split
 from tfmodel.data.labels import check_labels_known, check_several_classes, first_few, sort_labels
 from tfmodel.data.mistakes import all_stand_elsewhere, no_row_left
@@ -32,6 +33,7 @@ from tfmodel.data.near_duplicates import drop_near_duplicates, require_datasketc
 from tfmodel.data.part_maker import write_raw
 from tfmodel.data.parts import PART_ROWS, Parts, RowReader, strata_of, with_codes
 from tfmodel.data.places import Place, find_place
+from tfmodel.data.progress import bar, while_reading
 from tfmodel.data.readers import Source, find_format, open_source
 from tfmodel.data.rows import Reject, Row
 from tfmodel.data.settings import DataSettings
@@ -43,7 +45,6 @@ from tfmodel.run_folder import fingerprint, write_aside
 _log = logging.getLogger(__name__)
 
 _CONFLICTS_SHOWN = 20
-_UNTIL_SHOWN_SECONDS = 2
 
 
 def prepare(
@@ -75,6 +76,7 @@ def prepare(
     work = folder.absolute().with_name(f".{folder.name}.work")
     places = _locate_all(settings, locate)
     _check_may_be_replaced(folder, places.values())
+    check_filters(settings.cleaning)
     if settings.near_duplicates is not None:
         require_datasketch()
     try:
@@ -152,7 +154,7 @@ class _Preparation:
         targets = set()
         for role in (role for role in PRECEDENCE if role in places):
             source = open_source(places[role], self.settings, role=role, name=names[role])
-            number = self._read(source, role, number)
+            number = self._read(source, places[role].paths, role, number)
             self.facts[role] = source.facts
             targets.add(source.target.name)
         if len(targets) > 1:
@@ -162,11 +164,11 @@ class _Preparation:
             )
         self.target: Target = TARGETS[targets.pop()]
 
-    def _read(self, source: Source, role: str, number: int) -> int:
+    def _read(self, source: Source, paths: Sequence[Path], role: str, number: int) -> int:
         """Make the parts of a file that are missing; give the number after them."""
         settings = self.settings.model_dump(mode="json")
         target = source.target.name
-        rows = _with_progress(source.rows, source.facts["name"], unit=" rows")
+        rows = while_reading(source.rows, source.facts["name"], paths)
         batches = _in_batches(rows, PART_ROWS)
         first, second = next(batches, []), next(batches, None)
         # One part is made sooner than a process is started.
@@ -360,7 +362,7 @@ class _Preparation:
         """Give every row with its fate, train's files first; copy what parts have left out."""
         numbers = [number for role in SPLITS for number in self._numbers(role)]
         total = sum(len(self.parts.index(number)) for number in numbers)
-        with _bar(total, "writing", unit=" rows") as bar:
+        with bar(total, "writing", unit=" rows") as shown:
             for number in numbers:
                 left_out.writelines(self.parts.dropped(number))
                 rows = len(self.parts.index(number))
@@ -375,7 +377,7 @@ class _Preparation:
                 for row, split, reason, other in each:
                     name = SPLITS[split - 1] if split else ""
                     yield fates.roles[number], row, name, REASONS[reason], other
-                bar.update(rows)
+                shown.update(rows)
 
     def _sizes(self, fates: Fates) -> dict[str, tuple[int, int]]:
         rows = collections.Counter()
@@ -473,21 +475,6 @@ def _in_batches(rows: Iterable[Row | Reject], size: int) -> Iterator[list[Row | 
     rows = iter(rows)
     while batch := list(itertools.islice(rows, size)):
         yield batch
-
-
-def _with_progress(rows: Iterable, name: str, *, unit: str) -> Iterator:
-    from tqdm import tqdm
-
-    # Only a terminal shows it, and only where reading takes longer than `delay` seconds.
-    delay = _UNTIL_SHOWN_SECONDS
-    return iter(tqdm(rows, desc=name, unit=unit, delay=delay, disable=None, leave=False))
-
-
-def _bar(total: int, name: str, *, unit: str) -> Any:
-    from tqdm import tqdm
-
-    delay = _UNTIL_SHOWN_SECONDS
-    return tqdm(total=total, desc=name, unit=unit, delay=delay, disable=None, leave=False)
 
 
 def _log_account(totals: Mapping) -> None:
