@@ -73,13 +73,15 @@ class CleaningSettings(Settings):
     @field_validator("scripts")
     @classmethod
     def _known_scripts(cls, names: list[str] | None) -> list[str] | None:
-        return names and [_known(name, script_names(), "a Unicode script") for name in names]
+        return names and [
+            _known(name, script_names(), "the Unicode name of a script") for name in names
+        ]
 
     @field_validator("languages")
     @classmethod
     def _known_languages(cls, codes: list[str] | None) -> list[str] | None:
         return codes and [
-            _known(code, LANGUAGES, "a language that is told apart") for code in codes
+            _known(code, LANGUAGES, "the code of a language that can be told") for code in codes
         ]
 
 
@@ -88,7 +90,10 @@ def _known(name: str, names: Sequence[str], what: str) -> str:
     spelled = {known.lower(): known for known in names}
     wanted = name.lower().replace(" ", "_")
     if wanted not in spelled:
-        near = difflib.get_close_matches(wanted, list(spelled), n=1)
-        hint = f" Did you mean {spelled[near[0]]}?" if near else ""
-        raise ValueError(f"{name} is not {what}.{hint} There are: {', '.join(names)}")
+        near = difflib.get_close_matches(wanted, list(spelled), n=1, cutoff=0.75)
+        raise ValueError(
+            f"expected {what}, such as {spelled[near[0]]}"
+            if near
+            else f"expected {what}: {', '.join(names)}"
+        )
     return spelled[wanted]
