@@ -9,12 +9,13 @@ from typing import Any
 
 from tfmodel.data.fates import SPLITS
 from tfmodel.data.parts import Parts
+from tfmodel.data.row_cleaning import Cleaned
 from tfmodel.data.rows import Reject, Row
 
 DROPPED_FILE = "dropped.jsonl"
 ACCOUNT_FILE = "account.json"
 _DROPPED_CHARACTERS = 2_000
-_EXAMPLES_PER_STEP = 3
+EXAMPLES_PER_STEP = 3
 _EXAMPLE_CHARACTERS = 200
 
 
@@ -37,18 +38,14 @@ def dropped_line(row: Row | Reject, role: str, reason: str, detail: str = "") ->
 
 
 def count_cleaned(
-    cleaned: MutableMapping[str, dict[str, Any]],
-    steps: Sequence[str],
-    before: str,
-    after: str,
-    origin: str,
+    counts: MutableMapping[str, dict[str, Any]], cleaned: Cleaned, origin: str
 ) -> None:
-    """Count a row that these steps changed; the first few are kept as examples."""
-    for step in steps:
-        entry = cleaned.setdefault(step, {"rows": 0, "examples": []})
+    """Count a row for the steps that changed it; the first few are kept as examples."""
+    for step in cleaned.steps:
+        entry = counts.setdefault(step, {"rows": 0, "examples": []})
         entry["rows"] += 1
-        if len(entry["examples"]) < _EXAMPLES_PER_STEP:
-            entry["examples"].append(_example(before, after, origin))
+        if len(entry["examples"]) < EXAMPLES_PER_STEP:
+            entry["examples"].append(cleaning_example(cleaned, origin))
 
 
 def sum_cleaned(parts: Parts, steps: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -58,7 +55,7 @@ def sum_cleaned(parts: Parts, steps: Sequence[str]) -> dict[str, dict[str, Any]]
         for step, found in parts.summary(number)["cleaning"].items():
             entry = total[step]
             entry["rows"] += found["rows"]
-            room = _EXAMPLES_PER_STEP - len(entry["examples"])
+            room = EXAMPLES_PER_STEP - len(entry["examples"])
             entry["examples"] += found["examples"][:room]
     return total
 
@@ -100,8 +97,9 @@ def make_account(
     }
 
 
-def _example(before: str, after: str, origin: str) -> dict[str, str]:
-    """Show the part where the two begin to differ."""
+def cleaning_example(cleaned: Cleaned, origin: str) -> dict[str, str]:
+    """Show the part of a text where what was before and after cleaning begin to differ."""
+    before, after = cleaned.before, cleaned.after
     same = next(
         (i for i, (a, b) in enumerate(zip(before, after, strict=False)) if a != b),
         min(len(before), len(after)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -60,10 +61,33 @@ def _drop_all_but_first(
     first = firsts[np.cumsum(group)]
     is_later = first["id"] != records["id"]
     first, later = first[is_later], records[is_later]
-    first_role, role = fates.role_codes(first["id"]), fates.role_codes(later["id"])
-    reasons = np.where(first["label_hash"] == later["label_hash"], "duplicate", "conflicting_label")
-    for code, name in enumerate(SPLITS):
-        reasons = np.where((first_role == code) & (role != code), f"also_in_{name}", reasons)
+    reasons = reasons_of_equal(
+        fates.role_codes(first["id"]),
+        fates.role_codes(later["id"]),
+        first["label_hash"] == later["label_hash"],
+    )
     for reason in np.unique(reasons):
         chosen = reasons == reason
         fates.drop(later["id"][chosen], str(reason), first["id"][chosen])
+
+
+def reasons_of_equal(first_role: Any, role: Any, same_label: Any) -> np.ndarray:
+    """Say why rows go whose text another row has, too.
+
+    Args:
+        first_role: role of the row that stays, an index into `SPLITS`; arrays of any shape.
+        role: role of the row that goes.
+        same_label: whether their labels are equal.
+    """
+    return leak_reasons(
+        "also_in_", first_role, role, np.where(same_label, "duplicate", "conflicting_label")
+    )
+
+
+def leak_reasons(prefix: str, first_role: Any, role: Any, reasons: np.ndarray) -> np.ndarray:
+    """Replace the reasons of rows that stand in a part where the first row of the text is not."""
+    for code, name in enumerate(SPLITS):
+        reasons = np.where(
+            np.equal(first_role, code) & np.not_equal(role, code), f"{prefix}{name}", reasons
+        )
+    return reasons

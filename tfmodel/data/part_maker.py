@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -12,8 +11,6 @@ from typing import Any
 import numpy as np
 
 from tfmodel.data.account import count_cleaned, dropped_line
-from tfmodel.data.cleaning import chosen_steps
-from tfmodel.data.filters import reason_to_drop
 from tfmodel.data.parts import (
     BANDS_FILE,
     DROPPED_FILE,
@@ -22,8 +19,9 @@ from tfmodel.data.parts import (
     ROWS_FILE,
     SUMMARY_FILE,
 )
-from tfmodel.data.ranks import sample_rank, split_rank, text_digest, time_rank
-from tfmodel.data.rows import BadLabel, Reject, Row, encodable
+from tfmodel.data.ranks import label_hash, sample_rank, split_rank, text_digest
+from tfmodel.data.row_cleaning import RowCleaner
+from tfmodel.data.rows import Reject, Row, compared_text, row_line
 from tfmodel.data.settings import DataSettings
 from tfmodel.data.targets import TARGETS, Target
 from tfmodel.run_folder import write_aside, write_json
@@ -75,7 +73,7 @@ class _Maker:
         self.target = target
         self.settings = settings
         self.seed = seed
-        self.steps = chosen_steps(settings.cleaning)
+        self.clean = RowCleaner(role, target, settings)
         self.raw = 0
         self.dropped: collections.Counter[str] = collections.Counter()
         self.cleaned: dict[str, dict[str, Any]] = {}
@@ -92,13 +90,13 @@ class _Maker:
         ):
             for row in raw:
                 self.raw += 1
-                row.text, row.origin = encodable(row.text), encodable(row.origin)
-                reason, detail = self._clean(row)
-                if reason:
-                    self.dropped[reason] += 1
-                    dropped.write(dropped_line(row, self.role, reason, detail))
+                cleaned = self.clean(row)
+                count_cleaned(self.cleaned, cleaned, row.origin)
+                if cleaned.reason:
+                    self.dropped[cleaned.reason] += 1
+                    dropped.write(dropped_line(row, self.role, cleaned.reason, cleaned.detail))
                     continue
-                texts.append(row.text if row.text_pair is None else f"{row.text}\n{row.text_pair}")
+                texts.append(compared_text(row))
                 self._keep(row, rows)
         np.save(folder / INDEX_FILE, np.array(self.index, INDEX))
         if self.settings.near_duplicates is not None:
@@ -116,51 +114,15 @@ class _Maker:
         }
         write_json(folder / SUMMARY_FILE, summary)
 
-    def _clean(self, row: Row | Reject) -> tuple[str, str]:
-        """Clean a row in place; give the reason for which it cannot be kept, if there is one."""
-        if isinstance(row, Reject):
-            return row.reason, row.detail
-        row.group = None if row.group is None else encodable(row.group)
-        before, pair_before = row.text, row.text_pair
-        problem = None
-        try:
-            changed = self.target.clean(row, self.steps)
-        except BadLabel as error:
-            changed, problem = (), error
-        if changed:
-            seen = (before, row.text)
-            if before == row.text and row.text_pair is not None:
-                seen = (pair_before or "", row.text_pair)
-            count_cleaned(self.cleaned, changed, *seen, row.origin)
-        texts = [row.text] if row.text_pair is None else [row.text, row.text_pair]
-        if not all(text.strip() for text in texts):
-            return "empty_text", ""
-        if problem is not None:
-            return problem.reason, problem.detail
-        if self.target.is_empty(row.label):
-            return "empty_label", ""
-        if max(map(len, texts)) > self.settings.max_characters:
-            return "too_long", ""
-        if self.settings.split == "time" and self.role == "train":
-            try:
-                time_rank(row.group or "")
-            except ValueError:
-                return "bad_time", f"{(row.group or '')[:80]!r} is no number, date or time"
-        return reason_to_drop(" ".join(texts), self.settings.cleaning), ""
-
     def _keep(self, row: Row, rows: Any) -> None:
-        written = json.dumps(
-            [row.text, row.text_pair, row.label, row.origin, row.group], ensure_ascii=False
-        )
-        line = f"{written}\n".encode()
+        line = row_line(row)
         stratum = self.target.stratum(row.label)
-        label = json.dumps(row.label, ensure_ascii=False, sort_keys=True)
         digest = text_digest(row)
         self.index.append(
             (
                 int.from_bytes(digest[:8], "big"),
                 int.from_bytes(digest[8:], "big"),
-                int.from_bytes(hashlib.blake2b(label.encode(), digest_size=8).digest(), "big"),
+                label_hash(row),
                 split_rank(row, self.settings, role=self.role, seed=self.seed),
                 0 if self.settings.max_rows is None else sample_rank(row, seed=self.seed),
                 rows.tell(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import json
 import math
 import struct
 
@@ -16,6 +17,12 @@ def text_digest(row: Row, *, salt: str = "") -> bytes:
     pair = "" if row.text_pair is None else row.text_pair
     content = f"{len(row.text)}:{row.text}{pair}"
     return hashlib.blake2b(content.encode(), digest_size=16, key=salt.encode()[:64]).digest()
+
+
+def label_hash(row: Row) -> int:
+    """Hash a row's label: equal labels, equal numbers of 64 bits."""
+    label = json.dumps(row.label, ensure_ascii=False, sort_keys=True)
+    return int.from_bytes(hashlib.blake2b(label.encode(), digest_size=8).digest(), "big")
 
 
 def split_rank(row: Row, settings: DataSettings, *, role: str, seed: int) -> int:

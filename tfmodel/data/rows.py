@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from typing import Any
 
 
@@ -43,6 +44,17 @@ class BadLabel(ValueError):
         super().__init__(f"{reason}: {detail}" if detail else reason)
         self.reason = reason
         self.detail = detail
+
+
+def compared_text(row: Row) -> str:
+    """Give all of a row that near duplicates share: of a pair both texts, on two lines."""
+    return row.text if row.text_pair is None else f"{row.text}\n{row.text_pair}"
+
+
+def row_line(row: Row) -> bytes:
+    """Write a row as a line of JSON: `Row(*json.loads(line))` reads it."""
+    values = [row.text, row.text_pair, row.label, row.origin, row.group]
+    return f"{json.dumps(values, ensure_ascii=False)}\n".encode()
 
 
 def encodable(text: str) -> str:
