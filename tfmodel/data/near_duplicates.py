@@ -5,27 +5,30 @@ A row goes if one with a lower id is that similar: of a chain of copies the firs
 
 Source: Broder 1997 (resemblance, MinHash); Leskovec, Rajaraman and Ullman 2014, chapter 3 (bands).
 We deviate in two things: candidates are compared exactly, so nothing is dropped by an estimate;
-and of the rows that share a band each is compared with the first and, if that is not similar,
-with the one before it, not with all: the work stays linear.
+and of the rows that share a band each is compared with the first and with the one before it, not
+with all: the work stays linear.
 """
 
 from __future__ import annotations
 
-import json
+import os
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from tfmodel.config import ConfigError
 from tfmodel.data.buckets import Buckets
-from tfmodel.data.dedupe import first_of_runs
-from tfmodel.data.fates import SPLITS, Fates, ids_of
+from tfmodel.data.dedupe import first_of_runs, leak_reasons
+from tfmodel.data.fates import Fates, ids_of
 from tfmodel.data.parts import Parts, RowReader
 from tfmodel.data.progress import bar
+from tfmodel.data.ranks import label_hash
+from tfmodel.data.rows import Row, compared_text
 from tfmodel.data.workers import Workers
 from tfmodel.run_folder import write_aside
 
@@ -35,6 +38,8 @@ _GAPS = re.compile(r"[\W_]+")
 _BAND = np.dtype([("key", "<u8"), ("id", "<u8")])
 _PAIR = np.dtype([("key", "<u8"), ("first", "<u8"), ("later", "<u8")])
 _PAIRS_A_JOB = 20_000
+_EXAMPLES = {"examples": 20, "same_label_examples": 5}
+_SHOWN_CHARACTERS = 200
 
 
 def shingles(text: str) -> set[bytes]:
@@ -47,8 +52,10 @@ def shingles(text: str) -> set[bytes]:
     }
 
 
-def similarity(one: set[bytes], other: set[bytes]) -> float:
-    """Jaccard similarity of two sets of shingles, in [0, 1]."""
+def similarity(one: set[bytes], other: set[bytes], *, least: float = 0.0) -> float:
+    """Jaccard similarity of two sets of shingles, in [0, 1]; 0 if their sizes rule out `least`."""
+    if min(len(one), len(other)) < least * max(len(one), len(other)):
+        return 0.0
     common = len(one & other)
     return common / max(1, len(one) + len(other) - common)
 
@@ -132,7 +139,8 @@ def drop_near_duplicates(
         workers: compare the candidates.
 
     Returns:
-        `pairs` compared, `conflicts` (rows like another of another label), `examples` of these.
+        `pairs` compared, `conflicts` (rows like another of another label), `examples` of these,
+        and `same_label_examples` of pairs of which one row went.
     """
     bands = Buckets(folder / "bands", _BAND)
     for number in parts.numbers():
@@ -142,10 +150,9 @@ def drop_near_duplicates(
         records["key"] = values[kept]
         records["id"] = ids_of(number, len(values))[kept][:, np.newaxis]
         bands.add(records.reshape(-1))
-    found = {"pairs": 0, "conflicts": 0, "examples": []}
+    found = {"pairs": 0, "conflicts": 0, "examples": [], "same_label_examples": []}
     finder = _Finder(parts, fates, folder, threshold, workers, found)
-    for partner in ("first", "previous"):
-        finder.search(bands, partner)
+    finder.search(bands)
     finder.reader.close()
     bands.close()
     return found
@@ -170,15 +177,16 @@ class _Finder:
         self.reader = RowReader(parts)
         self._jobs = 0
 
-    def search(self, bands: Buckets, partner: str) -> None:
-        """Compare the rows that share a band with a partner each."""
+    def search(self, bands: Buckets) -> None:
+        """Compare each row that shares a band with the first of it and with the one before."""
         last = len(self.parts.numbers()) * 1.0
         pairs = Buckets(self.folder / "pairs", _PAIR)
-        for first, later in _candidates(bands, partner):
-            open_cases = self.fates.is_kept(later)
-            records = np.empty(int(open_cases.sum()), _PAIR)
-            records["first"], records["later"] = first[open_cases], later[open_cases]
-            records["key"] = _spread_over_keys(records["later"], last)
+        for chunk in bands:
+            chunk = chunk[np.lexsort((chunk["id"], chunk["key"]))]
+            first, later = candidates(chunk["key"], chunk["id"])
+            records = np.empty(len(later), _PAIR)
+            records["first"], records["later"] = first, later
+            records["key"] = _spread_over_keys(later, last)
             pairs.add(records)
         jobs = []
         with bar(pairs.count, "comparing", unit=" pairs") as shown:
@@ -209,34 +217,52 @@ class _Finder:
         similar = answers[:, 0] >= self.threshold
         pairs, same_label = pairs[similar], answers[similar, 1] == 1
         first, later = pairs[:, 0], pairs[:, 1]
-        first_role, role = self.fates.role_codes(first), self.fates.role_codes(later)
-        reasons = np.where(same_label, "near_duplicate", "")
-        for code, name in enumerate(SPLITS):
-            reasons = np.where((first_role == code) & (role != code), f"near_in_{name}", reasons)
+        reasons = reasons_of_similar(
+            self.fates.role_codes(first), self.fates.role_codes(later), same_label
+        )
         for reason in np.unique(reasons[reasons != ""]):
             # The lowest id is named as the one that stays: pairs are sorted, the last write wins.
             chosen = np.flatnonzero(reasons == reason)[::-1]
             self.fates.drop(later[chosen], str(reason), first[chosen])
-        for place in np.flatnonzero(reasons == ""):
-            self.found["conflicts"] += 1
-            if len(self.found["examples"]) < 20:
-                self.found["examples"].append(
-                    [_described(self.reader(first[place])), _described(self.reader(later[place]))]
-                )
+        differ = reasons == ""
+        self.found["conflicts"] += int(differ.sum())
+        for name, chosen in (("examples", differ), ("same_label_examples", ~differ)):
+            for place in np.flatnonzero(chosen)[: _EXAMPLES[name] - len(self.found[name])]:
+                pair = (self.reader(first[place]), self.reader(later[place]))
+                self.found[name].append(_described(*pair))
 
 
-def _candidates(bands: Buckets, partner: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Pair each row that shares a band with the first or the previous row of the band."""
-    for chunk in bands:
-        chunk = chunk[np.lexsort((chunk["id"], chunk["key"]))]
-        starts = first_of_runs(chunk["key"])
-        is_first = np.zeros(len(chunk), bool)
-        is_first[starts] = True
-        places = np.flatnonzero(~is_first)
-        partners = places - 1
-        if partner == "first":
-            partners = starts[np.cumsum(is_first) - 1][places]
-        yield chunk["id"][partners], chunk["id"][places]
+def candidates(keys: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pair each row that shares a band with the first row of the band and with the one before.
+
+    Args:
+        keys: of bands, sorted; (n,).
+        ids: of rows, sorted inside a band; (n,).
+
+    Returns:
+        Ids of the earlier and of the later row of each pair.
+    """
+    starts = first_of_runs(keys)
+    is_first = np.zeros(len(keys), bool)
+    is_first[starts] = True
+    later = np.flatnonzero(~is_first)
+    first = starts[np.cumsum(is_first) - 1][later]
+    others = later[first != later - 1]
+    return (
+        np.concatenate([ids[first], ids[others - 1]]),
+        np.concatenate([ids[later], ids[others]]),
+    )
+
+
+def reasons_of_similar(first_role: Any, role: Any, same_label: Any) -> np.ndarray:
+    """Say why rows go that are like an earlier one; empty: both stay.
+
+    Args:
+        first_role: role of the earlier row, an index into `SPLITS`; arrays of any shape.
+        role: role of the later row.
+        same_label: whether their labels are equal.
+    """
+    return leak_reasons("near_in_", first_role, role, np.where(same_label, "near_duplicate", ""))
 
 
 def _spread_over_keys(ids: np.ndarray, parts: float) -> np.ndarray:
@@ -259,23 +285,33 @@ def compare_pairs(parts_folder: str, path: str, threshold: float) -> None:
     reader = RowReader(Parts(Path(parts_folder)))
 
     @lru_cache(maxsize=4_096)
-    def looked_at(row_id: int) -> tuple[set[bytes], str]:
+    def looked_at(row_id: int) -> tuple[set[bytes], int]:
         row = reader(row_id)
-        text = row.text if row.text_pair is None else f"{row.text}\n{row.text_pair}"
-        return shingles(text), json.dumps(row.label, sort_keys=True)
+        return shingles(compared_text(row)), label_hash(row)
 
     answers = []
     for first, later in np.load(path).tolist():
         one, label = looked_at(first)
         other, other_label = looked_at(later)
-        bound = min(len(one), len(other)) / max(len(one), len(other))
-        alike = similarity(one, other) if bound >= threshold else 0.0
-        answers.append((alike, label == other_label))
+        answers.append((similarity(one, other, least=threshold), label == other_label))
     reader.close()
     with write_aside(Path(path).with_suffix(".answers.npy")) as aside, open(aside, "wb") as file:
         np.save(file, np.array(answers, np.float64).reshape(-1, 2))
 
 
-def _described(row) -> dict:
-    text = row.text if row.text_pair is None else f"{row.text} | {row.text_pair}"
-    return {"text": text[:200], "label": row.label, "origin": row.origin}
+def _described(one: Row, other: Row) -> list[dict]:
+    """Show two rows where they begin to differ."""
+    texts = [
+        row.text if row.text_pair is None else f"{row.text} | {row.text_pair}"
+        for row in (one, other)
+    ]
+    same = len(os.path.commonprefix(texts))
+    start = max(0, same - _SHOWN_CHARACTERS // 4)
+    return [
+        {
+            "text": text[start : start + _SHOWN_CHARACTERS],
+            "label": row.label,
+            "origin": row.origin,
+        }
+        for text, row in zip(texts, (one, other), strict=True)
+    ]

@@ -25,6 +25,7 @@ from tfmodel.data.dataset import Dataset, load_dataset
 from tfmodel.data.dataset_writer import DatasetWriter
 from tfmodel.data.dedupe import drop_duplicates
 from tfmodel.data.fates import PRECEDENCE, REASONS, SPLITS, Fates
+from tfmodel.data.figures import SplitFigures
 from tfmodel.data.filters import check_filters
 from tfmodel.data.folders import open_tfds, tfds_split
 from tfmodel.data.labels import check_labels_known, check_several_classes, first_few, sort_labels
@@ -36,7 +37,7 @@ from tfmodel.data.places import Place, find_place
 from tfmodel.data.progress import bar, while_reading
 from tfmodel.data.readers import Source, find_format, open_source
 from tfmodel.data.rows import Reject, Row
-from tfmodel.data.settings import DataSettings
+from tfmodel.data.settings import DETECT, DataSettings
 from tfmodel.data.splits import sample, split_off
 from tfmodel.data.targets import TARGETS, Target
 from tfmodel.data.workers import Workers
@@ -139,7 +140,8 @@ class _Preparation:
             account = self._write_rows(aside, fates, names)
             account |= {"cleaning": sum_cleaned(self.parts, chosen_steps(self.settings.cleaning))}
             account |= {"notes": self.notes, "conflicts": self._conflicts(fates)}
-            account |= {"near_duplicates": near, "seed": self.seed}
+            settings = self.settings.model_dump(mode="json", exclude={"workers"})
+            account |= {"near_duplicates": near, "seed": self.seed, "settings": settings}
             self.writer.finish(account)
         return account
 
@@ -156,6 +158,7 @@ class _Preparation:
             source = open_source(places[role], self.settings, role=role, name=names[role])
             number = self._read(source, places[role].paths, role, number)
             self.facts[role] = source.facts
+            self.facts[role]["encoding_guessed"] = self.settings.encoding == DETECT
             targets.add(source.target.name)
         if len(targets) > 1:
             raise ConfigError(
@@ -338,6 +341,7 @@ class _Preparation:
             folder, sizes, target=self.target, names=names, has_pairs=has_pairs
         )
         labels = {name: collections.Counter() for name in sizes}
+        figures = {name: SplitFigures() for name in sizes}
         dropped = {role: self._sum_raw(role)[1] for role in self.facts}
         raw = {role: self._sum_raw(role)[0] for role in self.facts}
         reader = RowReader(self.parts)
@@ -351,9 +355,14 @@ class _Preparation:
                 else:
                     self.writer.write(split, row)
                     labels[split].update(self.target.names(row.label))
+                    figures[split].add(row)
         reader.close()
         splits = {
-            name: {"rows": rows, "labels": {label: labels[name][label] for label in names}}
+            name: {
+                "rows": rows,
+                "labels": {label: labels[name][label] for label in names},
+                **figures[name].summary(),
+            }
             for name, (rows, _) in sizes.items()
         }
         return make_account(self.facts, raw, dropped, splits)
