@@ -108,6 +108,11 @@ def reason_in_words(reason: str) -> str:
     return _REASONS.get(reason, _plain(reason))
 
 
+def step_in_words(step: str) -> str:
+    """`whitespace` as `Whitespace collapsed`."""
+    return _STEPS.get(step, _plain(step))
+
+
 def reasons_table(account: Figures) -> dict[str, Any]:
     """Prepare the table of reasons, in total and by file."""
     files = [file for file in account.get("files", []) if file.get("dropped")]
@@ -146,7 +151,7 @@ def changes(cleaning: Mapping[str, Figures]) -> list[dict[str, Any]]:
     """Prepare what each step of cleaning changed, before and after."""
     return [
         {
-            "name": _STEPS.get(step, _plain(step)),
+            "name": step_in_words(step),
             "rows": wording.plural(found["rows"], "row"),
             "examples": [
                 {"before": visible(pair["before"]), "after": visible(pair["after"])}
@@ -171,25 +176,26 @@ def visible(text: str) -> str:
     return "".join(shown)
 
 
-def balance(splits: Mapping[str, Figures]) -> dict[str, Any] | None:
-    """Prepare the table of classes, the most frequent first."""
+def balance(splits: Mapping[str, Figures], name: str = "Class") -> dict[str, Any] | None:
+    """Prepare the table of classes (tags, kinds of span), the most frequent first."""
     labels = splits.get("train", {}).get("labels", {})
     if not labels:
         return None
     parts = [name for name in splits if splits[name].get("labels")]
-    most = max(labels.values()) or 1
+    # Most words are outside of all entities: on their scale no other tag would be seen.
+    most = max((rows for label, rows in labels.items() if label != "O"), default=0) or 1
     ranked = sorted(labels, key=lambda label: -labels[label])
     first, *others = parts
     return {
         "columns": [
-            column("Class"),
+            column(name),
             column(first.capitalize(), bar=True),
             *(column(name.capitalize(), numeric=True) for name in others),
         ],
         "rows": [
             [
                 label,
-                bar(labels[label] / most, wording.count(labels[label])),
+                bar(min(1, labels[label] / most), wording.count(labels[label])),
                 *(wording.count(splits[name]["labels"].get(label, 0)) for name in others),
             ]
             for label in ranked

@@ -1,0 +1,106 @@
+"""`dropped.jsonl` -> how many rows it holds of each reason, and the first of them."""
+
+import collections
+import dataclasses
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+from tfmodel.report import wording
+from tfmodel.report.data import reason_in_words
+from tfmodel.report.label_words import label_in_words
+from tfmodel.report.results import Figures
+from tfmodel.report.sections import folded
+
+_SHOWN = 3
+_DETAIL_CHARACTERS = 300
+_START = '{"reason": "'
+# Where the line's detail is the origin of the row that stayed.
+_FOR_ANOTHER = {
+    "duplicate", "conflicting_label", "also_in_test", "also_in_dev",
+    "near_duplicate", "near_in_test", "near_in_dev",
+}  # fmt: skip
+_ADVICE = {
+    "malformed": "Quotes that are plain text are `quoting: false`; see where the first one stands.",
+    "wrong_field_count": "If they are many, check `delimiter:`, `quoting:` and `columns:`; fields "
+    "that are too many can be left out by `extra_columns: true`.",
+    "missing_field": "`text:` and `label:` name the fields.",
+    "not_text": "A list or an object stands where a text is expected; `text: a.b` reaches inside.",
+    "duplicate": "The first one stayed.",
+    "conflicting_label": "Nobody can tell which label is right; the first one stayed.",
+    "also_in_test": "Nothing is measured on what was trained on, so test keeps the row.",
+    "also_in_dev": "Dev steers training, so it keeps the row.",
+    "near_duplicate": "The earlier one stayed; `near_duplicates:` says how near.",
+    "near_in_test": "A row so near would be known by heart, so test alone keeps it.",
+    "near_in_dev": "A row so near would be known by heart, so dev alone keeps it.",
+    "too_long": "`max_characters:` is the limit.",
+    "max_rows": "They are good rows that the sample did not draw.",
+}
+
+
+@dataclasses.dataclass
+class LeftOut:
+    """What a `dropped.jsonl` holds.
+
+    Attributes:
+        counts: lines by reason.
+        examples: the first few of each reason.
+    """
+
+    counts: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    examples: dict[str, list[Figures]] = dataclasses.field(default_factory=dict)
+
+
+def read_left_out(path: Path) -> LeftOut | None:
+    """Read the file once, line by line; None where there is none."""
+    if not path.is_file():
+        return None
+    found = LeftOut()
+    # A text may hold what other readers of lines take for a line's end.
+    with open(path, encoding="utf-8", errors="replace", newline="\n") as lines:
+        for line in lines:
+            entry = None
+            if line.startswith(_START):
+                reason = line[len(_START) : line.index('"', len(_START))]
+            else:
+                entry = _parse(line)
+                reason = str(entry.get("reason", ""))
+            found.counts[reason] += 1
+            if found.counts[reason] <= _SHOWN:
+                found.examples.setdefault(reason, []).append(entry or _parse(line))
+    return found
+
+
+def groups(dropped: Figures, found: LeftOut | None, file: Path) -> list[dict[str, Any]]:
+    """Prepare the first rows of each reason, and how to see all of them."""
+    examples = found.examples if found else {}
+    return [
+        {
+            "name": reason_in_words(reason),
+            "rows": wording.plural(rows, "row"),
+            "advice": _ADVICE.get(reason, ""),
+            "examples": [_example(entry, reason) for entry in examples.get(reason, [])],
+            "command": shlex.join(["grep", f'"reason": "{reason}"', str(file)]),
+        }
+        for reason, rows in dropped.items()
+    ]
+
+
+def _parse(line: str) -> Figures:
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        entry = None
+    return entry if isinstance(entry, dict) else {"text": line}
+
+
+def _example(entry: Figures, reason: str) -> dict[str, Any]:
+    detail = str(entry.get("detail", ""))[:_DETAIL_CHARACTERS]
+    texts = [str(entry[key]) for key in ("text", "text_pair") if entry.get(key) is not None]
+    return {
+        "texts": [folded(text) for text in texts if text.strip()],
+        "label": label_in_words(entry.get("label")),
+        "origin": str(entry.get("origin", "")),
+        "detail": f"stayed: {detail}" if detail and reason in _FOR_ANOTHER else detail,
+    }
