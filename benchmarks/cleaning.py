@@ -14,10 +14,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from tfmodel.data.cleaning import STEPS, chosen_steps, clean_and_tell
+from tfmodel.data.cleaning import chosen_steps, clean_and_tell, clean_with_spans
 from tfmodel.data.cleaning_settings import CleaningSettings
+from tfmodel.data.cleaning_steps import STEPS
 from tfmodel.data.filters import reason_to_drop
-from tfmodel.data.span_cleaning import clean_with_spans
 
 ROWS = 5000
 REPEATS = 7

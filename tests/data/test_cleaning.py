@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from messy_texts import messy_texts
 
 from tfmodel.data import CleaningSettings
-from tfmodel.data.cleaning import INVISIBLE, STEPS, chosen_steps, clean, clean_and_tell
+from tfmodel.data.cleaning import chosen_steps, clean, clean_and_tell
+from tfmodel.data.cleaning_steps import INVISIBLE, STEPS
 from tfmodel.tokens.tokenizer import Tokenizer
 from tfmodel.tokens.vocabulary import Vocabulary
 

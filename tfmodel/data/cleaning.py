@@ -2,87 +2,14 @@
 
 from __future__ import annotations
 
-import html
-import re
-import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from tfmodel.data.cleaning_settings import CleaningSettings
-from tfmodel.data.markup import remove_tags
-
-# Control characters, but for the whitespace among them (tab, newlines, U+0085); zero-width
-# characters, direction marks, soft hyphen, byte order mark; surrogates. Joiners (U+200C, U+200D)
-# are among them: BERT's own tokenizers drop every one of these.
-INVISIBLE = re.compile(
-    "[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\xad\u061c\u180e\u200b-\u200f\u202a-\u202e"
-    "\u2060-\u2064\u2066-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"
-)
-# As html.unescape takes them, after any number of escaped ampersands: `&amp;amp;lt;`. Those go at
-# once, not one a round: a long chain would take time in the square of its length.
-ENTITY = re.compile(
-    "&(?:(?:amp|#38|#x26);)*((?:#[0-9]+;?|#[xX][0-9a-fA-F]+;?|[^\t\n\f <&#;]{1,32};?)?)"
-)
-LINE = re.compile("[^\n]+")
+from tfmodel.data.cleaning_steps import STEPS
+from tfmodel.data.span_moves import Span, span_mover
 
 # The texts of real sets need three at most.
 _MOST_ROUNDS = 50
-
-
-def fix_mojibake(text: str) -> str:
-    """Undo wrong decoding (`cafÃ©` becomes `café`), line by line; by ftfy's `fix_encoding`."""
-    return text if text.isascii() else LINE.sub(fixed_line, text)
-
-
-def fixed_line(line: re.Match[str]) -> str:
-    """Undo wrong decoding in a match of `LINE`."""
-    from ftfy import fix_encoding
-    from ftfy.badness import is_bad
-
-    # What is not bad stays anyhow; asked first, that takes half the time.
-    return fix_encoding(line[0]) if not line[0].isascii() and is_bad(line[0]) else line[0]
-
-
-def remove_control_characters(text: str) -> str:
-    """Remove control, zero-width and byte order mark characters; tabs and newlines stay."""
-    return text if text.isprintable() else INVISIBLE.sub("", text)
-
-
-def unescape_html(text: str) -> str:
-    """Turn HTML entities into characters, doubly escaped ones (`&amp;lt;`) too."""
-    return ENTITY.sub(unescaped, text) if "&" in text else text
-
-
-def unescaped(entity: re.Match[str]) -> str:
-    """Turn a match of `ENTITY` into what it stands for."""
-    return html.unescape("&" + entity[1])
-
-
-def normalize_unicode(text: str) -> str:
-    """Compose characters (NFC): `e` + combining acute becomes `é`."""
-    return text if text.isascii() else unicodedata.normalize("NFC", text)
-
-
-def unify_unicode(text: str) -> str:
-    """Compose characters and drop their variants (NFKC): `ﬁ` becomes `fi`, `Ａ` `A`, `²` `2`."""
-    return text if text.isascii() else unicodedata.normalize("NFKC", text)
-
-
-def collapse_whitespace(text: str) -> str:
-    """Turn each run of Unicode whitespace into one space and strip both ends."""
-    return " ".join(text.split())
-
-
-# In the order they run. Mojibake first, for its bytes hide among the control characters; entities
-# after tags, though `&lt;b&gt;` is a tag in the next round.
-STEPS: dict[str, Callable[[str], str]] = {
-    "mojibake": fix_mojibake,
-    "control_characters": remove_control_characters,
-    "html": remove_tags,
-    "html_entities": unescape_html,
-    "unicode": normalize_unicode,
-    "unicode_nfkc": unify_unicode,
-    "whitespace": collapse_whitespace,
-}
 
 
 def chosen_steps(settings: CleaningSettings) -> list[str]:
@@ -146,3 +73,47 @@ def trace(text: str, steps: Sequence[str]) -> list[tuple[str, str]]:
 def clean_label(label: str) -> str:
     """Clean a label, the same way whatever the settings: labels are compared and printed."""
     return clean(label)
+
+
+def clean_with_spans(
+    text: str, spans: Sequence[Span], steps: Sequence[str]
+) -> tuple[str, list[Span | None], tuple[str, ...]]:
+    """Clean a text as `clean_and_tell` does, and move spans along.
+
+    Args:
+        text: any string.
+        spans: half-open offsets in characters of `text`, in any order, overlapping or not.
+        steps: names of `STEPS`, in the order they run.
+
+    Returns:
+        The cleaned text; for each span its place there, where the text is what cleaning the
+        span's own text gives, or None where there is no such place: nothing is left of it, it
+        cuts a character or an entity in two, or it is outside the text; and the names of the steps
+        that changed the text.
+    """
+    moved = list(spans)
+    cleaned = text
+    trail = trace(text, steps)
+    for name, after in trail:
+        move = span_mover(name, cleaned, after)
+        moved = [move(*span) for span in moved]
+        cleaned = after
+    placed = [
+        _checked(text, span, cleaned, place, steps)
+        for span, place in zip(spans, moved, strict=True)
+    ]
+    return cleaned, placed, tuple(dict.fromkeys(name for name, _ in trail))
+
+
+def _checked(text: str, span: Span, cleaned: str, place: Span, steps: Sequence[str]) -> Span | None:
+    """Draw a place in to the characters that the span's own text keeps; None where they differ."""
+    if not 0 <= span[0] < span[1] <= len(text):
+        return None
+    wanted = clean(text[span[0] : span[1]], steps)
+    start, end = place
+    if "whitespace" in steps:
+        while start < end and cleaned[start].isspace():
+            start += 1
+        while start < end and cleaned[end - 1].isspace():
+            end -= 1
+    return (start, end) if wanted and cleaned[start:end] == wanted else None

@@ -14,7 +14,7 @@ from tfmodel.data.script import script_names
 
 
 class CleaningSettings(Settings):
-    """Which cleaning steps run and which texts stay; `tfmodel.data.cleaning` has the steps.
+    """Which cleaning steps run and which texts stay.
 
     The steps on by default change nothing that an uncased BERT would have seen, so a served model
     needs none of them (the exceptions stand in docs/data.md). The others do: a model trained on `&`

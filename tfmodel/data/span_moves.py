@@ -1,22 +1,13 @@
-"""Cleaning a text in which places are marked: the marks move with the text."""
+"""How places in a text move when a step of cleaning changes it."""
 
 from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from itertools import accumulate
 
-from tfmodel.data.cleaning import (
-    ENTITY,
-    INVISIBLE,
-    LINE,
-    STEPS,
-    clean,
-    fixed_line,
-    trace,
-    unescaped,
-)
+from tfmodel.data.cleaning_steps import ENTITY, INVISIBLE, LINE, STEPS, fixed_line, unescaped
 from tfmodel.data.markup import Edit, apply_edits, tag_edits
 
 Span = tuple[int, int]
@@ -30,49 +21,36 @@ _COMPOSED = re.compile(
 )
 
 
-def clean_with_spans(
-    text: str, spans: Sequence[Span], steps: Sequence[str]
-) -> tuple[str, list[Span | None], tuple[str, ...]]:
-    """Clean a text as `clean_and_tell` does, and move spans along.
+def span_mover(name: str, before: str, after: str) -> Callable[[int, int], Span]:
+    """Make the function that moves a span from a text to what a step made of it.
 
     Args:
-        text: any string.
-        spans: half-open offsets in characters of `text`, in any order, overlapping or not.
-        steps: names of `STEPS`, in the order they run.
+        name: of `STEPS`.
+        before: any string.
+        after: `STEPS[name](before)`.
 
     Returns:
-        The cleaned text; for each span its place there, where the text is what cleaning the
-        span's own text gives, or None where there is no such place: nothing is left of it, it
-        cuts a character or an entity in two, or it is outside the text; and the names of the steps
-        that changed the text.
+        A function from half-open offsets to half-open offsets. A border inside a place that
+        changed is drawn in to the nearest side of it.
     """
-    moved = list(spans)
-    cleaned = text
-    trail = trace(text, steps)
-    for name, after in trail:
-        edits = _edits(name, cleaned, after)
-        move = _mover(edits)
-        moved = [move(*span) for span in moved]
-        cleaned = after
-    placed = [
-        _checked(text, span, cleaned, place, steps)
-        for span, place in zip(spans, moved, strict=True)
-    ]
-    return cleaned, placed, tuple(dict.fromkeys(name for name, _ in trail))
+    edits = _edits(name, before, after)
+    starts = [start for start, _, _ in edits]
+    ends = [end for _, end, _ in edits]
+    # How far the text behind the first n edits has moved.
+    shifts = [0, *accumulate(len(new) - (end - start) for start, end, new in edits)]
 
+    def move(start: int, end: int) -> Span:
+        passed = bisect_left(starts, start)  # edits that begin before the span
+        if passed and start < ends[passed - 1]:
+            start = ends[passed - 1]
+        new_start = start + shifts[passed]
+        passed = bisect_left(starts, end)
+        if passed and end < ends[passed - 1]:
+            end = starts[passed - 1]
+            passed -= 1
+        return new_start, max(new_start, end + shifts[passed])
 
-def _checked(text: str, span: Span, cleaned: str, place: Span, steps: Sequence[str]) -> Span | None:
-    """Draw a place in to the characters that the span's own text keeps; None where they differ."""
-    if not 0 <= span[0] < span[1] <= len(text):
-        return None
-    wanted = clean(text[span[0] : span[1]], steps)
-    start, end = place
-    if "whitespace" in steps:
-        while start < end and cleaned[start].isspace():
-            start += 1
-        while start < end and cleaned[end - 1].isspace():
-            end -= 1
-    return (start, end) if wanted and cleaned[start:end] == wanted else None
+    return move
 
 
 def _edits(name: str, before: str, after: str) -> list[Edit]:
@@ -140,24 +118,3 @@ _EDITS: dict[str, Callable[[str], Iterator[Edit] | list[Edit]]] = {
     "unicode_nfkc": _rewritten(_COMPOSED, _step("unicode_nfkc")),
     "whitespace": _rewritten(_WHITESPACE, _one_space),
 }
-
-
-def _mover(edits: Sequence[Edit]) -> Callable[[int, int], Span]:
-    """Make the function that moves a span over edits; one that ends inside an edit is drawn in."""
-    starts = [start for start, _, _ in edits]
-    ends = [end for _, end, _ in edits]
-    # How far the text behind the first n edits has moved.
-    shifts = [0, *accumulate(len(new) - (end - start) for start, end, new in edits)]
-
-    def move(start: int, end: int) -> Span:
-        passed = bisect_left(starts, start)  # edits that begin before the span
-        if passed and start < ends[passed - 1]:
-            start = ends[passed - 1]
-        new_start = start + shifts[passed]
-        passed = bisect_left(starts, end)
-        if passed and end < ends[passed - 1]:
-            end = starts[passed - 1]
-            passed -= 1
-        return new_start, max(new_start, end + shifts[passed])
-
-    return move
