@@ -1,10 +1,13 @@
 """A look at files nobody described: the suggestion must read them, unedited."""
 
+import gzip
 import itertools
 import json
+import zipfile
 
 import pytest
 from labelled_rows import as_csv
+from needs import package
 
 from tfmodel.config import ConfigError
 from tfmodel.data import DataSettings, prepare, suggest
@@ -159,3 +162,67 @@ def test_files_without_text_and_label(write, name, content, words):
 def test_no_such_file(tmp_path):
     with pytest.raises(ConfigError, match="expected a file or folder of labelled rows"):
         suggest(tmp_path / "none.csv")
+
+
+def as_objects(rows):
+    return [
+        {"body": {"text": text}, "topic": label, "n": i} for i, (text, label) in enumerate(rows)
+    ]
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_json_array_and_the_field_that_holds_it(write, tmp_path, indent):
+    path = write("a.json", json.dumps(as_objects(ROWS), indent=indent))
+    check(path, tmp_path, text="body.text", label="topic")
+    content = {"about": {"n": 1}, "extra": [[1]], "data": as_objects(ROWS), "dev": [{}]}
+    path = write("b.json", json.dumps(content, indent=indent))
+    check(path, tmp_path, text="body.text", label="topic", records="data")
+
+
+def test_json_rows_that_are_lists(write, tmp_path):
+    path = write("a.json", json.dumps({"oos": [], "train": ROWS}))
+    expected = {"records": "train", "columns": ["text", "label"], "text": "text", "label": "label"}
+    check(path, tmp_path, **expected)
+
+
+def test_objects_one_after_another(write, tmp_path):
+    content = "\n".join(json.dumps(item, indent=1) for item in as_objects(ROWS))
+    check(write("a.json", content), tmp_path, text="body.text", label="topic")
+
+
+def test_packed_files(write, tmp_path):
+    path = write("train.csv.gz", gzip.compress(as_csv(ROWS).encode()))
+    check(path, tmp_path, text="text", label="label")
+    with zipfile.ZipFile(tmp_path / "sets.zip", "w") as archive:
+        archive.writestr("a/train.csv", as_csv(ROWS, delimiter=";"))
+        archive.writestr("a/test.csv", as_csv(ROWS))
+    settings, _ = suggest(tmp_path / "sets.zip/a/train.csv")
+    assert (settings["train"], settings["delimiter"]) == (
+        f"{path.parent}/sets.zip/a/train.csv",
+        ";",
+    )
+
+
+@pytest.mark.slow
+def test_parquet(tmp_path):
+    pyarrow, parquet = package("pyarrow"), package("pyarrow.parquet")
+    columns = {"id": list(range(72)), "body": [t for t, _ in ROWS], "topic": [x for _, x in ROWS]}
+    parquet.write_table(pyarrow.table(columns), tmp_path / "a.parquet")
+    check(tmp_path / "a.parquet", tmp_path, text="body", label="topic")
+
+
+@pytest.mark.parametrize(
+    "name, content, words",
+    [
+        (
+            "a.conll",
+            "Anna\tB-PER\nreads\tO\n",
+            r"words with tags \(format conll\).*`train: .*a.con",
+        ),
+        ("a.json", '{"data": [{"paragraphs": []}]}', r"questions with answers \(format squad\)"),
+        ("wiki_00", '<doc id="1" url="" title="A">\nA\n</doc>', "documents without labels"),
+    ],
+)
+def test_formats_without_classes_need_no_guess(write, name, content, words):
+    with pytest.raises(ConfigError, match=words):
+        suggest(write(name, content))

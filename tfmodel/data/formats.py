@@ -177,7 +177,7 @@ def _json_kind(text: str, settings: DataSettings, *, is_whole: bool) -> str | No
         except (ValueError, RecursionError):
             value = None
         if isinstance(value, dict):
-            return "jsonl" if settings.records is None else "json"
+            return "jsonl" if settings.records is None and len(lines) > 1 else "json"
         if isinstance(value, list) and len(lines) > 1 and lines[1].startswith("["):
             return "jsonl"
     return "json" if settings.records is not None or _JSON.match(text) else None

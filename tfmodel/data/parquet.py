@@ -59,6 +59,25 @@ def read_parquet(
             raise _damaged(file, error) from None
 
 
+def first_rows(file: DataFile, count: int) -> list[dict]:
+    """Give the first rows as objects.
+
+    Raises:
+        ConfigError: pyarrow is not installed or the file is damaged.
+    """
+    pyarrow = _import_pyarrow()
+    rows: list[dict] = []
+    try:
+        with pyarrow.parquet.ParquetFile(file.path) as opened:
+            for batch in opened.iter_batches(_BATCH_ROWS):
+                rows += batch.to_pylist()
+                if len(rows) >= count:
+                    break
+    except (pyarrow.ArrowException, OSError) as error:
+        raise _damaged(file, error) from None
+    return rows[:count]
+
+
 def _import_pyarrow() -> Any:
     try:
         import pyarrow

@@ -11,26 +11,20 @@ from pathlib import Path
 from typing import Any
 
 from tfmodel.config import ConfigError
-from tfmodel.data import jsonlines
+from tfmodel.data import sample_table
 from tfmodel.data.cleaning import clean, clean_label
-from tfmodel.data.dialect import DELIMITERS, delimiter_name, find_quoting, head_of
-from tfmodel.data.encoding import guess_encoding, read_lines
-from tfmodel.data.guess_columns import (
-    ColumnRoles,
-    Table,
-    guess_roles,
-    has_header,
-    unclear_columns,
-)
-from tfmodel.data.json_values import as_text
-from tfmodel.data.mistakes import header_alone
+from tfmodel.data.encoding import guess_encoding
+from tfmodel.data.places import Place, find_place
 from tfmodel.data.readers import find_format, open_source
-from tfmodel.data.records import cut, cut_lines
 from tfmodel.data.rows import Reject
 from tfmodel.data.settings import DETECT, DataSettings
 
-_ROWS_LOOKED_AT = 20_000
 _ROWS_COUNTED = 200_000
+_WITHOUT_CLASSES = {
+    "conll": "words with tags",
+    "squad": "questions with answers",
+    "wikiextractor": "documents without labels",
+}
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
 _WORDS = re.compile(rf"[{_CJK}]|[^\W{_CJK}]+|[^\w\s]")
 # WordPiece cuts rare words up; measured on English news and questions it is 1.1 to 1.3.
@@ -79,25 +73,42 @@ def look_at(path: str | Path) -> Look:
     Raises:
         ConfigError: the file cannot be read, or no column looks like a text or like a label.
     """
-    path = Path(path)
     settings: dict[str, Any] = {"train": str(path)}
     notes: list[str] = []
-    kind = find_format(path, DataSettings(train=str(path), encoding=DETECT))
-    encoding = "utf-8" if kind in ("tfds", "folder") else guess_encoding(path)
+    place = find_place(str(path))
+    kind = find_format(place, DataSettings(train=str(path), encoding=DETECT))
+    if kind in _WITHOUT_CLASSES:
+        raise ConfigError(
+            f"{path}: expected rows of a text and a class. Received: {_WITHOUT_CLASSES[kind]} "
+            f"(format {kind}), which need no guess: write `data:` and below it `train: {path}`."
+        )
+    if kind in _DESCRIBE_FOLDER:
+        _DESCRIBE_FOLDER[kind](place.path, settings, notes)
+        return _measure(place, settings, notes)
+    file = place.data_files()[0]
+    if kind == "parquet":
+        sample_table.describe_parquet(file, settings, notes)
+        return _measure(place, settings, notes)
+    encoding = guess_encoding(file)
     if encoding != "utf-8":
         settings["encoding"] = encoding
         notes.append(f"The encoding is a guess: {encoding}. Check the accents in the report.")
-    if kind == "folder":
-        if _has_other_encodings(path):
-            settings["encoding"] = DETECT
-            notes.append("Some files are not UTF-8: the encoding of each file is guessed.")
-    elif kind == "tfds":
-        _describe_tfds(path, settings, notes)
-    elif kind == "jsonl":
-        _describe_json_lines(path, encoding, settings, notes)
-    else:
-        _describe_delimited(path, encoding, settings, notes)
-    return _measure(path, settings, notes)
+    describe = _DESCRIBE_FILE.get(kind, sample_table.describe_delimited)
+    describe(file, encoding, settings, notes)
+    return _measure(place, settings, notes)
+
+
+def _describe_class_folders(path: Path, settings: dict[str, Any], notes: list[str]) -> None:
+    if path.is_dir() and _has_other_encodings(path):
+        settings["encoding"] = DETECT
+        notes.append("Some files are not UTF-8: the encoding of each file is guessed.")
+
+
+_DESCRIBE_FOLDER = {"folder": _describe_class_folders, "tfds": sample_table.describe_tfds}
+_DESCRIBE_FILE = {
+    "jsonl": sample_table.describe_json_lines,
+    "json": sample_table.describe_json,
+}
 
 
 def _has_other_encodings(path: Path) -> bool:
@@ -105,123 +116,10 @@ def _has_other_encodings(path: Path) -> bool:
     return any(guess_encoding(file) != "utf-8" for file in files)
 
 
-# --- the table ------------------------------------------------------------------------------
-
-
-def _describe_tfds(path: Path, settings: dict[str, Any], notes: list[str]) -> None:
-    from tfmodel.data.folders import open_tfds, tfds_split
-
-    builder = open_tfds(path)
-    split = tfds_split(builder, "train") or next(iter(builder.info.splits))
-    examples = builder.as_dataset(split=split, shuffle_files=False).take(_ROWS_LOOKED_AT)
-    # Sorted: tfds gives them in another order in every process.
-    names = sorted(name for name, each in builder.info.features.items() if each.shape == ())
-    rows = []
-    for example in examples.as_numpy_iterator():
-        values = (example[name] for name in names)
-        rows.append(
-            [v.decode("utf-8", "replace") if isinstance(v, bytes) else str(v) for v in values]
-        )
-    _settle(path, Table(names, rows), settings, notes)
-
-
-def _describe_json_lines(
-    path: Path, encoding: str, settings: dict[str, Any], notes: list[str]
-) -> None:
-    items = []
-    lines = (line for line in read_lines(path, encoding) if line.strip())
-    for line in itertools.islice(lines, _ROWS_LOOKED_AT):
-        leaves = jsonlines.flatten(jsonlines.parse_line(line)[0])
-        items.append({name: as_text(value) for name, value in leaves.items()})
-    names = list(dict.fromkeys(name for item in items for name in item))
-    rows = [[item.get(name) or "" for name in names] for item in items]
-    _settle(path, Table(names, rows), settings, notes)
-
-
-def _describe_delimited(
-    path: Path, encoding: str, settings: dict[str, Any], notes: list[str]
-) -> None:
-    head_of(path, encoding, lines=1)  # an empty file is an error
-    lines = list(itertools.islice(read_lines(path, encoding), _ROWS_LOOKED_AT))
-    best = _best_cut(path, lines)
-    if best is None:
-        if not _describe_label_first(lines, settings, notes):
-            raise ConfigError(
-                f"{path}: expected a CSV, TSV or JSON Lines file, a folder per class, or lines of "
-                f"a label and a text. Received lines that none of these fits: "
-                f"{lines[0].strip()[:120]!r}. Write `format: regex` and a `pattern:` with the "
-                f"groups (?P<label>...) and (?P<text>...) under `data:`."
-            )
-        return
-    delimiter, rows = best
-    if len(rows) < 2:
-        raise header_alone(path)
-    if has_header(rows):
-        table = Table([name.strip() for name in rows[0]], rows[1:])
-        _settle(path, table, settings, notes)
-    else:
-        names = [f"column_{number}" for number in range(1, len(rows[0]) + 1)]
-        roles = _settle(path, Table(names, rows), settings, notes)
-        named = {roles.text: "text", roles.text_pair: "text_pair", roles.label: "label"}
-        settings["columns"] = [named.get(name, name) for name in names]
-        settings |= {key: key for key in ("text", "text_pair", "label") if key in settings}
-        notes.append("The file has no header: the columns are named by their looks.")
-    if delimiter != ("\t" if path.suffix.lower() in (".tsv", ".tab") else ","):
-        settings["delimiter"] = delimiter_name(delimiter)
-
-
-def _best_cut(path: Path, lines: list[str]) -> tuple[str, list[list[str]]] | None:
-    """Find the delimiter that cuts the lines into most rows of one width; None if none does."""
-    best, best_share = None, 0.7
-    is_tsv = path.suffix.lower() in (".tsv", ".tab")
-    for delimiter in sorted(DELIMITERS, key=lambda each: is_tsv and each != "\t"):
-        widths = collections.Counter(line.count(delimiter) + 1 for line in lines)
-        rows = None
-        for width in {len(cut(lines[0], delimiter)), widths.most_common(1)[0][0]}:
-            if width < 2:
-                continue
-            quoting = find_quoting(lines, delimiter, width)
-            found, missed = cut_lines(lines, delimiter, quoting=quoting, columns=width)
-            share = len(found) / max(len(found) + missed, 1)
-            if share > best_share:
-                best_share, rows = share, found
-        if rows:
-            best = delimiter, rows
-    return best
-
-
-def _describe_label_first(lines: list[str], settings: dict[str, Any], notes: list[str]) -> bool:
-    """Whether each line is a label, a space and a text, as in `4 What is the capital ...`."""
-    pairs = [line.strip().split(" ", 1) for line in lines if line.strip()]
-    labels = {pair[0] for pair in pairs}
-    most = max(len(pairs) / 10, min(len(pairs) / 3, 10))  # first words of prose repeat less
-    if any(len(pair) < 2 for pair in pairs) or not 2 <= len(labels) <= most:
-        return False
-    settings |= {"delimiter": "space", "quoting": False, "columns": ["label", "text"]}
-    notes.append("Each line is taken as a label, a space and the text.")
-    return True
-
-
-def _settle(path: Path, table: Table, settings: dict[str, Any], notes: list[str]) -> ColumnRoles:
-    roles = guess_roles(table)
-    if roles is None:
-        raise unclear_columns(path, table)
-    settings["text"] = roles.text
-    if roles.text_pair is not None:
-        settings["text_pair"] = roles.text_pair
-        notes.append("Two columns of text: each row is taken as a pair of texts.")
-    settings["label"] = roles.label
-    used = (roles.text, roles.text_pair, roles.label)
-    unused = [name for name in table.names if name not in used and name]
-    if unused:
-        notes.append(f"Columns not used: {', '.join(unused)}.")
-    return roles
-
-
 # --- figures --------------------------------------------------------------------------------
 
 
-def _measure(path: Path, settings: dict[str, Any], notes: list[str]) -> Look:
+def _measure(path: Place, settings: dict[str, Any], notes: list[str]) -> Look:
     """Read the file by the suggestion: it must work, and it gives the figures."""
     source = open_source(path, DataSettings(**settings), role="train")
     labels: collections.Counter[str] = collections.Counter()
@@ -247,7 +145,7 @@ def _measure(path: Path, settings: dict[str, Any], notes: list[str]) -> Look:
     first = [_describe_rows(labels, len(words), median, high)]
     if unreadable:
         first.append(f"{unreadable:,} rows cannot be read; dropped.jsonl will hold them.")
-    beside = _files_beside(path)
+    beside = [] if path.files or path.member else _files_beside(path.path)
     if beside:
         first.append(f"Beside it: {', '.join(beside)}; name them by dev: and test: to use them.")
     return Look(
