@@ -74,15 +74,15 @@ def test_interrupted_while_writing_it_goes_on_from_the_parts(
     module = sys.modules[prepare_function.__module__]
     settings = DataSettings(train=str(file), workers=0)
 
-    def interrupt(*_):
+    def interrupt(*_, **__):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(module._Preparation, "_write_rows", interrupt)
+        patched.setattr(module, "write_parts", interrupt)
         with pytest.raises(KeyboardInterrupt):
             prepare(settings, tmp_path / "out", seed=1)
     assert [entry.name for entry in tmp_path.iterdir()] == [".out.work"]
-    monkeypatch.setattr(module, "write_raw", None)  # no part is made again
+    monkeypatch.setattr("tfmodel.data.read_parts.write_raw", None)  # no part is made again
     with caplog.at_level("INFO", "tfmodel"):
         prepare(settings, tmp_path / "out", seed=1)
     assert "going on: 40,000 rows were read and cleaned before" in caplog.text
@@ -115,7 +115,7 @@ def test_other_settings_or_rows_begin_anew(file, tmp_path, monkeypatch):
     path = tmp_path / "train.csv"
     path.write_bytes(file.read_bytes())
     with monkeypatch.context() as patched:
-        patched.setattr(module._Preparation, "_write_rows", lambda *_: 1 / 0)
+        patched.setattr(module, "write_parts", lambda *_, **__: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             prepare(DataSettings(train=str(path), workers=0), tmp_path / "out", seed=1)
     path.write_text(as_csv([(f"other {i}", "ab"[i % 2]) for i in range(50)]), encoding="utf-8")

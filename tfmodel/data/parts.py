@@ -76,6 +76,14 @@ class Parts:
         """All parts."""
         return range(sum(1 for _ in self.folder.glob("part-*")))
 
+    def numbers_of(self, role: str) -> list[int]:
+        """The parts of the rows of one role."""
+        return [number for number in self.numbers() if self.summary(number)["role"] == role]
+
+    def roles(self) -> list[str]:
+        """The role of each part."""
+        return [self.summary(number)["role"] for number in self.numbers()]
+
     def index(self, number: int) -> np.ndarray:
         """The index of a part's rows, (rows,) of `INDEX`."""
         return np.load(self.path(number) / INDEX_FILE)
