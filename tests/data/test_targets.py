@@ -190,6 +190,38 @@ def test_cleaning_tags_word_by_word():
         TARGETS["tags"].clean(row, STEPS)
 
 
+def test_cleaning_moves_spans_along():
+    label = [{"start": 3, "end": 12, "label": " w\u200b"}]
+    row = Row("A \u200bgood  film.", None, label, "a:1")
+    assert row.text[3:13] == "good  film"
+    label[0]["end"] = 13
+    assert set(TARGETS["spans"].clean(row, STEPS)) == {"control_characters", "whitespace"}
+    assert row.text == "A good film."
+    assert row.label == [{"start": 2, "end": 11, "label": "w"}]
+
+
+def test_cleaning_moves_answers_along():
+    label = {"answers": [{"text": "good  film", "start": 3}], "id": "q\ud800"}
+    row = Row(" What? ", "\ud800\u200b good  film", label, "a:1")
+    TARGETS["answers"].clean(row, STEPS)
+    assert (row.text, row.text_pair) == ("What?", "\ufffd good film")
+    assert row.label == {"answers": [{"text": "good film", "start": 2}], "id": "q\ufffd"}
+
+
+@pytest.mark.parametrize(
+    "target, label",
+    [
+        ("spans", [{"start": 2, "end": 3, "label": "x"}]),
+        ("answers", {"answers": [{"text": "\u200b", "start": 2}], "id": "q"}),
+    ],
+)
+def test_a_span_that_cleaning_empties_is_told(target, label):
+    row = Row("a \u200b b", "a \u200b b", label, "a:1")
+    with pytest.raises(BadLabel, match="span_lost"):
+        TARGETS[target].clean(row, STEPS)
+    assert row.text == "a b"
+
+
 LABELS = {
     "class": ["b", "a"],
     "classes": [["b", "a"], [], ["a"]],

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from tfmodel.data.cleaning import clean_and_tell, clean_label
+from tfmodel.data.cleaning import clean_and_tell, clean_label, clean_with_spans
 from tfmodel.data.json_values import MISSING, as_text, find_value
 from tfmodel.data.rows import BadLabel, Row, encodable
 from tfmodel.data.settings import DataSettings
@@ -63,8 +63,6 @@ def _is_offset(value: Any) -> bool:
 
 def clean_spans(row: Row, steps: Sequence[str]) -> tuple[str, ...]:
     """Clean the text; the spans stay on their characters."""
-    from tfmodel.data.cleaning import clean_with_spans
-
     pairs = [(span["start"], span["end"]) for span in row.label]
     row.text, places, changed = clean_with_spans(_one_for_one(row.text), pairs, steps)
     if row.text_pair is not None:
@@ -121,8 +119,6 @@ def _place_answer(answer: Any, context: str) -> dict[str, Any]:
 
 def clean_answers(row: Row, steps: Sequence[str]) -> tuple[str, ...]:
     """Clean question and context; the answers stay on their characters."""
-    from tfmodel.data.cleaning import clean_with_spans
-
     row.text, changed = clean_and_tell(encodable(row.text), steps)
     answers = row.label["answers"]
     pairs = [(answer["start"], answer["start"] + len(answer["text"])) for answer in answers]
