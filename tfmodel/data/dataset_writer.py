@@ -37,10 +37,8 @@ class DatasetWriter:
         has_pairs: bool,
     ):
         self._folder = folder
-        self._target = target
-        self._names = list(names)
-        self._index = {name: number for number, name in enumerate(names)}
-        self._has_pairs = has_pairs
+        self._kind: Any = {"target": target, "names": list(names), "has_pairs": has_pairs}
+        self._serialize = RowSerializer(**self._kind)
         self._splits = {
             name: _SplitWriter(folder, name, rows_per_shard(rows, total_bytes=size))
             for name, (rows, size) in sizes.items()
@@ -59,35 +57,84 @@ class DatasetWriter:
 
     def finish(self, account: dict) -> None:
         """Write the metadata, and `account.json` with the sizes of the shards added."""
-        import tensorflow_datasets as tfds
-
         for split in self._splits.values():
             split.close()
-        texts = ["text", "text_pair", "origin"] if self._has_pairs else ["text", "origin"]
-        features = {name: tfds.features.Text() for name in texts}
-        # This writes three small files; the examples themselves we write, as its own serializer
-        # takes three times as long for rows of three plain values.
-        tfds.folder_dataset.write_metadata(
-            data_dir=str(self._folder),
-            features=tfds.features.FeaturesDict(features | self._target.features(self._names)),
-            split_infos=[
-                tfds.core.SplitInfo(name=name, shard_lengths=split.lengths, num_bytes=split.bytes)
-                for name, split in self._splits.items()
-            ],
-            description="Texts, cleaned and split by tfmodel.",
-            check_data=False,
-        )
-        shards = {
-            path.name: path.stat().st_size for path in sorted(self._folder.glob(f"{_NAME}-*"))
-        }
-        kind = {"target": self._target.name, "labels": self._names}
-        write_json(self._folder / ACCOUNT_FILE, account | kind | {"shards": shards})
+        sizes = {name: (split.lengths, split.bytes) for name, split in self._splits.items()}
+        write_metadata(self._folder, sizes, account, **self._kind)
 
-    def _serialize(self, row: Row) -> bytes:
+
+class RowSerializer:
+    """Turns a row into the bytes of a `tf.train.Example`.
+
+    Args:
+        target: the kind of label.
+        names: of the classes; a row's label becomes its index here.
+        has_pairs: whether rows have a second text.
+    """
+
+    def __init__(self, target: Target, names: Sequence[str], has_pairs: bool):
+        self._target = target
+        self._index = {name: number for number, name in enumerate(names)}
+        self._has_pairs = has_pairs
+
+    def __call__(self, row: Row) -> bytes:
+        """Give the bytes of a row."""
         values: dict[str, list] = {"text": [row.text.encode()], "origin": [row.origin.encode()]}
         if self._has_pairs:
             values["text_pair"] = [(row.text_pair or "").encode()]
         return _serialize(values | self._target.encode(row.label, self._index))
+
+
+def write_metadata(
+    folder: Path,
+    sizes: Mapping[str, tuple[list[int], int]],
+    account: Mapping[str, Any],
+    *,
+    target: Target,
+    names: Sequence[str],
+    has_pairs: bool,
+) -> None:
+    """Write what TFDS wants beside the shards, and `account.json` with the shards' sizes added.
+
+    Args:
+        folder: where the shards are.
+        sizes: rows of each shard and bytes of all examples, by split.
+        account: what stands in `account.json`.
+        target: the kind of label.
+        names: of the classes.
+        has_pairs: whether rows have a second text.
+    """
+    import tensorflow_datasets as tfds
+
+    texts = ["text", "text_pair", "origin"] if has_pairs else ["text", "origin"]
+    features = {name: tfds.features.Text() for name in texts}
+    # This writes three small files; the examples themselves we write, as its own serializer
+    # takes three times as long for rows of three plain values.
+    tfds.folder_dataset.write_metadata(
+        data_dir=str(folder),
+        features=tfds.features.FeaturesDict(features | target.features(names)),
+        split_infos=[
+            tfds.core.SplitInfo(name=name, shard_lengths=lengths, num_bytes=total)
+            for name, (lengths, total) in sizes.items()
+        ],
+        description="Texts, cleaned and split by tfmodel.",
+        check_data=False,
+    )
+    shards = {path.name: path.stat().st_size for path in sorted(folder.glob(f"{_NAME}-*"))}
+    kind = {"target": target.name, "labels": list(names)}
+    write_json(folder / ACCOUNT_FILE, {**account, **kind, "shards": shards})
+
+
+def shard_name(split: str, shard: int, shards: int) -> str:
+    """Name a file of a split as TFDS does."""
+    return f"{_NAME}-{split}.tfrecord-{shard:05d}-of-{shards:05d}"
+
+
+def _serialize(self, row: Row) -> bytes:
+    values: dict[str, list] = {"text": [row.text.encode()], "origin": [row.origin.encode()]}
+    if self._has_pairs:
+        values["text_pair"] = [(row.text_pair or "").encode()]
+    return _serialize(values | self._target.encode(row.label, self._index))
 
 
 def _serialize(values: Mapping[str, list]) -> bytes:
@@ -115,8 +162,7 @@ class _SplitWriter:
         self.bytes = 0
         self._open = tf.io.TFRecordWriter
         self._paths = [
-            folder / f"{_NAME}-{name}.tfrecord-{shard:05d}-of-{len(lengths):05d}"
-            for shard in range(len(lengths))
+            folder / shard_name(name, shard, len(lengths)) for shard in range(len(lengths))
         ]
         self._shard = -1
         self._left = 0

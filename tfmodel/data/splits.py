@@ -54,12 +54,12 @@ def split_off(
     chosen = dict(parts=parts, fates=fates, column="split_rank", strata=strata)
     if method == "stratified":
         sizes = _count(**chosen)
-        counts = _stratified_counts(sizes, shares, seed=seed)
+        counts = stratified_counts(sizes, shares, seed=seed)
         _cut_strata(Buckets(folder, _RECORD), counts, fates.assign, **chosen)
     elif method == "time":
         _cut_times(Buckets(folder, _RECORD), shares, **chosen)
     else:
-        bounds = np.cumsum([share * 2.0**64 for share in shares.values()])
+        bounds = hash_bounds(shares)
         for records in _train_records(**chosen):
             place = np.searchsorted(bounds, records["key"].astype(np.float64), side="right")
             for number, name in enumerate([*shares, "train"]):
@@ -75,7 +75,29 @@ def sample(
         ConfigError: `count` is below the number of strata.
     """
     chosen = dict(parts=parts, fates=fates, column="sample_rank", strata=strata)
-    sizes = {stratum: size for stratum, size in _count(**chosen).items() if size}
+    drawn = sample_counts(_count(**chosen), count=count, seed=seed)
+    if drawn is None:
+        return
+
+    def keep_or_drop(ids: np.ndarray, name: str) -> None:
+        if name != "sample":
+            fates.drop(ids, "max_rows")
+
+    _cut_strata(Buckets(folder, _RECORD), {"sample": drawn}, keep_or_drop, **chosen)
+
+
+def hash_bounds(shares: Mapping[str, float]) -> np.ndarray:
+    """Give the rank at which each share ends, the one before it taken off, in 64 bits."""
+    return np.cumsum([share * 2.0**64 for share in shares.values()])
+
+
+def sample_counts(sizes: Mapping[str, int], *, count: int, seed: int) -> dict[str, int] | None:
+    """Say how many rows of each stratum `sample` keeps; None: all.
+
+    Raises:
+        ConfigError: `count` is below the number of strata.
+    """
+    sizes = {stratum: size for stratum, size in sizes.items() if size}
     if count < len(sizes):
         raise ConfigError(
             f"data.max_rows: expected at least one row for each of the {len(sizes)} classes of "
@@ -83,8 +105,8 @@ def sample(
         )
     total = sum(sizes.values())
     if count >= total:
-        return
-    drawn = allocate(
+        return None
+    return allocate(
         {stratum: size * count / total for stratum, size in sizes.items()},
         total=count,
         most=sizes,
@@ -92,11 +114,64 @@ def sample(
         salt=f"{seed}:sample",
     )
 
-    def keep_or_drop(ids: np.ndarray, name: str) -> None:
-        if name != "sample":
-            fates.drop(ids, "max_rows")
 
-    _cut_strata(Buckets(folder, _RECORD), {"sample": drawn}, keep_or_drop, **chosen)
+def stratified_counts(
+    sizes: Mapping[str, int], shares: Mapping[str, float], *, seed: int
+) -> dict[str, dict[str, int]]:
+    """Say how many rows of each stratum go to each split that is split off.
+
+    Raises:
+        ConfigError: there are too few rows for that.
+    """
+    sizes = {stratum: size for stratum, size in sizes.items() if size}
+    rows = sum(sizes.values())
+    taken = dict.fromkeys(sizes, 0)
+    found = {}
+    for name, share in shares.items():
+        found[name] = allocate(
+            {stratum: size * share for stratum, size in sizes.items()},
+            total=max(1, round(rows * share)),
+            most={stratum: sizes[stratum] - 1 - taken[stratum] for stratum in sizes},
+            salt=f"{seed}:{name}",
+        )
+        if sum(found[name].values()) == 0:
+            raise _too_few_rows(rows, len(sizes), name, shares)
+        for stratum, count in found[name].items():
+            taken[stratum] += count
+    return found
+
+
+def time_start(left: int, rows: int, name: str, shares: Mapping[str, float]) -> int:
+    """Say at which place, in the order of time, the latest rows begin that go to a split.
+
+    Args:
+        left: rows that are not split off yet, all of them earlier than those that are.
+        rows: all rows.
+        name: of the split.
+        shares: of all splits.
+
+    Raises:
+        ConfigError: there are too few rows for that.
+    """
+    start = left - max(1, round(rows * shares[name]))
+    if start < 0:
+        raise _too_few_rows(rows, 1, name, shares)
+    return start
+
+
+def check_times(sizes: Mapping[str, int], shares: Mapping[str, float]) -> None:
+    """Refuse splits by time of which one is empty.
+
+    Args:
+        sizes: rows of each split, train included.
+        shares: of those that were split off.
+
+    Raises:
+        ConfigError: one is.
+    """
+    for name, size in sizes.items():
+        if size == 0:
+            raise _too_few_rows(sum(sizes.values()), 1, name, shares)
 
 
 def allocate(
@@ -148,27 +223,6 @@ def _count(strata: Mapping[str, int], **chosen) -> dict[str, int]:
     return {name: int(counts[code]) for name, code in strata.items()}
 
 
-def _stratified_counts(
-    sizes: Mapping[str, int], shares: Mapping[str, float], *, seed: int
-) -> dict[str, dict[str, int]]:
-    sizes = {stratum: size for stratum, size in sizes.items() if size}
-    rows = sum(sizes.values())
-    taken = dict.fromkeys(sizes, 0)
-    found = {}
-    for name, share in shares.items():
-        found[name] = allocate(
-            {stratum: size * share for stratum, size in sizes.items()},
-            total=max(1, round(rows * share)),
-            most={stratum: sizes[stratum] - 1 - taken[stratum] for stratum in sizes},
-            salt=f"{seed}:{name}",
-        )
-        if sum(found[name].values()) == 0:
-            raise _too_few_rows(rows, len(sizes), name, shares)
-        for stratum, count in found[name].items():
-            taken[stratum] += count
-    return found
-
-
 def _cut_strata(
     buckets: Buckets,
     counts: Mapping[str, Mapping[str, int]],
@@ -203,11 +257,8 @@ def _cut_times(buckets: Buckets, shares: Mapping[str, float], **chosen) -> None:
         buckets.add(records)
         rows += len(records)
     bounds, left = [], rows
-    for name, share in shares.items():  # test, then dev: the latest first
-        start = left - max(1, round(rows * share))
-        if start < 0:
-            raise _too_few_rows(rows, 1, name, shares)
-        bound, left = _key_at(buckets, start)
+    for name in shares:  # test, then dev: the latest first
+        bound, left = _key_at(buckets, time_start(left, rows, name, shares))
         bounds.append(bound)
     buckets.close()
     sizes = dict.fromkeys([*shares, "train"], 0)
@@ -217,9 +268,7 @@ def _cut_times(buckets: Buckets, shares: Mapping[str, float], **chosen) -> None:
         for number, name in enumerate(sizes):
             chosen["fates"].assign(records["id"][place == number], name)
             sizes[name] += int((place == number).sum())
-    for name, size in sizes.items():
-        if size == 0:
-            raise _too_few_rows(rows, 1, name, shares)
+    check_times(sizes, shares)
 
 
 def _key_at(buckets: Buckets, place: int) -> tuple[np.uint64, int]:
