@@ -7,6 +7,7 @@ accounted for in `dropped.jsonl`.
 from __future__ import annotations
 
 from tfmodel.data.dataset import Dataset, Split, load_dataset
+from tfmodel.data.folds import fold_numbers
 from tfmodel.data.prepare import prepare
 from tfmodel.data.rows import Row
 from tfmodel.data.settings import CleaningSettings, DataSettings
@@ -18,6 +19,7 @@ __all__ = [
     "Dataset",
     "Row",
     "Split",
+    "fold_numbers",
     "load_dataset",
     "prepare",
     "suggest",
