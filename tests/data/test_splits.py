@@ -13,7 +13,8 @@ from made_parts import Made
 from tfmodel.config import ConfigError
 from tfmodel.data.ranks import time_rank
 from tfmodel.data.rows import Row
-from tfmodel.data.splits import allocate, sample, split_off
+from tfmodel.data.split_counts import allocate
+from tfmodel.data.splits import sample, split_off
 
 SHARES = {"test": 0.2, "dev": 0.1}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import json
+import logging
 from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any
 
@@ -11,6 +12,8 @@ from tfmodel.data.fates import SPLITS
 from tfmodel.data.parts import Parts
 from tfmodel.data.row_cleaning import Cleaned
 from tfmodel.data.rows import Reject, Row
+
+_log = logging.getLogger(__name__)
 
 DROPPED_FILE = "dropped.jsonl"
 ACCOUNT_FILE = "account.json"
@@ -95,6 +98,22 @@ def make_account(
         "files": files,
         "splits": dict(splits),
     }
+
+
+def log_account(totals: Mapping) -> None:
+    """Log how many rows of each file were kept, and why the others were not."""
+    for file in totals["files"]:
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in file["dropped"].items())
+        _log.info(
+            "%s: %s raw rows = %s kept + %s dropped%s",
+            file["name"],
+            f"{file['raw']:,}",
+            f"{file['kept']:,}",
+            f"{sum(file['dropped'].values()):,}",
+            f" ({reasons})" if reasons else "",
+        )
+    sizes = ", ".join(f"{name} {part['rows']:,}" for name, part in totals["splits"].items())
+    _log.info("splits: %s", sizes)
 
 
 def cleaning_example(cleaned: Cleaned, origin: str) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -84,3 +85,61 @@ def check_labels_known(
             f"data.{name}: expected only labels that train has ({first_few(sort_labels(known))}). "
             f"Received: {first_few(shown)}. {fix}."
         )
+
+
+def class_names(
+    target: str,
+    kept: Mapping[str, Mapping[str, int]],
+    raw_train: Mapping[str, int],
+    named: Mapping[str, Mapping[str, int]],
+    first_origins: Mapping[str, Mapping[str, str]],
+) -> list[str]:
+    """Name the classes of a dataset, in the order of their indices.
+
+    Args:
+        target: the kind of label; of `class` those count that are left in train, else all.
+        kept: rows by stratum, by split.
+        raw_train: rows of train by stratum, before duplicates were dropped.
+        named: rows by class named in their labels, by role, before duplicates were dropped.
+        first_origins: where the first row of a class stands, by role.
+
+    Raises:
+        ConfigError: dev or test has one that train does not have.
+    """
+    if target == "class":
+        check_labels_known(kept, raw_train, first_origins)
+        return sort_labels(_positive(kept["train"]))
+    train = named.get("train", {})
+    check_labels_known({"train": {}, **named}, train, first_origins)
+    return sort_labels(train)
+
+
+def about_tiny_classes(counts: Mapping[str, Mapping[str, int]], shares: Iterable[str]) -> list[str]:
+    """Word notes on classes with too few rows for every split.
+
+    Args:
+        counts: rows by class, by split.
+        shares: of the splits that were split off.
+    """
+    notes = []
+    everywhere: collections.Counter[str] = collections.Counter()
+    for split in counts.values():
+        everywhere.update(_positive(split))
+    single = sort_labels(label for label, count in everywhere.items() if count == 1)
+    if single:
+        notes.append(
+            f"{len(single)} of {len(everywhere)} classes have a single row, which stays in train: "
+            f"{first_few(single)}."
+        )
+    for name in shares:
+        absent = sort_labels(set(everywhere) - set(_positive(counts[name])) - set(single))
+        if absent:
+            notes.append(
+                f"{len(absent)} of {len(everywhere)} classes have too few rows to stand in {name}: "
+                f"{first_few(absent)}."
+            )
+    return notes
+
+
+def _positive(counts: Mapping[str, int]) -> dict[str, int]:
+    return {name: count for name, count in counts.items() if count}

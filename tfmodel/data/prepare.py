@@ -6,7 +6,6 @@ compared is sorted on disk, and the dataset is written part by part.
 
 from __future__ import annotations
 
-import collections
 import errno
 import logging
 import os
@@ -15,21 +14,21 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from tfmodel.config import ConfigError
-from tfmodel.data.account import ACCOUNT_FILE, sum_cleaned
+from tfmodel.data.account import log_account, sum_cleaned
 from tfmodel.data.cleaning import chosen_steps
 from tfmodel.data.dataset import Dataset, load_dataset
 from tfmodel.data.dedupe import drop_duplicates
 from tfmodel.data.fates import SPLITS, Fates, ids_of
 from tfmodel.data.filters import check_filters
-from tfmodel.data.folders import open_tfds, tfds_split
-from tfmodel.data.labels import check_labels_known, check_several_classes, first_few, sort_labels
+from tfmodel.data.inputs import check_may_be_replaced, locate_all
+from tfmodel.data.labels import about_tiny_classes, check_several_classes, class_names
 from tfmodel.data.mistakes import all_stand_elsewhere, no_row_left
 from tfmodel.data.near_duplicates import drop_near_duplicates, require_datasketch
 from tfmodel.data.parts import PART_ROWS, Parts, strata_of
-from tfmodel.data.places import Place, find_place
+from tfmodel.data.places import Place
 from tfmodel.data.read_parts import read_parts
-from tfmodel.data.readers import find_format
 from tfmodel.data.settings import DataSettings
+from tfmodel.data.split_counts import shares_to_split_off
 from tfmodel.data.splits import sample, split_off
 from tfmodel.data.tallies import (
     kept_and_dropped,
@@ -73,8 +72,8 @@ def prepare(
     """
     folder = Path(folder)
     work = folder.absolute().with_name(f".{folder.name}.work")
-    places = _locate_all(settings, locate)
-    _check_may_be_replaced(folder, places.values())
+    places = locate_all(settings, locate)
+    check_may_be_replaced(folder, places.values())
     check_filters(settings.cleaning)
     if settings.near_duplicates is not None:
         require_datasketch()
@@ -93,7 +92,7 @@ def prepare(
             ) from error
         raise
     shutil.rmtree(work, ignore_errors=True)
-    _log_account(totals)
+    log_account(totals)
     return load_dataset(folder)
 
 
@@ -175,12 +174,7 @@ class _Preparation:
             ids = ids_of(number, len(self.parts.index(number)))
             self.fates.assign(ids, self.fates.roles[number])
         settings = self.settings
-        missing = {}
-        if "dev" not in places and "test" not in places:
-            missing["test"] = settings.test_share
-        if "dev" not in places:
-            missing["dev"] = settings.dev_share
-        shares = {name: share for name, share in missing.items() if share > 0}
+        shares = shares_to_split_off(settings, places)
         chosen = {"strata": self.strata, "seed": self.seed}
         notes = []
         if shares:
@@ -189,7 +183,9 @@ class _Preparation:
             split_off(self.parts, self.fates, place, method=method, shares=shares, **chosen)
             if self.target.name == "class" and method == "stratified":
                 counts = strata_by_split(self.parts, self.fates, self.strata)
-                notes = _about_tiny_classes(counts, shares)
+                notes = about_tiny_classes(counts, shares)
+                for note in notes:
+                    _log.warning("%s", note)
         if settings.max_rows is not None:
             count = settings.max_rows
             sample(self.parts, self.fates, self.work / "sample", count=count, **chosen)
@@ -197,99 +193,5 @@ class _Preparation:
 
     def _class_names(self) -> list[str]:
         counts, origins = names_by_role(self.parts)
-        if self.target.name == "class":
-            kept = strata_by_split(self.parts, self.fates, self.strata)
-            check_labels_known(kept, self.raw_train, origins)
-            return sort_labels(positive(kept["train"]))
-        train = counts.get("train", {})
-        check_labels_known({"train": {}, **counts}, train, origins)
-        return sort_labels(train)
-
-
-def _about_tiny_classes(
-    counts: Mapping[str, Mapping[str, int]], shares: Iterable[str]
-) -> list[str]:
-    notes = []
-    everywhere: collections.Counter[str] = collections.Counter()
-    for split in counts.values():
-        everywhere.update(positive(split))
-    single = sort_labels(label for label, count in everywhere.items() if count == 1)
-    if single:
-        notes.append(
-            f"{len(single)} of {len(everywhere)} classes have a single row, which stays in train: "
-            f"{first_few(single)}."
-        )
-    for name in shares:
-        absent = sort_labels(set(everywhere) - set(positive(counts[name])) - set(single))
-        if absent:
-            notes.append(
-                f"{len(absent)} of {len(everywhere)} classes have too few rows to stand in {name}: "
-                f"{first_few(absent)}."
-            )
-    for note in notes:
-        _log.warning("%s", note)
-    return notes
-
-
-def _locate_all(settings: DataSettings, locate: Callable[[str], Path]) -> dict[str, Place]:
-    """Find every source before any is read; a TFDS folder also gives the splits not named."""
-    sources = {name: getattr(settings, name) for name in SPLITS}
-    places = {
-        name: find_place(source, locate) for name, source in sources.items() if source is not None
-    }
-    formats = {name: find_format(place, settings) for name, place in places.items()}
-    for name, place in places.items():
-        for other in SPLITS[: SPLITS.index(name)]:
-            # A TFDS folder has a split for each role, unless both name the same one.
-            by_role = formats[name] == "tfds" and place.split is None
-            if other in places and not by_role and _is_same(place, places[other]):
-                raise ConfigError(
-                    f"data.{name}: expected other rows than those of data.{other}. Received: "
-                    f"{place} for both. Remove `{name}:` to have it split off train."
-                )
-    if formats["train"] == "tfds" and places["train"].split is None:
-        builder = open_tfds(places["train"].path)
-        for name in ("dev", "test"):
-            if name not in places and tfds_split(builder, name):
-                places[name] = places["train"]
-                _log.info("%s: its own %s split is used", places["train"], name)
-    return {name: places[name] for name in SPLITS if name in places}
-
-
-def _is_same(one: Place, other: Place) -> bool:
-    return one.path.samefile(other.path) and (one.member, one.split, one.files) == (
-        other.member,
-        other.split,
-        other.files,
-    )
-
-
-def _check_may_be_replaced(folder: Path, places: Iterable[Place]) -> None:
-    """Refuse to replace what is not a dataset of ours, or what is about to be read."""
-    if folder.exists() and not (folder / ACCOUNT_FILE).exists():
-        if not folder.is_dir() or any(folder.iterdir()):
-            raise ConfigError(
-                f"{folder}: expected a new folder, or a dataset that tfmodel wrote, to put the "
-                f"dataset in. Received: something else, which would be lost. Name another folder."
-            )
-    for place in places:
-        if any(path.resolve().is_relative_to(folder.resolve()) for path in place.paths):
-            raise ConfigError(
-                f"{folder}: expected a folder apart from the files that are read. Received: "
-                f"{place} inside it, which would be lost. Name another folder."
-            )
-
-
-def _log_account(totals: Mapping) -> None:
-    for file in totals["files"]:
-        reasons = ", ".join(f"{count:,} {reason}" for reason, count in file["dropped"].items())
-        _log.info(
-            "%s: %s raw rows = %s kept + %s dropped%s",
-            file["name"],
-            f"{file['raw']:,}",
-            f"{file['kept']:,}",
-            f"{sum(file['dropped'].values()):,}",
-            f" ({reasons})" if reasons else "",
-        )
-    sizes = ", ".join(f"{name} {part['rows']:,}" for name, part in totals["splits"].items())
-    _log.info("splits: %s", sizes)
+        kept = strata_by_split(self.parts, self.fates, self.strata)
+        return class_names(self.target.name, kept, self.raw_train, counts, origins)

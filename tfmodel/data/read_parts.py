@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
 
-from tfmodel.config import ConfigError
 from tfmodel.data.fates import PRECEDENCE
+from tfmodel.data.inputs import only_target, origin_names
 from tfmodel.data.part_maker import write_raw
 from tfmodel.data.parts import PART_ROWS, Parts
 from tfmodel.data.places import Place
@@ -41,26 +41,18 @@ def read_parts(
     Raises:
         ConfigError: a file cannot be read as the settings say, or labels are of two kinds.
     """
-    names = {role: place.name for role, place in places.items()}
-    for role, place in places.items():
-        if sum(other.name == place.name for other in set(places.values())) > 1:
-            names[role] = f"{place.path.parent.name}/{place.name}"
+    names = origin_names(places)
     number = 0
     facts: dict[str, dict] = {}
-    targets: dict[str, Target] = {}
+    targets: list[Target] = []
     for role in (role for role in PRECEDENCE if role in places):
         source = open_source(places[role], settings, role=role, name=names[role])
         rows = while_reading(source.rows, names[role], places[role].paths)
         for_role = _PartJobs(source, role, settings.model_dump(mode="json"), seed)
         number = for_role.submit_all(rows, parts, number, worker_count)
         facts[role] = source.facts | {"encoding_guessed": settings.encoding == DETECT}
-        targets[source.target.name] = source.target
-    if len(targets) > 1:
-        raise ConfigError(
-            f"data: expected files of one kind of label. Received: {', '.join(sorted(targets))}. "
-            f"Say which is meant by `target:` under `data:`."
-        )
-    return facts, next(iter(targets.values()))
+        targets.append(source.target)
+    return facts, only_target(targets)
 
 
 class _PartJobs:

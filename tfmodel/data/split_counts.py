@@ -1,0 +1,153 @@
+"""How many rows go to which split: what counts alone decide."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Collection, Mapping
+
+import numpy as np
+
+from tfmodel.config import ConfigError
+from tfmodel.data.settings import DataSettings
+
+
+def shares_to_split_off(settings: DataSettings, roles: Collection[str]) -> dict[str, float]:
+    """Say which splits are to be split off train, and what share of its rows each gets.
+
+    Args:
+        settings: the `data:` section.
+        roles: for which there are files.
+    """
+    shares = {}
+    if "dev" not in roles and "test" not in roles:
+        shares["test"] = settings.test_share
+    if "dev" not in roles:
+        shares["dev"] = settings.dev_share
+    return {name: share for name, share in shares.items() if share > 0}
+
+
+def hash_bounds(shares: Mapping[str, float]) -> np.ndarray:
+    """Give the rank at which each share ends, the one before it taken off, in 64 bits."""
+    return np.cumsum([share * 2.0**64 for share in shares.values()])
+
+
+def sample_counts(sizes: Mapping[str, int], *, count: int, seed: int) -> dict[str, int] | None:
+    """Say how many rows of each stratum `sample` keeps; None: all.
+
+    Raises:
+        ConfigError: `count` is below the number of strata.
+    """
+    sizes = {stratum: size for stratum, size in sizes.items() if size}
+    if count < len(sizes):
+        raise ConfigError(
+            f"data.max_rows: expected at least one row for each of the {len(sizes)} classes of "
+            f"train. Received: {count}. Raise it to {len(sizes)} or more."
+        )
+    total = sum(sizes.values())
+    if count >= total:
+        return None
+    return allocate(
+        {stratum: size * count / total for stratum, size in sizes.items()},
+        total=count,
+        most=sizes,
+        least=1,
+        salt=f"{seed}:sample",
+    )
+
+
+def stratified_counts(
+    sizes: Mapping[str, int], shares: Mapping[str, float], *, seed: int
+) -> dict[str, dict[str, int]]:
+    """Say how many rows of each stratum go to each split that is split off.
+
+    Raises:
+        ConfigError: there are too few rows for that.
+    """
+    sizes = {stratum: size for stratum, size in sizes.items() if size}
+    rows = sum(sizes.values())
+    taken = dict.fromkeys(sizes, 0)
+    found = {}
+    for name, share in shares.items():
+        found[name] = allocate(
+            {stratum: size * share for stratum, size in sizes.items()},
+            total=max(1, round(rows * share)),
+            most={stratum: sizes[stratum] - 1 - taken[stratum] for stratum in sizes},
+            salt=f"{seed}:{name}",
+        )
+        if sum(found[name].values()) == 0:
+            raise _too_few_rows(rows, len(sizes), name, shares)
+        for stratum, count in found[name].items():
+            taken[stratum] += count
+    return found
+
+
+def time_start(left: int, rows: int, name: str, shares: Mapping[str, float]) -> int:
+    """Say at which place, in the order of time, the latest rows begin that go to a split.
+
+    Args:
+        left: rows that are not split off yet, all of them earlier than those that are.
+        rows: all rows.
+        name: of the split.
+        shares: of all splits.
+
+    Raises:
+        ConfigError: there are too few rows for that.
+    """
+    start = left - max(1, round(rows * shares[name]))
+    if start < 0:
+        raise _too_few_rows(rows, 1, name, shares)
+    return start
+
+
+def check_times(sizes: Mapping[str, int], shares: Mapping[str, float]) -> None:
+    """Refuse splits by time of which one is empty.
+
+    Args:
+        sizes: rows of each split, train included.
+        shares: of those that were split off.
+
+    Raises:
+        ConfigError: one is.
+    """
+    for name, size in sizes.items():
+        if size == 0:
+            raise _too_few_rows(sum(sizes.values()), 1, name, shares)
+
+
+def allocate(
+    quotas: Mapping[str, float], *, total: int, most: Mapping[str, int], least: int = 0, salt: str
+) -> dict[str, int]:
+    """Round quotas to whole numbers that add up to `total`, as far as the limits let them.
+
+    The largest fractions are rounded up (Hamilton's method); equal ones in an order drawn from
+    the salt, so that no class is favoured by its name.
+    """
+    counts = {
+        label: min(max(math.floor(quota), least), most[label]) for label, quota in quotas.items()
+    }
+    while (missing := total - sum(counts.values())) != 0:
+        step = 1 if missing > 0 else -1
+        movable = [
+            label
+            for label in counts
+            if (counts[label] < most[label] if step > 0 else counts[label] > least)
+        ]
+        if not movable:
+            break
+        movable.sort(key=lambda label: (-step * (quotas[label] - counts[label]), _tie(label, salt)))
+        for label in movable[: abs(missing)]:
+            counts[label] += step
+    return counts
+
+
+def _tie(label: str, salt: str) -> bytes:
+    return hashlib.blake2b(label.encode(), key=salt.encode()[:64]).digest()
+
+
+def _too_few_rows(rows: int, classes: int, name: str, shares: Mapping[str, float]) -> ConfigError:
+    return ConfigError(
+        f"data: expected enough rows to split off {' and '.join(shares)} and leave each class one "
+        f"in train. Received: {rows} rows in {classes} classes, none left for {name}. Add rows, "
+        f"check that data.label names the label column, or name files by data.dev and data.test."
+    )
