@@ -92,6 +92,18 @@ def test_account_says_what_cleaning_changed(write, prepared):
     }
 
 
+def test_of_a_row_that_several_steps_changed_each_shows_its_own_doing(write, prepared):
+    rows = numbered(20) + [("a\u200b &amp;  b", "neg")]
+    chosen = {"html_entities": True}
+    steps = prepared(write("train.csv", as_csv(rows)), cleaning=chosen).account["cleaning"]
+    shown = {name: step["examples"][0] for name, step in steps.items() if step["rows"]}
+    assert {name: (each["before"], each["after"]) for name, each in shown.items()} == {
+        "control_characters": ("a\u200b &amp;  b", "a &amp;  b"),
+        "html_entities": ("a &amp;  b", "a &  b"),
+        "whitespace": ("a &  b", "a & b"),
+    }
+
+
 def test_cleaning_switches_reach_the_texts(write, prepared):
     rows = [(f"a &amp; b {i}", label) for i, (_, label) in enumerate(numbered(20))]
     path = write("train.csv", as_csv(rows))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import collections
 import json
+import os
 import logging
 from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any
 
+from tfmodel.data.cleaning import trace
 from tfmodel.data.fates import SPLITS
 from tfmodel.data.parts import Parts
 from tfmodel.data.row_cleaning import Cleaned
@@ -48,7 +50,7 @@ def count_cleaned(
         entry = counts.setdefault(step, {"rows": 0, "examples": []})
         entry["rows"] += 1
         if len(entry["examples"]) < EXAMPLES_PER_STEP:
-            entry["examples"].append(cleaning_example(cleaned, origin))
+            entry["examples"].append(_cleaning_example(cleaned, step, origin))
 
 
 def sum_cleaned(parts: Parts, steps: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -116,13 +118,16 @@ def log_account(totals: Mapping) -> None:
     _log.info("splits: %s", sizes)
 
 
-def cleaning_example(cleaned: Cleaned, origin: str) -> dict[str, str]:
-    """Show the part of a text where what was before and after cleaning begin to differ."""
+def _cleaning_example(cleaned: Cleaned, step: str, origin: str) -> dict[str, str]:
+    """Show what one step did to a text, from a little before the first difference."""
     before, after = cleaned.before, cleaned.after
-    same = next(
-        (i for i, (a, b) in enumerate(zip(before, after, strict=False)) if a != b),
-        min(len(before), len(after)),
-    )
+    text = before
+    for name, changed in trace(before, cleaned.steps):
+        if name == step:
+            before, after = text, changed
+            break
+        text = changed
+    same = len(os.path.commonprefix([before, after]))
     start = max(0, same - _EXAMPLE_CHARACTERS // 4)
     end = start + _EXAMPLE_CHARACTERS
     return {"origin": origin, "before": before[start:end], "after": after[start:end]}
