@@ -115,6 +115,19 @@ def test_leaks_go_whatever_the_label_but_other_labels_in_a_part_stay(tmp_path):
     assert {each["label"] for each in example} == {"x", "z"}
 
 
+def test_what_was_compared_before_a_kill_is_not_compared_again(tmp_path, monkeypatch):
+    originals = [sentence(seed) for seed in range(40)]
+    texts = [*originals, *(changed(text, seed) for seed, text in enumerate(originals))]
+    made, _ = found(tmp_path, train=rows(texts))
+    first = made.dropped()
+    monkeypatch.setattr("tfmodel.data.near_duplicates.compare_pairs", None)
+    made.add()  # fates begun anew, as by another process
+    drop_duplicates(made.parts, made.fates, tmp_path / "sorting")
+    with Workers(0) as pool:
+        drop_near_duplicates(made.parts, made.fates, tmp_path, threshold=0.7, workers=pool)
+    assert made.dropped() == first and len(first) > 20
+
+
 def test_pairs_count_with_both_texts(tmp_path):
     same, other = sentence(1), sentence(2)
     made, _ = found(

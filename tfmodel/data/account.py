@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import collections
 import json
-import os
 import logging
+import os
 from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any
 

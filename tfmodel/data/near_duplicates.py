@@ -203,17 +203,17 @@ class _Finder:
 
     def _compare(self, pairs: np.ndarray) -> Path:
         self._jobs += 1
-        path = self.folder / f"compare-{self._jobs:06d}.npy"
-        with open(path, "wb") as file:
-            np.save(file, np.stack([pairs["first"], pairs["later"]], axis=1))
+        # Beside the parts: what was compared before a kill is compared for good, like them.
+        path = self.parts.folder / f"compare-{self._jobs:06d}.npy"
         self.found["pairs"] += len(pairs)
-        self.workers.submit("compare_pairs", str(self.parts.folder), str(path), self.threshold)
+        if not path.with_suffix(".answers.npy").exists():
+            with open(path, "wb") as file:
+                np.save(file, np.stack([pairs["first"], pairs["later"]], axis=1))
+            self.workers.submit("compare_pairs", str(self.parts.folder), str(path), self.threshold)
         return path
 
     def _judge(self, path: Path) -> None:
         pairs, answers = np.load(path), np.load(path.with_suffix(".answers.npy"))
-        for each in (path, path.with_suffix(".answers.npy")):
-            each.unlink()
         similar = answers[:, 0] >= self.threshold
         pairs, same_label = pairs[similar], answers[similar, 1] == 1
         first, later = pairs[:, 0], pairs[:, 1]
