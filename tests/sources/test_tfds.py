@@ -152,6 +152,14 @@ def test_a_data_set_tfds_knows_nothing_of_can_be_brought_by_hand(prepared, cache
     assert fetch("tfds:our_reviews:2.0.0[test]") == fetch("tfds:our_reviews") == folder
 
 
+def test_of_several_configurations_brought_by_hand_one_is_to_be_named(prepared, cache):
+    shutil.copytree(prepared, cache / "tfds" / "our_reviews" / "short" / "2.0.0")
+    assert "expected a configuration that TensorFlow Datasets knows. Received: none. Name one" in (
+        received("tfds:our_reviews")
+    )
+    assert fetch("tfds:our_reviews/short").name == "2.0.0"
+
+
 def test_is_remote():
     assert is_remote("tfds:tiny_reviews/short[train]")
 
@@ -287,25 +295,30 @@ def test_a_malformed_source_shows_what_is_wrong_and_an_example(source, problem):
 def test_an_unknown_name_lists_near_ones(name):
     message = received(f"tfds:{name}")
     assert message.startswith(
-        f"tfds:{name}: expected a data set of TensorFlow Datasets. Received: {name}. Name one of "
+        f"tfds:{name}: expected a data set that TensorFlow Datasets knows. Received: {name}. Name "
+        "one of these, of "
     )
     assert ": imdb_reviews, " in message
 
 
 def test_an_unknown_configuration_or_version_lists_those_there_are():
     assert received("tfds:tiny_reviews/shrt") == (
-        "tfds:tiny_reviews/shrt: expected a configuration of TensorFlow Datasets. Received: shrt. "
-        "Name one of these, of 2: short, or update the package tensorflow-datasets."
+        "tfds:tiny_reviews/shrt: expected a configuration that TensorFlow Datasets knows. "
+        "Received: shrt. Name one of these, of 2: short, or update the package tensorflow-datasets."
     )
     assert received("tfds:tiny_reviews/short:1.2.0") == (
-        "tfds:tiny_reviews/short:1.2.0: expected a version of TensorFlow Datasets. Received: "
-        "1.2.0. Name one of these, of 2: 1.1.0, 1.0.0, or update the package tensorflow-datasets."
+        "tfds:tiny_reviews/short:1.2.0: expected a version that TensorFlow Datasets knows. "
+        "Received: 1.2.0. Name one of these, of 2: 1.1.0, 1.0.0, or update the package "
+        "tensorflow-datasets."
     )
 
 
 def test_without_configurations_none_is_to_be_named():
     message = received("tfds:ag_news_subset/x")
-    assert "expected a configuration of TensorFlow Datasets. Received: x. Leave it out" in message
+    assert (
+        "expected a configuration that TensorFlow Datasets knows. Received: x. Leave it out"
+        in message
+    )
 
 
 def test_an_old_version_that_tfds_prepares_no_longer_is_told(server):

@@ -94,7 +94,7 @@ def _known_commit(source: HubSource) -> str | None:
 
 
 def _resolved_path(source: HubSource) -> Path:
-    return source.place / ".revisions" / quote(source.revision, safe="")
+    return source.place / "revisions" / quote(source.revision, safe="")
 
 
 def _resolve_once(source: HubSource) -> str:

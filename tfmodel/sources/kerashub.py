@@ -45,16 +45,18 @@ def fetch_preset(text: str) -> Path:
     handle = _HANDLE.fullmatch(preset)
     if handle is None and not re.fullmatch(r"\w[\w.-]*", preset, re.ASCII):
         raise ConfigError(_word_malformed(text, preset))
-    place = cache_folder() / "keras" / preset.removeprefix("kaggle://").replace("/", "--")
+    folder = cache_folder() / "keras"
+    place = folder / preset.removeprefix("kaggle://").replace("/", "--")
     wanted = place / (handle["name"] if handle else preset)
-    if not wanted.exists():
-        with sole_fetcher(place, text):
+    pinned = place / "handle.txt"
+    if not (wanted.exists() and pinned.exists()):
+        with sole_fetcher(folder, text):  # one lock for all: kagglehub's own cache has none
             clear_leftovers(place)
-            if not wanted.exists():
-                _fill(text, preset if handle else _known_handle(text, preset), wanted)
-    pinned = (place / ".handle").read_text(encoding="utf-8").strip()
-    if pinned != preset:
-        _log.warning("%s is not pinned: write keras:%s", text, pinned)
+            if not (wanted.exists() and pinned.exists()):
+                _fill(text, preset if handle else _known_handle(text, preset), wanted, pinned)
+    pin = pinned.read_text(encoding="utf-8").strip()
+    if pin != preset:
+        _log.warning("%s is not pinned: write keras:%s", text, pin)
     return wanted
 
 
@@ -122,7 +124,7 @@ def _package(text: str, name: str) -> Any:
 # --- bringing the files -------------------------------------------------------------------
 
 
-def _fill(text: str, handle: str, wanted: Path) -> None:
+def _fill(text: str, handle: str, wanted: Path, pinned: Path) -> None:
     downloaded = _download(text, handle, wanted.parent)
     files = [path for path in sorted(downloaded.rglob("*")) if path.is_file()]
     names = {path.relative_to(downloaded).as_posix(): path for path in files}
@@ -136,17 +138,17 @@ def _fill(text: str, handle: str, wanted: Path) -> None:
         )
     checked_preset(text, downloaded)
     version = _HANDLE.fullmatch(handle)["version"]
-    pinned = handle if version else f"{handle}/{downloaded.name}"
-    with write_aside(wanted.parent / ".handle") as aside:
-        aside.write_text(f"{pinned}\n", encoding="utf-8")
-    with write_aside(wanted) as aside:
+    pin = handle if version else f"{handle}/{downloaded.name}"
+    with write_aside(pinned) as aside:
+        aside.write_text(f"{pin}\n", encoding="utf-8")
+    with write_aside(wanted, replace=True) as aside:
         for name, path in taken.items():
             target = aside / PurePosixPath(name)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)
     left_out = len(names) - len(taken)
     note = f", left out {left_out} files of code" if left_out else ""
-    _log.info("Fetched %d files of %s into %s%s", len(taken), pinned, wanted, note)
+    _log.info("Fetched %d files of %s into %s%s", len(taken), pin, wanted, note)
 
 
 def _download(text: str, handle: str, place: Path) -> Path:

@@ -154,6 +154,9 @@ def _builder(source: _TfdsSource, workplace: Path) -> Any:
         known = of_name.name == source.name
     except tfds.core.DatasetNotFoundError:
         known = False
+    by_hand = {path.parents[1].name for path in source.place.glob(f"*/*/{INFO_FILE}")}
+    if not known and by_hand:
+        raise _unknown(source, "configuration", source.config or "none", sorted(by_hand))
     if not known:
         names = tfds.list_builders(with_community_datasets=False)
         raise _unknown(source, "data set", source.name, names)
@@ -173,8 +176,8 @@ def _unknown(source: _TfdsSource, what: str, name: str, known: Iterable[str]) ->
     near = difflib.get_close_matches(name.lower(), known, n=5) or known[:5]
     hint = f"Name one of these, of {len(known):,}: {', '.join(near)}" if near else "Leave it out"
     return ConfigError(
-        f"{source.text}: expected a {what} of TensorFlow Datasets. Received: {name}. {hint}, or "
-        "update the package tensorflow-datasets."
+        f"{source.text}: expected a {what} that TensorFlow Datasets knows. Received: {name}. "
+        f"{hint}, or update the package tensorflow-datasets."
     )
 
 
