@@ -80,4 +80,4 @@ def test_what_locate_says_stands(tmp_path):
 
     with pytest.raises(ConfigError, match="gone.csv: expected something"):
         find_place("gone.csv", locate)
-    assert find_place("tfds:x", lambda source: tmp_path, split="train[:1]").split == "train[:1]"
+    assert find_place("tfds:x[train[:1]]", lambda source: tmp_path).split == "train[:1]"

@@ -10,6 +10,7 @@ from pathlib import Path
 from tfmodel.config import ConfigError
 from tfmodel.data.archives import DataFile
 from tfmodel.run_folder import fingerprint
+from tfmodel.sources import split_of
 
 _IN_ZIP = re.compile(r"(?P<zip>.+?\.zip)/(?P<member>[^#]+)(?P<hash>#.*)?", re.IGNORECASE)
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+-]+:")
@@ -56,16 +57,14 @@ class Place:
         return (DataFile(self.path, self.member),)
 
 
-def find_place(
-    source: str, locate: Callable[[str], Path] = Path, *, split: str | None = None
-) -> Place:
+def find_place(source: str, locate: Callable[[str], Path] = Path) -> Place:
     """Find the files of a source.
 
     Args:
-        source: what the config names: anything that `locate` takes; a path into a zip
-            (`rows.zip/train.tsv`); paths with `*` and `**` for several files, of one format.
+        source: what the config names: anything that `locate` takes, with the split of a TFDS
+            folder in brackets; a path into a zip (`rows.zip/train.tsv`); paths with `*` and `**`
+            for several files, of one format.
         locate: turns a source into a local path.
-        split: of a TFDS folder, where the source names one.
 
     Raises:
         ConfigError: there is nothing there.
@@ -77,7 +76,7 @@ def find_place(
             return Place(path, member=inside["member"])
     if "*" in source and not _SCHEME.match(source):
         return _find_files(source, locate)
-    path = Path(locate(source))
+    path, split = Path(locate(source)), split_of(source)
     if "*" in source and path.is_dir() and split is None:
         pattern = source.partition("#")[0].rpartition("/")[2]
         return _files_below(source, path, f"**/{pattern}")
