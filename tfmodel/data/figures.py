@@ -9,7 +9,8 @@ from typing import Any
 from tfmodel.data.rows import Row
 
 SHARES = (0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
-_BINS = 12
+_BINS = 10
+_MOST_DISTINCT = 20
 
 
 class SplitFigures:
@@ -69,7 +70,7 @@ def _lengths(counts: collections.Counter[int]) -> dict[str, Any]:
 
 def _bins(numbers: collections.Counter[float]) -> list[list[float]]:
     """Cut the range into equal bins; few distinct numbers have one each."""
-    if len(numbers) <= _BINS:
+    if len(numbers) <= _MOST_DISTINCT:
         return [[number, number, numbers[number]] for number in sorted(numbers)]
     least, most = min(numbers), max(numbers)
     edges = [least * (1 - step / _BINS) + most * (step / _BINS) for step in range(_BINS + 1)]

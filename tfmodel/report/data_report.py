@@ -64,11 +64,13 @@ def _view(
     dropped = account.get("dropped", {})
     splits = account.get("splits", {})
     settings = account.get("settings")
+    said = doubts(account, found)
     return {
         "title": title,
         "sum": _sum(account),
         "facts": _facts(account),
-        "doubts": doubts(account, found),
+        "doubts": said,
+        "lede": "" if said else "Every raw row is accounted for, file by file.",
         "paths": [
             {"name": "Rows", "value": str(folder)},
             {"name": "Left out", "value": str(folder / DROPPED_FILE)},
@@ -81,16 +83,14 @@ def _view(
         "files": data_sections.files(account),
         "cleaning": data_sections.cleaning(account.get("cleaning", {})),
         "conflicts": data_sections.conflicts(account.get("conflicts") or {}),
-        "near": data_sections.near_duplicates(account.get("near_duplicates") or {}),
+        "near": data_sections.near_duplicates(account),
         "labels": data_sections.labels(account),
         "lengths": data_sections.lengths(splits),
         "settings": yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
         if settings
         else "",
-        "footer": f"Rows of {title} · seed {account['seed']} · this page is one file and asks "
-        "nothing of the network"
-        if "seed" in account
-        else f"Rows of {title} · this page is one file and asks nothing of the network",
+        "footer": f"Rows of {title} · seed {account.get('seed', 'not known')} · this page is one "
+        "file and asks nothing of the network",
     }
 
 

@@ -32,6 +32,7 @@ _READ = {
 }
 _NOT_SHOWN = {"name", "dropped", "encoding_guessed", "target"}
 _FIELDS = ("text", "text_pair", "label", "group", "time")
+_DELIMITERS = {",": "comma", ";": "semicolon", "|": "vertical bar"}
 _WITH_COLUMNS = ("csv", "tsv", "jsonl", "json", "parquet", "regex", "tfds")
 
 
@@ -85,6 +86,8 @@ def _read_as(file: Figures, settings: Figures) -> Figures:
     found = {**file, "left_out": sum(file.get("dropped", {}).values())}
     if file.get("encoding"):
         found["encoding"] = encoding(file)
+    if file.get("delimiter"):
+        found["delimiter"] = _DELIMITERS.get(file["delimiter"], file["delimiter"])
     if file.get("format") in _WITH_COLUMNS:
         taken = [f"{key}: {settings[key]}" for key in _FIELDS if settings.get(key)]
         if settings.get("target") == "none":
@@ -126,7 +129,7 @@ def cleaning(steps: Mapping[str, Figures]) -> dict[str, Any]:
         for step, found in steps.items()
         if found.get("rows")
     ]
-    return {"steps": changed, "idle": f"Found nothing to do: {', '.join(idle)}." if idle else ""}
+    return {"steps": changed, "idle": f"Nothing to do for: {'; '.join(idle)}." if idle else ""}
 
 
 def conflicts(found: Figures) -> dict[str, Any] | None:
@@ -154,22 +157,24 @@ def _labelled(label: Any, origin: str) -> dict[str, str]:
     return {"label": label_in_words(label), "origin": origin}
 
 
-def near_duplicates(found: Figures) -> dict[str, Any] | None:
+def near_duplicates(account: Figures) -> dict[str, Any] | None:
     """Prepare the pairs of texts that are nearly equal, the two side by side."""
+    found = account.get("near_duplicates")
     if not found:
         return None
-    threshold = found.get("threshold")
-    lede = f"{wording.plural(found['pairs'], 'pair')} of rows looked alike and were compared"
+    threshold, dropped = found.get("threshold"), account.get("dropped", {})
+    left_out = sum(rows for reason, rows in dropped.items() if reason.startswith("near_"))
+    lede = f"{wording.plural(left_out, 'row')} left out"
     if threshold is not None:
-        lede += f"; rows that share {wording.percent(threshold)} or more of their runs of 5 "
-        lede += "characters with an earlier row are left out"
-    lede += "."
-    if found.get("conflicts"):
-        lede += f" {wording.plural(found['conflicts'], 'row')} of these had another label."
+        lede += f" for sharing {wording.percent(threshold, digits=0)} or more of their runs of 5 "
+        lede += "characters with another"
+    examples = found.get("examples", [])
     return {
-        "lede": lede,
-        "conflicts": [_pair(*pair) for pair in found.get("examples", [])],
-        "same": [_pair(*pair) for pair in found.get("same_label_examples", [])],
+        "lede": f"{lede}. {wording.plural(found['pairs'], 'pair')} looked alike and were compared; "
+        f"{wording.count(found['conflicts'])} of those as near have different labels.",
+        "left_out": [_pair(*pair) for pair in found.get("same_label_examples", [])],
+        "conflicts": [_pair(*pair) for pair in examples],
+        "more": found["conflicts"] - len(examples),
     }
 
 

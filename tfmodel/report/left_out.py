@@ -22,19 +22,18 @@ _FOR_ANOTHER = {
     "near_duplicate", "near_in_test", "near_in_dev",
 }  # fmt: skip
 _ADVICE = {
-    "malformed": "Quotes that are plain text are `quoting: false`; see where the first one stands.",
-    "wrong_field_count": "If they are many, check `delimiter:`, `quoting:` and `columns:`; fields "
-    "that are too many can be left out by `extra_columns: true`.",
-    "missing_field": "`text:` and `label:` name the fields.",
-    "not_text": "A list or an object stands where a text is expected; `text: a.b` reaches inside.",
+    "malformed": "Where quotes are plain text, data.quoting: false reads them so.",
+    "wrong_field_count": "If they are many, check data.delimiter, data.quoting and data.columns; "
+    "with data.extra_columns: true, fields too many are left out and the row stays.",
+    "missing_field": "data.text and data.label name the fields; a.b reaches inside.",
+    "not_text": "A list or an object stands where a text is expected; a.b reaches inside.",
     "duplicate": "The first one stayed.",
     "conflicting_label": "Nobody can tell which label is right; the first one stayed.",
     "also_in_test": "Nothing is measured on what was trained on, so test keeps the row.",
     "also_in_dev": "Dev steers training, so it keeps the row.",
-    "near_duplicate": "The earlier one stayed; `near_duplicates:` says how near.",
-    "near_in_test": "A row so near would be known by heart, so test alone keeps it.",
-    "near_in_dev": "A row so near would be known by heart, so dev alone keeps it.",
-    "too_long": "`max_characters:` is the limit.",
+    "near_duplicate": "The earlier one stayed. data.near_duplicates says how near.",
+    "near_in_test": "Test alone keeps a text, and train none that nearly gives it away.",
+    "near_in_dev": "Dev alone keeps a text, and train none that nearly gives it away.",
     "max_rows": "They are good rows that the sample did not draw.",
 }
 
