@@ -12,7 +12,7 @@ class KaggleServer(ThreadingHTTPServer):
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.models, self.requests, self.refusal = {}, [], None
+        self.models, self.requests, self.refusal, self.md5 = {}, [], None, None
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
     @property
@@ -50,6 +50,8 @@ class Handler(BaseHTTPRequestHandler):
     def answer(self, status, body, kind):
         self.send_response(status)
         self.send_header("Content-Type", kind)
+        if self.server.md5:
+            self.send_header("X-Goog-Hash", f"md5={self.server.md5}")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)

@@ -119,6 +119,17 @@ def test_what_kaggle_refuses_is_told(kaggle, status, fix):
 
 
 @pytest.mark.slow
+def test_what_differs_from_kaggle_s_hash_is_refused(kaggle, cache):
+    kaggle.md5 = "AAAA"
+    source = f"keras:{HANDLE}"
+    assert received(source) == (
+        f"{source}: expected the preset {HANDLE}. Received: bytes with another hash than Kaggle "
+        "tells. Try again; if it stays so, do not use it."
+    )
+    assert not list(cache.rglob("config.json"))
+
+
+@pytest.mark.slow
 def test_no_network_says_how_to_bring_the_preset(kaggle, cache):
     kaggle.shutdown()
     kaggle.server_close()

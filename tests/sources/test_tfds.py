@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import threading
+import urllib.error
 from pathlib import Path
 
 import pytest
@@ -356,6 +357,10 @@ def test_no_network_says_how_to_bring_the_folder(unreachable, cache):
             "files to be downloaded by hand: Register at example.org.. Put them into {cache}/tfds/"
             "tiny_reviews/manual, then run the same again.",
         ),
+        (
+            urllib.error.URLError("timed out"),
+            "no connection (<urlopen error timed out>). Check the network. Or bring it by hand: ",
+        ),
         (KeyError("text"), "KeyError: 'text'. Or bring it by hand: "),
     ],
 )
@@ -366,6 +371,17 @@ def test_other_failures_of_tfds_are_passed_on(cache, monkeypatch, error, problem
     monkeypatch.setattr(TinyReviews, "_split_generators", fail)
     message = received("tfds:tiny_reviews/short:1.1.0")
     assert f"expected TFDS to prepare it. Received: {problem.format(cache=cache)}" in message
+
+
+def test_a_data_set_whose_code_needs_a_missing_package(monkeypatch):
+    def fail(name):
+        raise ImportError("No module named 'lxml'", name="lxml")
+
+    monkeypatch.setattr(tfds, "builder_cls", fail)
+    assert received("tfds:tiny_reviews/short") == (
+        "tfds:tiny_reviews/short: expected TFDS to prepare it. Received: no lxml, which it needs. "
+        "Install it: pip install lxml."
+    )
 
 
 def test_a_full_disk_names_the_cache(cache, monkeypatch):

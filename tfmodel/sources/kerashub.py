@@ -159,9 +159,6 @@ def _download(text: str, handle: str, place: Path) -> Path:
     try:
         with contextlib.redirect_stdout(sys.stderr):  # kagglehub prints what it does
             return Path(kagglehub.model_download(handle.removeprefix("kaggle://")))
-    except requests.ConnectionError as error:
-        received = f"no connection to Kaggle ({' '.join(str(error).split())[:300]})"
-        fix = f"Check the network. {word_by_hand(text, place, 'Kaggle')}"
     except requests.HTTPError as error:
         status = getattr(error.response, "status_code", None)
         received = f"HTTP {status} from Kaggle"
@@ -170,4 +167,10 @@ def _download(text: str, handle: str, place: Path) -> Path:
             403: "Accept its terms on kaggle.com, and set KAGGLE_USERNAME and KAGGLE_KEY",
             404: "Check the owner, the model, the name and the version",
         }.get(status, f"Try again later. {word_by_hand(text, place, 'Kaggle')}")
+    except requests.RequestException as error:
+        received = f"no connection to Kaggle ({' '.join(str(error).split())[:300]})"
+        fix = f"Check the network. {word_by_hand(text, place, 'Kaggle')}"
+    except kagglehub.exceptions.DataCorruptionError:
+        received = "bytes with another hash than Kaggle tells"
+        fix = "Try again; if it stays so, do not use it"
     raise ConfigError(f"{text}: expected the preset {handle}. Received: {received}. {fix}.")

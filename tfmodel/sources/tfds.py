@@ -13,7 +13,7 @@ import logging
 import re
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -130,7 +130,8 @@ def _default_config(place: Path) -> str | None:
 def _fill(source: _TfdsSource) -> Path:
     """Prepare beside the cache's place, where downloads outlast a killed process, and move."""
     workplace = source.place / ".preparing"
-    builder = _builder(source, workplace)
+    with _worded_failures(source):
+        builder = _builder(source, workplace)
     prepared = Path(builder.data_path)
     folder = source.place / prepared.relative_to(workplace / source.name)
     if (folder / INFO_FILE).exists():  # brought by hand, without TFDS's note of the default
@@ -194,23 +195,35 @@ def _prepare(source: _TfdsSource, builder: Any, workplace: Path) -> None:
         source.text,
     )
     config = tfds.download.DownloadConfig(manual_dir=str(source.place / "manual"))
+    # TFDS prints what it does.
+    with _worded_failures(source), contextlib.redirect_stdout(sys.stderr):
+        builder.download_and_prepare(
+            download_dir=str(workplace / "downloads"), download_config=config
+        )
+
+
+@contextlib.contextmanager
+def _worded_failures(source: _TfdsSource) -> Iterator[None]:
+    """Turn what TFDS raises, of many kinds and from the data set's own code too, into words."""
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # TFDS prints what it does
-            builder.download_and_prepare(
-                download_dir=str(workplace / "downloads"), download_config=config
-            )
-    except Exception as error:  # of many kinds, and of whatever the data set's own code meets
+        yield
+    except ConfigError:
+        raise
+    except Exception as error:
         if "No space left on device" in str(error) or "Disk quota exceeded" in str(error):
             raise  # `write_aside` names the folder
         raise ConfigError(_word_failure(source, error)) from error
 
 
 def _word_failure(source: _TfdsSource, error: Exception) -> str:
+    from urllib.error import HTTPError, URLError
+
     import requests
 
     fix = word_by_hand(source.text, source.place, "the data set's server")
     said = " ".join(str(error).split())
-    if isinstance(error, requests.ConnectionError | requests.Timeout | ConnectionError):
+    unreachable = (requests.ConnectionError, requests.Timeout, ConnectionError, URLError)
+    if isinstance(error, unreachable) and not isinstance(error, HTTPError):
         received = f"no connection ({said[:300]})"
         fix = f"Check the network. {fix}"
     elif isinstance(error, ImportError):
