@@ -31,7 +31,7 @@ class Made:
                 make_part(str(raw), part, role, "class", settings, self.seed)
         roles = [self.parts.summary(number)["role"] for number in self.parts.numbers()]
         self.fates = Fates(self.folder, roles)
-        self.strata = strata_of(self.parts, SPLITS)
+        self.strata = strata_of(self.parts)
         for number in self.parts.numbers():
             ids = ids_of(number, len(self.parts.index(number)))
             self.fates.assign(ids, roles[number])

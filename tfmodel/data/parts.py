@@ -12,7 +12,7 @@ from __future__ import annotations
 import collections
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,7 @@ class Parts:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self._summaries: dict[int, dict] = {}
+        self._roles: list[str] = []  # all that is held in memory of every part
 
     def begin(self, key: str) -> int:
         """Make the folder ready for work that the key identifies.
@@ -68,9 +68,7 @@ class Parts:
 
     def summary(self, number: int) -> dict:
         """Counts of a part: role, raw, dropped by reason, cleaning, strata, names."""
-        if number not in self._summaries:
-            self._summaries[number] = read_json(self.path(number) / SUMMARY_FILE)
-        return self._summaries[number]
+        return read_json(self.path(number) / SUMMARY_FILE)
 
     def numbers(self) -> range:
         """All parts."""
@@ -78,11 +76,13 @@ class Parts:
 
     def numbers_of(self, role: str) -> list[int]:
         """The parts of the rows of one role."""
-        return [number for number in self.numbers() if self.summary(number)["role"] == role]
+        return [number for number, each in enumerate(self.roles()) if each == role]
 
     def roles(self) -> list[str]:
         """The role of each part."""
-        return [self.summary(number)["role"] for number in self.numbers()]
+        for number in self.numbers()[len(self._roles) :]:
+            self._roles.append(self.summary(number)["role"])
+        return self._roles
 
     def index(self, number: int) -> np.ndarray:
         """The index of a part's rows, (rows,) of `INDEX`."""
@@ -131,14 +131,9 @@ class RowReader:
             self._open.popitem()[1][0].close()
 
 
-def strata_of(parts: Parts, roles: Sequence[str]) -> dict[str, int]:
-    """Number the strata of all parts of these roles, in the order of their names."""
-    names = {
-        name
-        for number in parts.numbers()
-        if parts.summary(number)["role"] in roles
-        for name in parts.summary(number)["strata"]
-    }
+def strata_of(parts: Parts) -> dict[str, int]:
+    """Number the strata of all parts, in the order of their names."""
+    names = {name for number in parts.numbers() for name in parts.summary(number)["strata"]}
     return {name: code for code, name in enumerate(sorted(names))}
 
 

@@ -18,7 +18,7 @@ from tfmodel.data.account import log_account, sum_cleaned
 from tfmodel.data.cleaning import chosen_steps
 from tfmodel.data.dataset import Dataset, load_dataset
 from tfmodel.data.dedupe import drop_duplicates
-from tfmodel.data.fates import SPLITS, Fates, ids_of
+from tfmodel.data.fates import Fates, ids_of
 from tfmodel.data.filters import check_filters
 from tfmodel.data.inputs import check_may_be_replaced, locate_all
 from tfmodel.data.labels import about_tiny_classes, check_several_classes, class_names
@@ -125,7 +125,7 @@ class _Preparation:
             raw, dropped = raw_and_dropped(self.parts, role)
             if raw == sum(dropped.values()):
                 raise no_row_left(place, raw, dict(dropped.most_common()), self.settings)
-        self.strata = strata_of(self.parts, SPLITS)
+        self.strata = strata_of(self.parts)
         self.raw_train = positive(strata_by_role(self.parts, self.strata)["train"])
         if self.target.name == "class":
             check_several_classes(self.raw_train, self.settings)
