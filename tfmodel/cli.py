@@ -87,12 +87,16 @@ def _run(options: argparse.Namespace) -> None:
     from tfmodel.config import load_config
 
     # A mistake in the config should not take the seconds that TensorFlow needs to load.
-    load_config(options.config, pipeline.RunSettings, overrides=options.overrides)
+    settings = load_config(options.config, pipeline.RunSettings, overrides=options.overrides)
     _import_tensorflow(options)
     result = pipeline.run(
         options.config, options.overrides, restart=options.restart, only=options.stage
     )
     print(result.summary)
+    if options.skew:
+        from tfmodel.stages.skew import skew_of_run
+
+        print("\n" + skew_of_run(settings, result.folder))
 
 
 def _predict(options: argparse.Namespace) -> None:
@@ -277,7 +281,13 @@ def _add_config(parser: argparse.ArgumentParser, *, stage: str | None) -> None:
     parser.add_argument(
         "overrides", nargs="*", metavar="key=value", help="settings that win over the file's"
     )
-    parser.set_defaults(stage=stage, restart=False, more="overrides")
+    parser.set_defaults(stage=stage, restart=False, skew=False, more="overrides")
+    if stage == "data":
+        parser.add_argument(
+            "--skew",
+            action="store_true",
+            help="count the rows whose tokens differ on a phone or in KerasHub, with examples",
+        )
     if stage in (None, "finetune"):
         parser.add_argument(
             "--restart", action="store_true", help="train from the start, replacing the weights"

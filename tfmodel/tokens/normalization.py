@@ -49,7 +49,7 @@ _FORMER_MARKS = "\u1734\U0001171e"
 _CHANGED = (
     *(range(0x3400), range(0x4DC0, 0x4E00), range(0xA000, 0xD800), range(0xE000, 0x17000)),
     *(range(0x18D00, 0x20000), _TAKEN_FOR_LETTERS, range(0x2F800, 0x2FA20)),
-    *(range(0xE0000, 0xE0100), range(0xF0000, 0xFFFFE), range(0x100000, 0x10FFFE)),
+    *(range(0xE0000, 0xE0200), range(0xF0000, 0xFFFFE), range(0x100000, 0x10FFFE)),
 )
 
 # How the operation stores a replacement: a flag, where it stands in the pool, its length in bytes.
