@@ -50,7 +50,7 @@ def count_cleaned(
         entry = counts.setdefault(step, {"rows": 0, "examples": []})
         entry["rows"] += 1
         if len(entry["examples"]) < EXAMPLES_PER_STEP:
-            entry["examples"].append(_cleaning_example(cleaned, step, origin))
+            entry["examples"].append(cleaning_example(cleaned, step, origin))
 
 
 def sum_cleaned(parts: Parts, steps: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -118,7 +118,7 @@ def log_account(totals: Mapping) -> None:
     _log.info("splits: %s", sizes)
 
 
-def _cleaning_example(cleaned: Cleaned, step: str, origin: str) -> dict[str, str]:
+def cleaning_example(cleaned: Cleaned, step: str, origin: str) -> dict[str, str]:
     """Show what one step did to a text, from a little before the first difference."""
     before, after = cleaned.before, cleaned.after
     text = before

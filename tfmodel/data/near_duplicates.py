@@ -229,7 +229,7 @@ class _Finder:
         for name, chosen in (("examples", differ), ("same_label_examples", ~differ)):
             for place in np.flatnonzero(chosen)[: _EXAMPLES[name] - len(self.found[name])]:
                 pair = (self.reader(first[place]), self.reader(later[place]))
-                self.found[name].append(_described(*pair))
+                self.found[name].append(describe_pair(*pair))
 
 
 def candidates(keys: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -299,7 +299,7 @@ def compare_pairs(parts_folder: str, path: str, threshold: float) -> None:
         np.save(file, np.array(answers, np.float64).reshape(-1, 2))
 
 
-def _described(one: Row, other: Row) -> list[dict]:
+def describe_pair(one: Row, other: Row) -> list[dict]:
     """Show two rows where they begin to differ."""
     texts = [
         row.text if row.text_pair is None else f"{row.text} | {row.text_pair}"

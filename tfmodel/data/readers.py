@@ -94,14 +94,15 @@ def open_source(
 def _read_files(
     kind: str, place: Place, name: str, fields: Fields, facts: dict
 ) -> Iterator[Row | Reject]:
-    files = _files_of(place)
+    files = files_of(place)
     if len(files) == 1:
         return _read_file(kind, files[0], name, fields, facts)
     facts["files"] = len(files)
     return _read_in_turn(kind, place.path, files, fields, facts)
 
 
-def _files_of(place: Place) -> tuple[DataFile, ...]:
+def files_of(place: Place) -> tuple[DataFile, ...]:
+    """Give the files of a place that are read one after another."""
     if place.path.is_dir() and not place.files:  # of WikiExtractor's
         found = sorted(path for path in place.path.rglob("*") if path.is_file())
         return tuple(DataFile(path) for path in found if not path.name.startswith("."))
