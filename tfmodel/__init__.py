@@ -30,6 +30,7 @@ _LAZY = {
     "load_dataset": "tfmodel.data",
     "load_encoder": "tfmodel.model",
     "run": "tfmodel.pipeline",
+    "write_data_report": "tfmodel.report",
 }
 _MODULES = ("callbacks", "tasks")
 

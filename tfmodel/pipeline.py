@@ -24,11 +24,13 @@ from tfmodel.stages import (
     EVALUATION_FILE,
     HISTORY_FILE,
     LABEL_NOISE_FILE,
+    PAGE_FILE,
     STAGES,
     Context,
     Stage,
     read_if_there,
     training_under_way,
+    write_page,
 )
 from tfmodel.train.settings import FinetuneSettings
 
@@ -250,11 +252,17 @@ def _report(context: Context, only: str | None) -> RunResult:
         },
     )
     write_report(run.report, results)
+    if results.account and not (run.folder / PAGE_FILE).exists():
+        write_page(context)  # it was removed, or the data prepared by a version that wrote none
     return RunResult(
         folder=run.folder,
         metrics=run.metrics(),
         report=run.report,
-        summary=summary_text(results, report=str(Path(settings.run) / run.report.name)),
+        summary=summary_text(
+            results,
+            report=str(Path(settings.run) / run.report.name),
+            data_report=str(Path(settings.run) / PAGE_FILE),
+        ),
     )
 
 

@@ -16,6 +16,7 @@ from tfmodel.run_folder import read_json
 _PLACES = ("model", "logs", "checkpoints", "data", "data_review", "export")
 _FILES = (
     "config.yaml",
+    "data_report.html",
     "environment.json",
     "evaluation.json",
     "history.json",

@@ -4,12 +4,14 @@ from tfmodel.report import Results, summary_text
 
 
 def test_a_finished_run_ends_with_figures_artifacts_and_the_next_command(make_results):
-    text = summary_text(make_results(), report="runs/news/report.html")
+    places = {"report": "runs/news/report.html", "data_report": "runs/news/data_report.html"}
+    text = summary_text(make_results(), **places)
     lines = text.splitlines()
     assert lines[0].startswith("accuracy") and "120 test rows" in lines[0]
     assert any(line.startswith("savedmodel/1") and line.endswith("ok") for line in lines)
-    assert lines[-3:] == [
+    assert lines[-4:] == [
         "files    runs/news",
+        "data     runs/news/data_report.html",
         "report   runs/news/report.html",
         'next     tfmodel predict runs/news "Shares fell."',
     ]

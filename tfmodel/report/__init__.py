@@ -1,7 +1,11 @@
-"""A run's figures and plots -> one self-contained page, and the table a run ends with."""
+"""A run's figures and plots -> one self-contained page, and the table a run ends with.
 
+A dataset has a page of its own: what became of every raw row.
+"""
+
+from tfmodel.report.data_report import write_data_report
 from tfmodel.report.page import write_report
 from tfmodel.report.results import Results
 from tfmodel.report.terminal import summary_text
 
-__all__ = ["Results", "summary_text", "write_report"]
+__all__ = ["Results", "summary_text", "write_data_report", "write_report"]

@@ -13,7 +13,6 @@ from tfmodel.report.html import write_html
 from tfmodel.report.results import Figures
 from tfmodel.run_folder import read_json
 
-DATA_REPORT_FILE = "data_report.html"
 _TARGETS = {
     "class": "one class a text",
     "classes": "several classes a text",

@@ -9,18 +9,19 @@ _WIDTH = 80
 _COLUMNS = ("artifact", "size", "p50", "p99", "difference", "same label", "accuracy", "")
 
 
-def summary_text(results: Results, *, report: str = "") -> str:
+def summary_text(results: Results, *, report: str = "", data_report: str = "") -> str:
     """Say in plain text how good the model is, what was exported and what to do next.
 
     Args:
         results: what the run has found so far; what is missing is left out.
         report: path of the page, if one was written.
+        data_report: path of the page about the data, if one was written.
 
     Returns:
         Lines of at most 80 columns, but for paths and commands, which are for copying and never
         cut; no newline at the end.
     """
-    blocks = [_figures(results), _artifacts(results.parity), _where(results, report)]
+    blocks = [_figures(results), _artifacts(results.parity), _where(results, report, data_report)]
     return "\n\n".join(block for block in blocks if block).replace("–", "-")
 
 
@@ -85,6 +86,11 @@ def _artifacts(parity: Figures) -> str:
     return "\n".join(lines)
 
 
-def _where(results: Results, report: str) -> str:
-    lines = [("files", results.run_folder), ("report", report), ("next", results.next_command)]
+def _where(results: Results, report: str, data_report: str) -> str:
+    lines = [
+        ("files", results.run_folder),
+        ("data", data_report),
+        ("report", report),
+        ("next", results.next_command),
+    ]
     return "\n".join(f"{name:<8} {value}" for name, value in lines if value)

@@ -4,7 +4,7 @@ One file a stage, `STAGES` in their order. Which of them rest is `pipeline`'s to
 """
 
 from tfmodel.stages.context import Context, Stage, read_if_there
-from tfmodel.stages.data import DATA
+from tfmodel.stages.data import DATA, PAGE_FILE, write_page
 from tfmodel.stages.evaluate import EVALUATE, EVALUATION_FILE
 from tfmodel.stages.export import EXPORT
 from tfmodel.stages.finetune import FINETUNE, HISTORY_FILE, training_under_way
@@ -19,9 +19,11 @@ __all__ = [
     "HISTORY_FILE",
     "ISSUES_FILE",
     "LABEL_NOISE_FILE",
+    "PAGE_FILE",
     "STAGES",
     "Context",
     "Stage",
     "read_if_there",
     "training_under_way",
+    "write_page",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tfmodel import sources
 from tfmodel.stages.context import Context, Stage
 
+PAGE_FILE = "data_report.html"
 # What later stages read, and what changes no result.
 _NO_INPUTS = {"label_noise", "augment", "workers"}
 
@@ -42,6 +43,15 @@ def _prepare_data(context: Context) -> None:
     prepare(
         context.settings.data, context.run.data, seed=context.settings.seed, locate=sources.fetch
     )
+    write_page(context)
+
+
+def write_page(context: Context) -> None:
+    """Write the page about the data that is prepared."""
+    from tfmodel.report import write_data_report
+
+    run = context.run
+    write_data_report(run.data, run.folder / PAGE_FILE, title=run.folder.name)
 
 
 DATA = Stage("data", _data_inputs, _prepare_data, lambda run: run.data.exists())
