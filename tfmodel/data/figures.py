@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bisect
 import collections
 import itertools
+import math
 from typing import Any
 
 from tfmodel.data.rows import Row
@@ -19,7 +21,6 @@ class SplitFigures:
     def __init__(self) -> None:
         self._lengths: dict[str, collections.Counter[int]] = {}
         self._numbers: collections.Counter[float] = collections.Counter()
-        self._sum = 0.0
         self._unlabelled = 0
 
     def add(self, row: Row) -> None:
@@ -28,11 +29,17 @@ class SplitFigures:
             if text is not None:
                 self._lengths.setdefault(name, collections.Counter())[len(text)] += 1
         if isinstance(row.label, float):
-            # Four digits, so that a million measurements are not a million counters.
-            self._numbers[float(f"{row.label:.4g}")] += 1
-            self._sum += row.label
+            self._numbers[_rounded(row.label)] += 1
         elif isinstance(row.label, list) and not row.label:
             self._unlabelled += 1
+
+    def merge(self, other: SplitFigures) -> None:
+        """Add the rows that another one has taken."""
+        for name, counts in other._lengths.items():
+            self._lengths.setdefault(name, collections.Counter()).update(counts)
+        self._numbers.update(other._numbers)
+        self._sum += other._sum
+        self._unlabelled += other._unlabelled
 
     def summary(self) -> dict[str, Any]:
         """Give the figures, as `account.json` has them.
@@ -41,7 +48,7 @@ class SplitFigures:
             `characters`: of `text` (and `text_pair`), `shortest` and `longest`, and `shares`: a
             share of the texts -> the length that they do not exceed. Where there are such rows:
             `unlabelled`, those whose list of classes, spans or answers is empty; `numbers`, with
-            `least`, `mean`, `most` (to four digits) and `bins`: [from, to, rows].
+            `least`, `mean`, `most` (all of four digits) and `bins`: [from, to, rows].
         """
         found: dict[str, Any] = {
             "characters": {name: _lengths(counts) for name, counts in self._lengths.items()}
@@ -51,7 +58,7 @@ class SplitFigures:
         if self._numbers:
             found["numbers"] = {
                 "least": min(self._numbers),
-                "mean": self._sum / self._numbers.total(),
+                "mean": _rounded(_mean(self._numbers)),
                 "most": max(self._numbers),
                 "bins": _bins(self._numbers),
             }
@@ -68,6 +75,19 @@ def _lengths(counts: collections.Counter[int]) -> dict[str, Any]:
     return {"shortest": lengths[0], "longest": lengths[-1], "shares": shares}
 
 
+def _rounded(number: float) -> float:
+    """Keep four digits, so that a million measurements are not a million counters."""
+    rounded = float(f"{number:.4g}")
+    return rounded if math.isfinite(rounded) else number
+
+
+def _mean(numbers: collections.Counter[float]) -> float:
+    rows = numbers.total()
+    # A sum of all may be beyond the largest float.
+    mean = math.fsum(number / rows * count for number, count in numbers.items())
+    return min(max(mean, min(numbers)), max(numbers))
+
+
 def _bins(numbers: collections.Counter[float]) -> list[list[float]]:
     """Cut the range into equal bins; few distinct numbers have one each."""
     if len(numbers) <= _MOST_DISTINCT:
@@ -76,8 +96,6 @@ def _bins(numbers: collections.Counter[float]) -> list[list[float]]:
     edges = [least * (1 - step / _BINS) + most * (step / _BINS) for step in range(_BINS + 1)]
     edges[-1] = most
     rows = [0] * _BINS
-    width = edges[1] - edges[0]
     for number, count in numbers.items():
-        # Not (number - least) / width, which may be beyond the largest float.
-        rows[max(0, min(_BINS - 1, int(number / width - least / width)))] += count
+        rows[min(_BINS, bisect.bisect_right(edges, number)) - 1] += count
     return [[edges[place], edges[place + 1], rows[place]] for place in range(_BINS)]
