@@ -4,7 +4,10 @@ Needs the extra `parity` (transformers); for real text, the real data of this pr
 """
 
 import itertools
-import unicodedata
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import needs
 import pytest
@@ -14,12 +17,13 @@ from tfmodel.tokens import Tokenizer, Vocabulary
 
 pytestmark = pytest.mark.slow
 
-LINES = {
-    "english": ("wiki_en", "bert-base-uncased-vocab.txt", True),
-    "english, cased": ("wiki_en", "bert-base-cased-vocab.txt", False),
-    "chinese": ("wiki_zh", "bert-base-chinese-vocab.txt", True),
-    "chinese in an english vocabulary": ("wiki_zh", "bert-base-uncased-vocab.txt", True),
+VOCABULARIES = {
+    "uncased": ("bert-base-uncased-vocab.txt", True),
+    "cased": ("bert-base-cased-vocab.txt", False),
+    "chinese": ("bert-base-chinese-vocab.txt", True),
+    "chinese, cased": ("bert-base-chinese-vocab.txt", False),
 }
+FILES = {"wiki_en": 32, "wiki_zh": 30}
 
 
 def fast_tokenizer(vocabulary: Vocabulary, *, lowercase: bool):
@@ -34,47 +38,66 @@ def fast_tokenizer(vocabulary: Vocabulary, *, lowercase: bool):
     return theirs
 
 
-def read_lines(folder: str, files: int) -> list[str]:
-    paths = sorted(needs.shared_data(folder).glob("wiki_*"))[:files]
-    assert len(paths) == files
-    return [
-        line.strip()
-        for path in paths
-        for line in path.read_text("utf-8").split("\n")
-        if line.strip() and not line.startswith(("<doc", "</doc"))
-    ]
+def read_lines(folder: str) -> list[str]:
+    paths = sorted(needs.shared_data(folder).glob("wiki_*"))
+    assert len(paths) == FILES[folder]
+    return [line for path in paths for line in path.read_text("utf-8").split("\n")]
 
 
-@pytest.mark.parametrize("name", LINES)
-def test_real_lines_have_the_same_ids(name):
-    folder, vocabulary, lowercase = LINES[name]
-    vocabulary = Vocabulary.from_file(needs.shared_data("vocabs") / vocabulary)
+def differences(ours: Tokenizer, theirs, texts: list[str]) -> list[str]:
+    """Texts with other ids or offsets."""
+
+    def check(start: int) -> list[str]:
+        chunk = texts[start : start + 4096]
+        rows = zip(*(part.to_list() for part in ours.tokenize_with_offsets(chunk)), strict=True)
+        expected = theirs.encode_batch(chunk, add_special_tokens=False)
+        assert ours.tokenize(tf.constant(chunk)).to_list() == [each.ids for each in expected]
+        return [
+            text
+            for text, (ids, starts, ends), each in zip(chunk, rows, expected, strict=True)
+            if ids != each.ids or list(zip(starts, ends, strict=True)) != each.offsets
+        ]
+
+    with ThreadPoolExecutor(2) as pool:
+        return [text for part in pool.map(check, range(0, len(texts), 4096)) for text in part]
+
+
+@pytest.mark.parametrize("name", VOCABULARIES)
+@pytest.mark.parametrize("folder", FILES)
+def test_every_real_line_has_the_same_ids_and_offsets(folder, name):
+    file, lowercase = VOCABULARIES[name]
+    vocabulary = Vocabulary.from_file(needs.shared_data("vocabs") / file)
     theirs = fast_tokenizer(vocabulary, lowercase=lowercase)
     ours = Tokenizer(vocabulary, lowercase=lowercase)
-    lines = read_lines(folder, 8)
-    assert len(lines) > 5_000
-    found = ours.tokenize(tf.constant(lines)).to_list()
-    expected = [encoding.ids for encoding in theirs.encode_batch(lines, add_special_tokens=False)]
-    different = [line for line, a, b in zip(lines, found, expected, strict=True) if a != b]
-    assert not different
+    lines = read_lines(folder)
+    assert len(lines) > 300_000
+    assert not differences(ours, theirs, lines)
 
 
 @pytest.mark.parametrize("lowercase", [True, False])
-def test_every_character_splits_words_or_not_as_theirs(lowercase):
-    vocabulary = Vocabulary(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "b", "##b"])
+@pytest.mark.parametrize("text", ["a{}b", "b {} a", "{}a"])
+def test_every_character_does_to_words_what_it_does_to_theirs(text, lowercase):
+    vocabulary = Vocabulary(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "b", "##a", "##b"])
     theirs = fast_tokenizer(vocabulary, lowercase=lowercase)
     characters = [chr(c) for c in range(0x110000) if not 0xD800 <= c < 0xE000]
-    texts = [f"a{character}b" for character in characters]
-    ours = Tokenizer(vocabulary, lowercase=lowercase).tokenize(tf.constant(texts)).to_list()
-    expected = [encoding.ids for encoding in theirs.encode_batch(texts)]
-    different = [c for c, a, b in zip(characters, ours, expected, strict=True) if a != b]
-    # Their tables are older: marks and punctuation that Unicode has added since are letters there,
-    # and four characters have changed their kind. Of the Chinese extension E they leave out the
-    # first 256 by a slip of the pen.
-    slip = {chr(c) for c in range(0x2B820, 0x2B920)}
-    others = [c for c in different if c not in slip and c not in "\u166d\u1734\u1885\u1886"]
-    assert len(others) < 600
-    assert all(unicodedata.ucd_3_2_0.category(c) == "Cn" for c in others)
+    ours = Tokenizer(vocabulary, lowercase=lowercase)
+    assert not differences(ours, theirs, [text.format(each) for each in characters])
+
+
+def test_ids_do_not_depend_on_the_machines_language():
+    code = (
+        "from tfmodel.tokens import Tokenizer, Vocabulary\n"
+        "pieces = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', 'title']\n"
+        "print(Tokenizer(Vocabulary(pieces)).tokenize(['TITLE']).to_list())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "LC_ALL": "tr_TR.UTF-8"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == "[[4]]"
 
 
 def test_pairs_are_cut_as_theirs():
