@@ -1,5 +1,8 @@
 """From what a config names to the files that are read."""
 
+import gzip
+import json
+
 import pytest
 
 from tfmodel.config import ConfigError
@@ -81,3 +84,20 @@ def test_what_locate_says_stands(tmp_path):
     with pytest.raises(ConfigError, match="gone.csv: expected something"):
         find_place("gone.csv", locate)
     assert find_place("tfds:x[train[:1]]", lambda source: tmp_path).split == "train[:1]"
+
+
+def test_a_path_into_a_json_file_names_its_array(write, tmp_path):
+    parts = {"train": [["one", "x"]], "more": {"dev": [["two", "y"], ["three", "x"]]}}
+    path = write("all.json", json.dumps(parts, indent=1))
+    packed = write("all.json.gz", gzip.compress(path.read_bytes()))
+    settings = DataSettings(train="x", columns=["text", "label"])
+    for source, texts in (
+        (f"{path}/train", ["one"]),
+        (f"{path}/more/dev", ["two", "three"]),
+        (f"{packed}/more/dev", ["two", "three"]),
+    ):
+        rows = list(open_source(find_place(source), settings, role="train").rows)
+        assert [row.text for row in rows] == texts
+    assert rows[1].origin == "all.json.gz:more.dev[1]"
+    with pytest.raises(ConfigError, match=r"the rows in the field trian .*Did you mean train\?"):
+        list(open_source(find_place(f"{path}/trian"), settings, role="train").rows)

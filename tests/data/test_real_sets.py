@@ -132,6 +132,16 @@ SETS = {
         {"train": 2_490, "dev": 277},
         2,
     ),
+    "clinc150": (
+        {
+            "train": "data_full.json/train",
+            "dev": "data_full.json/val",
+            "test": "data_full.json/test",
+            **CLINC,
+        },
+        {"train": 15_000, "dev": 3_000, "test": 4_500},
+        150,
+    ),
 }
 
 

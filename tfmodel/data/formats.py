@@ -14,7 +14,7 @@ from tfmodel.data.dialect import DELIMITERS
 from tfmodel.data.documents import DOCUMENT_START
 from tfmodel.data.encoding import guess_encoding, open_text, unreadable, wrong_encoding
 from tfmodel.data.folders import has_class_folders
-from tfmodel.data.places import Place
+from tfmodel.data.places import Place, settings_at
 from tfmodel.data.records import cut
 from tfmodel.data.settings import DETECT, DataSettings
 
@@ -49,6 +49,7 @@ def find_format(place: Path | Place, settings: DataSettings) -> str:
         ConfigError: there is nothing there, or not what the settings say.
     """
     place = place if isinstance(place, Place) else Place(place)
+    settings = settings_at(place, settings)
     if place.files:
         return _format_of_file(DataFile(place.files[0]), settings)
     if not place.path.exists():

@@ -9,10 +9,14 @@ from pathlib import Path
 
 from tfmodel.config import ConfigError
 from tfmodel.data.archives import DataFile
+from tfmodel.data.settings import DataSettings
 from tfmodel.run_folder import fingerprint
 from tfmodel.sources import split_of
 
 _IN_ZIP = re.compile(r"(?P<zip>.+?\.zip)/(?P<member>[^#]+)(?P<hash>#.*)?", re.IGNORECASE)
+_IN_JSON = re.compile(
+    r"(?P<file>.+?\.json(?:\.(?:gz|zst))?)/(?P<records>[^#]+)(?P<hash>#.*)?", re.IGNORECASE
+)
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+-]+:")
 
 
@@ -23,7 +27,8 @@ class Place:
     Attributes:
         path: a file or a folder; of several files the folder they have in common.
         member: the file in the zip that `path` is; None: its only one.
-        split: of a TFDS folder: a split's name or a part of it; None: by the role.
+        split: of a TFDS folder: a split's name or a part of it; None: by the role. Of a JSON file:
+            the field with the array of rows; None: as `data.records` says.
         files: several files that are read one after another, in order; else empty.
     """
 
@@ -62,8 +67,8 @@ def find_place(source: str, locate: Callable[[str], Path] = Path) -> Place:
 
     Args:
         source: what the config names: anything that `locate` takes, with the split of a TFDS
-            folder in brackets; a path into a zip (`rows.zip/train.tsv`); paths with `*` and `**`
-            for several files, of one format.
+            folder in brackets; a path into a zip (`rows.zip/train.tsv`) or a JSON file
+            (`rows.json/train`); paths with `*` and `**` for several files, of one format.
         locate: turns a source into a local path.
 
     Raises:
@@ -74,6 +79,11 @@ def find_place(source: str, locate: Callable[[str], Path] = Path) -> Place:
         path = Path(locate(inside["zip"] + (inside["hash"] or "")))
         if path.is_file():
             return Place(path, member=inside["member"])
+    inside = _IN_JSON.fullmatch(source)
+    if inside:
+        path = Path(locate(inside["file"] + (inside["hash"] or "")))
+        if path.is_file():
+            return Place(path, split=inside["records"].replace("/", "."))
     if "*" in source and not _SCHEME.match(source):
         return _find_files(source, locate)
     path, split = Path(locate(source)), split_of(source)
@@ -81,6 +91,13 @@ def find_place(source: str, locate: Callable[[str], Path] = Path) -> Place:
         pattern = source.partition("#")[0].rpartition("/")[2]
         return _files_below(source, path, f"**/{pattern}")
     return Place(path, split=split)
+
+
+def settings_at(place: Place, settings: DataSettings) -> DataSettings:
+    """Give the settings, with the field that the place names in a JSON file as `records`."""
+    if place.split is None or place.path.is_dir():
+        return settings
+    return settings.model_copy(update={"records": place.split})
 
 
 def _find_files(source: str, locate: Callable[[str], Path]) -> Place:

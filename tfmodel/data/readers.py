@@ -20,7 +20,7 @@ from tfmodel.data.fields import Fields, wanted_columns
 from tfmodel.data.formats import find_format, is_blank
 from tfmodel.data.mistakes import empty_file
 from tfmodel.data.parquet import read_parquet
-from tfmodel.data.places import Place
+from tfmodel.data.places import Place, settings_at
 from tfmodel.data.rows import Reject, Row
 from tfmodel.data.settings import DETECT, DataSettings
 from tfmodel.data.targets import Target, find_target
@@ -74,6 +74,7 @@ def open_source(
     """
     place = place if isinstance(place, Place) else Place(place)
     name = name or place.name
+    settings = settings_at(place, settings)
     kind = find_format(place, settings)
     target = find_target(settings, kind)
     fields = Fields(settings, target)
