@@ -183,10 +183,14 @@ def test_json_rows_that_are_lists(write, tmp_path):
     path = write("a.json", json.dumps({"oos": [], "train": ROWS}))
     expected = {"records": "train", "columns": ["text", "label"], "text": "text", "label": "label"}
     check(path, tmp_path, **expected)
+    settings, _ = suggest(f"{path}/train")
+    expected["train"] = f"{path}/train"
+    assert settings == {key: value for key, value in expected.items() if key != "records"}
 
 
 def test_objects_one_after_another(write, tmp_path):
-    content = "\n".join(json.dumps(item, indent=1) for item in as_objects(ROWS))
+    items = [{**item, "marks": [[0, 3]]} for item in as_objects(ROWS)]
+    content = "\n".join(json.dumps(item, indent=1) for item in items)
     check(write("a.json", content), tmp_path, text="body.text", label="topic")
 
 

@@ -58,19 +58,22 @@ def describe_json_lines(
 
 
 def describe_json(
-    file: DataFile, encoding: str, settings: dict[str, Any], notes: list[str]
+    file: DataFile,
+    encoding: str,
+    settings: dict[str, Any],
+    notes: list[str],
+    *,
+    records: str | None = None,
 ) -> None:
-    """Describe a file of JSON: where its rows are, and what they hold."""
+    """Describe a file of JSON: where its rows are, unless that is known, and what they hold."""
+    if records is None:
+        records = _find_records(file, encoding)
+        if records is not None:
+            settings["records"] = records
     stream = JsonStream(file, encoding)
     try:
-        if stream.peek() == "{":
-            first = next(value for _, value, _, _ in stream.values())
-            records = _find_records(first) if isinstance(first, dict) else None
-            stream.close()
-            stream = JsonStream(file, encoding)
-            if records is not None:
-                settings["records"] = records
-                stream.enter(records)
+        if records is not None:
+            stream.enter(records)
         values = [value for _, value, _, _ in itertools.islice(stream.values(), _ROWS_LOOKED_AT)]
     finally:
         stream.close()
@@ -84,11 +87,20 @@ def describe_json(
     _name_columns(file, names, rows, settings, notes)
 
 
-def _find_records(item: Mapping[str, Any]) -> str | None:
-    """Name the field that holds the rows of a whole file; None where the object is a row."""
+def _find_records(file: DataFile, encoding: str) -> str | None:
+    """Name the field that holds the rows of the whole file; None where its values are rows."""
+    stream = JsonStream(file, encoding)
+    try:
+        if stream.peek() != "{":
+            return None
+        first = next(value for _, value, _, _ in stream.values())
+        if stream.peek():
+            return None  # one object after another: each is a row
+    finally:
+        stream.close()
     arrays = [
         name
-        for name, value in flatten(item).items()
+        for name, value in (flatten(first) if isinstance(first, dict) else {}).items()
         if isinstance(value, list) and value and isinstance(value[0], dict | list)
     ]
     known = [name for name in _RECORDS if name in arrays]

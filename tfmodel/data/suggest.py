@@ -93,8 +93,12 @@ def look_at(path: str | Path) -> Look:
     if encoding != "utf-8":
         settings["encoding"] = encoding
         notes.append(f"The encoding is a guess: {encoding}. Check the accents in the report.")
-    describe = _DESCRIBE_FILE.get(kind, sample_table.describe_delimited)
-    describe(file, encoding, settings, notes)
+    if kind == "json":
+        sample_table.describe_json(file, encoding, settings, notes, records=place.split)
+    elif kind == "jsonl":
+        sample_table.describe_json_lines(file, encoding, settings, notes)
+    else:
+        sample_table.describe_delimited(file, encoding, settings, notes)
     return _measure(place, settings, notes)
 
 
@@ -105,10 +109,6 @@ def _describe_class_folders(path: Path, settings: dict[str, Any], notes: list[st
 
 
 _DESCRIBE_FOLDER = {"folder": _describe_class_folders, "tfds": sample_table.describe_tfds}
-_DESCRIBE_FILE = {
-    "jsonl": sample_table.describe_json_lines,
-    "json": sample_table.describe_json,
-}
 
 
 def _has_other_encodings(path: Path) -> bool:
