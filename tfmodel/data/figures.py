@@ -38,7 +38,6 @@ class SplitFigures:
         for name, counts in other._lengths.items():
             self._lengths.setdefault(name, collections.Counter()).update(counts)
         self._numbers.update(other._numbers)
-        self._sum += other._sum
         self._unlabelled += other._unlabelled
 
     def summary(self) -> dict[str, Any]:
