@@ -94,11 +94,9 @@ def _view(
 
 
 def _sum(account: Figures) -> list[dict[str, str]]:
-    rows = [
-        ("", account["raw"], "raw rows"),
-        ("=", account["kept"], "kept"),
-        ("+", sum(account.get("dropped", {}).values()), "left out"),
-    ]
+    raw, kept, gone = account["raw"], account["kept"], sum(account.get("dropped", {}).values())
+    equals = "=" if raw == kept + gone else "≠"
+    rows = [("", raw, "raw rows"), (equals, kept, "kept"), ("+", gone, "left out")]
     return [
         {"sign": sign, "value": wording.count(count), "name": name} for sign, count, name in rows
     ]

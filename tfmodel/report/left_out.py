@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import json
+import re
 import shlex
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from tfmodel.report.sections import folded
 
 _SHOWN = 3
 _DETAIL_CHARACTERS = 300
-_START = '{"reason": "'
+_START = re.compile(r'\{"reason": "([^"\\]*)"')  # as the lines of the file are written
 # Where the line's detail is the origin of the row that stayed.
 _FOR_ANOTHER = {
     "duplicate", "conflicting_label", "also_in_test", "also_in_dev",
@@ -59,15 +60,11 @@ def read_left_out(path: Path) -> LeftOut | None:
     # A text may hold what other readers of lines take for a line's end.
     with open(path, encoding="utf-8", errors="replace", newline="\n") as lines:
         for line in lines:
-            entry = None
-            if line.startswith(_START):
-                reason = line[len(_START) : line.index('"', len(_START))]
-            else:
-                entry = _parse(line)
-                reason = str(entry.get("reason", ""))
+            start = _START.match(line)
+            reason = start[1] if start else str(_parse(line).get("reason", ""))
             found.counts[reason] += 1
             if found.counts[reason] <= _SHOWN:
-                found.examples.setdefault(reason, []).append(entry or _parse(line))
+                found.examples.setdefault(reason, []).append(_parse(line))
     return found
 
 
