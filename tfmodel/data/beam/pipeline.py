@@ -1,0 +1,186 @@
+"""The steps and what flows between them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+
+import apache_beam as beam
+from apache_beam.pvalue import AsList, AsSingleton
+
+from tfmodel.data.beam import cutting, repeats, writing
+from tfmodel.data.beam.reading import DROPPED, FACTS, CleanRow, Facts, Item, ReadFile, file_jobs
+from tfmodel.data.beam.tally import TALLY, Tally, Tallying, kept_strata, total, total_by_key
+from tfmodel.data.fates import REASONS, SPLITS
+from tfmodel.data.figures import SplitFigures
+from tfmodel.data.labels import check_several_classes, class_names
+from tfmodel.data.mistakes import all_stand_elsewhere, no_row_left
+from tfmodel.data.places import Place
+from tfmodel.data.settings import DataSettings
+from tfmodel.data.split_counts import shares_to_split_off
+from tfmodel.data.targets import TARGETS, Target
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What is to be done.
+
+    Attributes:
+        settings: the `data:` section.
+        places: where the rows are, by role.
+        formats: of the files, by role.
+        target: the kind of label.
+        seed: of splits and samples.
+        folder: an existing folder for shards, pieces and the summary; every worker sees it.
+    """
+
+    settings: DataSettings
+    places: Mapping[str, Place]
+    formats: Mapping[str, str]
+    target: Target
+    seed: int
+    folder: str
+
+
+def build(pipeline: beam.Pipeline, job: Job) -> None:
+    """Put all steps into a pipeline."""
+    read, clean = _read(pipeline, job)
+    kept_rows, kept, lines = _drop_repeats(job, clean)
+    rows, tallies, further_lines = _split(job, kept_rows, kept)
+    measured = rows | "measure" >> beam.ParDo(writing.Measure(job.target.name)).with_outputs(
+        TALLY, main="none"
+    )
+    left = total("left", measured[TALLY])
+    names = left | "names" >> beam.Map(_names, job.target.name, AsSingleton(kept))
+    plan = left | "plan" >> beam.Map(writing.plan_shards)
+    encoded = rows | "encode" >> beam.ParDo(
+        writing.Encode(job.target.name), AsSingleton(names), AsSingleton(plan), AsSingleton(kept)
+    ).with_outputs(TALLY, writing.FIGURES, main="examples")
+    shards = (
+        encoded.examples
+        | "rows of a shard" >> beam.GroupByKey()
+        | "write shards" >> beam.ParDo(writing.WriteShard(job.folder))
+    )
+    pieces = (
+        (*lines, *further_lines)
+        | "all dropped" >> beam.Flatten()
+        | "piece of each" >> beam.Map(writing.keyed_by_piece)
+        | "rows of a piece" >> beam.GroupByKey()
+        | "write pieces" >> beam.Map(writing.write_piece, job.folder)
+    )
+    later = total("later", *tallies, encoded[TALLY])
+    facts = total_by_key("facts", read[FACTS], Facts)
+    figures = total_by_key("figures", encoded[writing.FIGURES], SplitFigures)
+    (
+        pipeline
+        | "end" >> beam.Create([None])
+        | "write summary"
+        >> beam.Map(
+            writing.write_summary,
+            job.folder,
+            kept=AsSingleton(kept),
+            later=AsSingleton(later),
+            facts=AsSingleton(facts),
+            figures=AsSingleton(figures),
+            names=AsSingleton(names),
+            shards=AsList(shards),
+            pieces=AsList(pieces),
+        )
+    )
+
+
+def _read(pipeline: beam.Pipeline, job: Job) -> tuple:
+    jobs, _ = file_jobs(job.places, job.formats)
+    read = (
+        pipeline
+        | "files" >> beam.Create(jobs)
+        | "a worker each" >> beam.Reshuffle()
+        | "read" >> beam.ParDo(ReadFile(job.settings, job.formats)).with_outputs(FACTS, main="rows")
+    )
+    # One worker reads a file, but all of them clean its rows.
+    clean = (
+        read.rows
+        | "spread rows" >> beam.Reshuffle()
+        | "clean"
+        >> beam.ParDo(CleanRow(job.settings, job.target)).with_outputs(DROPPED, TALLY, main="rows")
+    )
+    return read, clean
+
+
+def _drop_repeats(job: Job, clean) -> tuple[beam.PCollection, beam.PCollection, list]:
+    """Give the rows that are kept, one tally of all so far, and lines of dropped rows."""
+    equal = (
+        clean.rows
+        | "text of each" >> beam.Map(repeats.keyed_by_text)
+        | "rows of a text" >> beam.GroupByKey()
+        | "first of each text"
+        >> beam.ParDo(repeats.KeepFirst()).with_outputs(DROPPED, TALLY, main="rows")
+    )
+    rows, lines, tallies = (
+        equal.rows,
+        [clean[DROPPED], equal[DROPPED]],
+        [clean[TALLY], equal[TALLY]],
+    )
+    if job.settings.near_duplicates is not None:
+        rows, near_lines, near_tally = repeats.drop_near(rows, job.settings.near_duplicates)
+        lines.append(near_lines)
+        tallies.append(near_tally)
+    counted = rows | "count kept" >> beam.ParDo(_CountKept(job.target.name)).with_outputs(
+        TALLY, main="none"
+    )
+    names = {role: str(place) for role, place in job.places.items()}
+    kept = total("kept", *tallies, counted[TALLY]) | "check" >> beam.Map(
+        _check, names, job.settings, job.target.name
+    )
+    return rows, kept, lines
+
+
+def _split(job: Job, rows: beam.PCollection, kept: beam.PCollection) -> tuple:
+    """Give (split, row), tallies and lines of dropped rows."""
+    shares = shares_to_split_off(job.settings, job.places)
+    chosen = {"target": job.target, "seed": job.seed}
+    split = cutting.split(rows, kept, settings=job.settings, shares=shares, **chosen)
+    if job.settings.max_rows is None:
+        return split.rows, [split[TALLY]], []
+    tally = total("split", split[TALLY])
+    drawn = cutting.draw(split.rows, tally, count=job.settings.max_rows, **chosen)
+    return drawn.rows, [split[TALLY], drawn[TALLY]], [drawn[DROPPED]]
+
+
+class _CountKept(Tallying):
+    def __init__(self, target: str):
+        self._target = target
+
+    def process(self, item: Item) -> Iterator[None]:
+        stratum = TARGETS[self._target].stratum(item[2][2])
+        self.tally.counts["kept", item[1], stratum] += 1
+        yield from ()
+
+
+def _check(kept: Tally, places: Mapping[str, str], settings: DataSettings, target: str) -> Tally:
+    """Refuse what nothing can be made of; give the tally."""
+    for role, place in places.items():
+        dropped = kept.of("dropped", role)
+        later = {reason: rows for reason, rows in dropped.items() if reason in REASONS}
+        early = {reason: rows for reason, rows in dropped.items() if reason not in REASONS}
+        if kept.counts["raw", role] == sum(early.values()):
+            raise no_row_left(place, kept.counts["raw", role], _by_size(early), settings)
+        if not kept.of("kept", role):
+            raise all_stand_elsewhere(role, _by_size(later))
+    if target == "class":
+        check_several_classes(kept.of("raw_stratum", "train"), settings)
+    return kept
+
+
+def _by_size(counts: Mapping[str, int]) -> dict[str, int]:
+    return dict(sorted(counts.items(), key=lambda each: -each[1]))
+
+
+def _names(left: Tally, target: str, kept: Tally) -> list[str]:
+    named = {role: kept.of("name", role) for role in SPLITS}
+    origins = {
+        role: {name: kept.examples("origin", role, name)[0] for name in found}
+        for role, found in named.items()
+    }
+    in_splits = kept_strata(left, "left", SPLITS)
+    return class_names(target, in_splits, kept.of("raw_stratum", "train"), named, origins)
