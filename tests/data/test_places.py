@@ -24,6 +24,7 @@ def test_a_star_reads_all_files_in_order_as_one(write, tmp_path):
         ("one", "b-0.csv:2"), ("two", "b-0.csv:3"), ("three", "b-1.csv:2"), ("four", "b-1.csv:4"),
     ]  # fmt: skip
     assert source.facts["files"] == 2 and source.facts["blank_lines"] == 1
+    assert source.facts["name"] == "2 files of shards"
 
 
 def test_two_stars_reach_into_folders(write, tmp_path):

@@ -42,7 +42,9 @@ class Place:
 
     @property
     def name(self) -> str:
-        """What the rows' origins call it."""
+        """What messages and the rows' origins call it; each of several files has its own name."""
+        if self.files:
+            return f"{len(self.files)} files of {self.path.name}"
         return DataFile(self.path, self.member).name
 
     @property
