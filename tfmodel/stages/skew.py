@@ -57,7 +57,8 @@ def skew_of_run(settings: Any, folder: Path) -> str:
             "runtimes": described,
         },
     )
-    return _table(found, rows=len(texts), rows_in_all=rows_in_all, path=folder / SKEW_FILE)
+    shown = Path(settings.run) / SKEW_FILE  # as the user calls it
+    return _table(found, rows=len(texts), rows_in_all=rows_in_all, path=shown)
 
 
 def _described(skew: Skew) -> dict:
