@@ -409,8 +409,11 @@ def _word_problem(path: tuple, problems: list[dict], values: dict, known: dict) 
         return _word_unknown_key(path, list(known))
     about = f" ({field.description.rstrip('.')})" if field and field.description else ""
     if kind in ("missing", "union_tag_not_found"):
-        inside = [".".join(p) for p in known if p[: len(path)] == path and p != path]
-        needed = [key for key in inside if known[tuple(key.split("."))].is_required()] or [name]
+        # What must be there below it; what only a section that may be left out needs is not.
+        inside = [p for p in known if p[: len(path)] == path and p != path]
+        above = {p: [p[:end] for end in range(len(path) + 1, len(p) + 1)] for p in inside}
+        required = [p for p in inside if all(known[each].is_required() for each in above[p])]
+        needed = [".".join(p) for p in required] or [name]
         return (
             f"missing key {name}{about}. Received: nothing. "
             f"Add {', '.join(needed)} to the config, or give {needed[0]}=VALUE."

@@ -70,9 +70,10 @@ def require_sources_elsewhere(folder: Path, named: Mapping[str, str | None]) -> 
     for key, source in named.items():
         if source is None or sources.is_remote(source):
             continue
-        paths = (sources.fetch(source),)
         if key.startswith("data."):
             paths = find_place(source, sources.fetch).paths
+        else:
+            paths = (sources.fetch(source),)
         for name in (*_PLACES, *_FILES):
             if any(_is_inside(path, folder / name) for path in paths):
                 raise ConfigError(

@@ -72,7 +72,7 @@ def write_aside(path: str | Path, *, replace: bool = False) -> Iterator[Path]:
         _flush(aside)
         _take_its_place(aside, path, replace=replace)
     except BaseException as error:
-        full = _word_full_disk(error, path)
+        full = word_full_disk(error, path)
         _remove(aside)
         if full is not None:
             raise full from error
@@ -182,8 +182,11 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _word_full_disk(error: BaseException, path: Path) -> OSError | None:
-    """TensorFlow reports a full disk with an error of its own, known only by its words."""
+def word_full_disk(error: BaseException, path: Path) -> OSError | None:
+    """Word the error of a full disk; None for any other.
+
+    TensorFlow reports a full disk with an error of its own, known only by its words.
+    """
     number = error.errno if isinstance(error, OSError) else None
     if number not in _DISK_FULL:
         if not isinstance(error, Exception) or "No space left on device" not in str(error):
@@ -322,7 +325,7 @@ class Run:
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
             lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         except OSError as error:
-            full = _word_full_disk(error, folder)
+            full = word_full_disk(error, folder)
             if full is not None:
                 raise full from error
             raise ConfigError(

@@ -147,8 +147,8 @@ except OSError as error:
         done = subprocess.run(
             [sys.executable, "-c", script, workers], capture_output=True, text=True, check=True
         )
-        assert "expected room on the disk for the rows" in done.stdout, done.stderr
-        assert "start the same command again: it continues" in done.stdout
+        assert "expected room on the disk to write out" in done.stdout, done.stderr
+        assert "then run the same command again" in done.stdout
     assert not (tmp_path / "out").exists()
 
 

@@ -6,7 +6,6 @@ compared is sorted on disk, and the dataset is written part by part.
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import shutil
@@ -40,7 +39,7 @@ from tfmodel.data.tallies import (
 )
 from tfmodel.data.workers import Workers
 from tfmodel.data.write_parts import write_parts
-from tfmodel.run_folder import fingerprint, write_aside
+from tfmodel.run_folder import fingerprint, word_full_disk, write_aside
 
 _log = logging.getLogger(__name__)
 
@@ -82,15 +81,12 @@ def prepare(
     except ConfigError:
         shutil.rmtree(work, ignore_errors=True)  # with another config nothing of it is of use
         raise
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise OSError(
-                error.errno,
-                f"expected room on the disk for the rows, twice their size. Received: "
-                f"{os.strerror(error.errno)}, in {work}. Free some and start the same command "
-                f"again: it continues; or remove that folder",
-            ) from error
-        raise
+    except Exception as error:
+        full = word_full_disk(error, folder.absolute())
+        if full is None:
+            raise
+        _log.warning("%s holds what was done so far: the same command goes on from there", work)
+        raise full from error
     shutil.rmtree(work, ignore_errors=True)
     log_account(totals)
     return load_dataset(folder)
