@@ -15,6 +15,7 @@ from parsed_page import Page, check_asks_nothing_of_the_network
 from tfmodel.config import ConfigError
 from tfmodel.data import DataSettings, prepare
 from tfmodel.report import write_data_report
+from tfmodel.report.label_words import label_in_words
 
 EVIL = "<script>alert('x')</script><img src=http://evil.example/a.png onerror=alert(1)>"
 
@@ -196,6 +197,26 @@ def test_near_duplicates_stand_side_by_side_with_what_differs_marked(tmp_path, w
     assert 'How <mark class="before">can</mark> I top up?' in source
     assert "left out · a.csv:9" in page.text  # of those with one label
     assert "stayed: a. csv:2" in page.text
+
+
+@pytest.mark.parametrize(
+    ("label", "words"),
+    [
+        ("good", "good"),
+        (4.5, "4.5"),
+        (None, ""),
+        (["joy", "love"], "joy, love"),
+        ([], "none"),
+        ([{"start": 0, "end": 5, "label": "PER"}], "PER 0–5"),
+        ([{"text": "in 1912", "start": 4}], "in 1912"),
+        ({"words": ["Ann", "sang"], "tags": ["B-PER", "O"]}, "Ann B-PER"),
+        ({"words": ["hm"], "tags": ["O"]}, "none"),
+        ({"other": 1}, '{"other": 1}'),
+        ("x" * 500, "x" * 119 + "…"),
+    ],
+)
+def test_a_label_of_any_kind_is_a_few_words(label, words):
+    assert label_in_words(label) == words
 
 
 def test_sums_that_do_not_hold_are_said(tmp_path, write_dataset):

@@ -1,5 +1,6 @@
 """A row's label, of whatever kind, as a few words."""
 
+import itertools
 import json
 from typing import Any
 
@@ -7,7 +8,7 @@ _CHARACTERS = 120
 
 
 def label_in_words(label: Any) -> str:
-    """`["joy", "love"]` as `joy, love`, a span as `PER 0–5`, tags as they are; cut where long."""
+    """`["joy", "love"]` as `joy, love`, a span as `PER 0–5`, a tag as `Ann B-PER`; cut if long."""
     words = _words(label)
     return words if len(words) <= _CHARACTERS else words[: _CHARACTERS - 1] + "…"
 
@@ -20,10 +21,17 @@ def _words(label: Any) -> str:
     if isinstance(label, float | int):
         return f"{label:g}"
     if isinstance(label, dict) and isinstance(label.get("tags"), list):
-        return " ".join(map(str, label["tags"]))
+        return _tagged_words(label)
     if isinstance(label, list):
         return ", ".join(map(_part, label)) or "none"
     return json.dumps(label, ensure_ascii=False)
+
+
+def _tagged_words(label: dict[str, Any]) -> str:
+    words = label.get("words")
+    words = words if isinstance(words, list) else []
+    pairs = itertools.zip_longest(words, label["tags"], fillvalue="")
+    return ", ".join(f"{word} {tag}".strip() for word, tag in pairs if tag != "O") or "none"
 
 
 def _part(part: Any) -> str:
