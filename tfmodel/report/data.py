@@ -131,7 +131,10 @@ def reasons_table(account: Figures) -> dict[str, Any]:
 def _sentences(account: Figures, left_out: int) -> list[str]:
     sentences = []
     if left_out:
-        sentences.append("Every row left out stands with its reason in data/dropped.jsonl.")
+        sentences.append(
+            "Every row left out stands with its reason in data/dropped.jsonl; data_report.html "
+            "shows the first of each."
+        )
     files: dict[str, list[str]] = {}
     for file in account.get("files", []):
         how = [file.get("format"), encoding(file)]
