@@ -7,6 +7,7 @@ import io
 import json
 import logging
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -90,7 +91,11 @@ def _run(options: argparse.Namespace) -> None:
     settings = load_config(options.config, pipeline.RunSettings, overrides=options.overrides)
     _import_tensorflow(options)
     result = pipeline.run(
-        options.config, options.overrides, restart=options.restart, only=options.stage
+        options.config,
+        options.overrides,
+        restart=options.restart,
+        only=options.stage,
+        beam=None if options.beam is None else shlex.split(options.beam),
     )
     print(result.summary)
     if options.skew:
@@ -281,12 +286,17 @@ def _add_config(parser: argparse.ArgumentParser, *, stage: str | None) -> None:
     parser.add_argument(
         "overrides", nargs="*", metavar="key=value", help="settings that win over the file's"
     )
-    parser.set_defaults(stage=stage, restart=False, skew=False, more="overrides")
+    parser.set_defaults(stage=stage, restart=False, skew=False, beam=None, more="overrides")
     if stage == "data":
         parser.add_argument(
             "--skew",
             action="store_true",
             help="count the rows whose tokens differ on a phone or in KerasHub, with examples",
+        )
+        parser.add_argument(
+            "--beam",
+            metavar="FLAGS",
+            help="prepare by Apache Beam with these flags: --beam=--runner=FlinkRunner",
         )
     if stage in (None, "finetune"):
         parser.add_argument(

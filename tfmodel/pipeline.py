@@ -97,6 +97,7 @@ def run(
     *,
     restart: bool = False,
     only: str | None = None,
+    beam: Sequence[str] | None = None,
 ) -> RunResult:
     """Do every stage that a config names, in order; those whose inputs did not change rest.
 
@@ -105,6 +106,7 @@ def run(
         overrides: `key=value` strings that win over the config.
         restart: replace trained weights whose inputs have changed, and train from the start.
         only: the name of one stage to do alone.
+        beam: flags of an Apache Beam runner that prepares the data; None: this machine does.
 
     Returns:
         The run's folder, figures and report.
@@ -130,6 +132,7 @@ def run(
             STAGES,
             restart=restart,
             config=shlex.join([name, *overrides]),
+            beam=beam,
         )
         if only is None or only == "finetune":
             _protect_weights(context)

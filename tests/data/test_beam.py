@@ -192,6 +192,18 @@ def test_other_ways_to_run(train, tmp_path, monkeypatch, flags):
     assert load_dataset(tmp_path / "beam").counts == local.counts
 
 
+def test_the_command_line_prepares_by_beam(train, tmp_path, capsys):
+    from tfmodel.cli import main
+
+    config = tmp_path / "run.yaml"
+    config.write_text(f"run: {tmp_path}/run\ndata: {{train: {train}}}\n")
+    assert main(["data", str(config), "--beam=" + " ".join(IN_THIS_PROCESS)]) == 0
+    local = prepare(DataSettings(train=train, workers=0), tmp_path / "local", seed=0)
+    assert load_dataset(tmp_path / "run/data").account == local.account
+    assert main(["data", str(config)]) == 0  # which finds it done
+    assert "data: up to date" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "rows, settings, message",
     [

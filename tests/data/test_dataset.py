@@ -101,6 +101,15 @@ def test_missing_shortened_and_altered_shards(dataset):
         load_dataset(dataset.folder)
 
 
+def test_rows_of_several_classes_are_read_back(write, prepared):
+    rows = [{"text": f"text {i}", "label": ["x", "y", "z"][: i % 4]} for i in range(40)]
+    train = write("train.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    split = prepared(train, target="classes").split("train")
+    assert {int(text.split()[1]) % 4: len(labels) for text, labels in
+            zip(split.texts, split.labels, strict=True)} == {0: 0, 1: 1, 2: 2, 3: 3}  # fmt: skip
+    assert [label for label in split.labels if len(label) == 2][0] == ["x", "y"]
+
+
 def test_a_tfds_folder_is_a_source_too(dataset, prepared):
     again = prepared(dataset.folder, folder="again")
     assert again.counts == dataset.counts  # its dev and test are used without being named

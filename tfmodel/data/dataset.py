@@ -164,8 +164,9 @@ class Dataset:
 
 
 def _as_list(values: Any) -> list:
-    """Turn a batch's column into a list a row."""
-    return values.to_list() if hasattr(values, "to_list") else values.tolist()
+    """Turn a batch's column into a list a row; rows of several lengths come as arrays."""
+    rows = values.to_list() if hasattr(values, "to_list") else values.tolist()
+    return [row.tolist() if isinstance(row, np.ndarray) else row for row in rows]
 
 
 def load_dataset(folder: str | Path) -> Dataset:

@@ -52,16 +52,25 @@ class Context:
         stages: all of them, in their order.
         restart: whether trained weights may be replaced.
         config: the config file and its overrides, as one types them.
+        beam: flags of the Beam runner that prepares the data; None: this machine does.
     """
 
     def __init__(
-        self, settings: Any, run: Run, stages: Sequence[Stage], *, restart: bool, config: str
+        self,
+        settings: Any,
+        run: Run,
+        stages: Sequence[Stage],
+        *,
+        restart: bool,
+        config: str,
+        beam: Sequence[str] | None = None,
     ):
         self.settings = settings
         self.run = run
         self.stages = {stage.name: stage for stage in stages}
         self.restart = restart
         self.config = config
+        self.beam = beam
 
     @functools.cached_property
     def encoder_folder(self) -> Path:

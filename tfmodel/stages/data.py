@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tfmodel import sources
 from tfmodel.stages.context import Context, Stage
 
@@ -40,9 +42,14 @@ def _prepare_data(context: Context) -> None:
     from tfmodel.data import prepare
 
     context.__dict__.pop("dataset", None)
-    prepare(
-        context.settings.data, context.run.data, seed=context.settings.seed, locate=sources.fetch
-    )
+    settings, folder = context.settings, context.run.data
+    chosen: dict[str, Any] = {"seed": settings.seed, "locate": sources.fetch}
+    if context.beam is None:
+        prepare(settings.data, folder, **chosen)
+    else:
+        from tfmodel.data.beam import prepare_with_beam
+
+        prepare_with_beam(settings.data, folder, flags=context.beam, **chosen)
     write_page(context)
 
 
