@@ -24,7 +24,7 @@ from tfmodel.cli import _parser
 from tfmodel.config import _known_fields, load_config
 from tfmodel.data.augmentation import AugmentSettings
 from tfmodel.data.label_noise import LabelNoiseSettings
-from tfmodel.data.settings import CleaningSettings, DataSettings
+from tfmodel.data.settings import CleaningSettings, DataSettings, SpanSettings
 from tfmodel.export.publish import ExportSettings
 from tfmodel.pipeline import RunSettings, TaskSettings
 from tfmodel.train.settings import FinetuneSettings
@@ -39,6 +39,7 @@ TABLES = {
     "data": (DataSettings, "data.md"),
     "data.cleaning": (CleaningSettings, "data.md"),
     "data.augment": (AugmentSettings, "data.md"),
+    "data.spans": (SpanSettings, "data.md"),
     "data.label_noise": (LabelNoiseSettings, "data.md"),
     "train": (FinetuneSettings, "training.md"),
     "export": (ExportSettings, "export.md"),
@@ -216,7 +217,7 @@ def test_data_guide_can_be_followed(tmp_path, monkeypatch, tfmodel, capsys):
     monkeypatch.chdir(tmp_path)
     page = (ROOT / "docs" / "data.md").read_text("utf-8")
     marked = re.findall(r"<!-- test -->\n```(\w+)\n(.*?)^```$", page, re.S | re.M)
-    assert [language for language, _ in marked] == ["bash", "bash", "bash", "python", "python"]
+    assert len(marked) >= 9 and {language for language, _ in marked} == {"bash", "python"}
     said = ""
     for language, block in marked:
         if language == "python":
