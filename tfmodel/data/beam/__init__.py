@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 from tfmodel.config import ConfigError
 from tfmodel.data.account import DROPPED_FILE, log_account, make_account
 from tfmodel.data.cleaning import chosen_steps
+from tfmodel.data.cleaning.filters import check_filters
 from tfmodel.data.dataset import Dataset, load_dataset
 from tfmodel.data.dataset_writer import write_metadata
-from tfmodel.data.filters import check_filters
-from tfmodel.data.inputs import check_may_be_replaced, locate_all, only_target
 from tfmodel.data.labels import about_tiny_classes
 from tfmodel.data.near_duplicates import require_datasketch
-from tfmodel.data.readers import find_format
+from tfmodel.data.reading.inputs import check_may_be_replaced, locate_all, only_target
+from tfmodel.data.reading.readers import find_format
 from tfmodel.data.settings import DataSettings
 from tfmodel.data.split_counts import shares_to_split_off
 from tfmodel.data.targets import find_target

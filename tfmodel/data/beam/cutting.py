@@ -18,7 +18,7 @@ from apache_beam.pvalue import AsSingleton, TaggedOutput
 from tfmodel.data.account import dropped_line
 from tfmodel.data.beam.reading import DROPPED, Item
 from tfmodel.data.beam.tally import Tally, Tallying, kept_strata
-from tfmodel.data.fates import SPLITS
+from tfmodel.data.parts.fates import SPLITS
 from tfmodel.data.ranks import sample_rank, split_rank
 from tfmodel.data.rows import Row
 from tfmodel.data.settings import DataSettings

@@ -11,11 +11,11 @@ from apache_beam.pvalue import AsList, AsSingleton
 from tfmodel.data.beam import cutting, repeats, writing
 from tfmodel.data.beam.reading import DROPPED, FACTS, CleanRow, Facts, Item, ReadFile, file_jobs
 from tfmodel.data.beam.tally import TALLY, Tally, Tallying, kept_strata, total, total_by_key
-from tfmodel.data.fates import REASONS, SPLITS
 from tfmodel.data.figures import SplitFigures
 from tfmodel.data.labels import check_several_classes, class_names
 from tfmodel.data.mistakes import all_stand_elsewhere, no_row_left
-from tfmodel.data.places import Place
+from tfmodel.data.parts.fates import REASONS, SPLITS
+from tfmodel.data.reading.places import Place
 from tfmodel.data.settings import DataSettings
 from tfmodel.data.split_counts import shares_to_split_off
 from tfmodel.data.targets import TARGETS, Target

@@ -14,13 +14,13 @@ import apache_beam as beam
 from apache_beam.pvalue import TaggedOutput
 
 from tfmodel.data.account import cleaning_example, dropped_line
-from tfmodel.data.archives import DataFile
 from tfmodel.data.beam.tally import Tallying
-from tfmodel.data.fates import PRECEDENCE
-from tfmodel.data.inputs import origin_names
-from tfmodel.data.places import Place
-from tfmodel.data.readers import files_of, open_source
-from tfmodel.data.row_cleaning import RowCleaner
+from tfmodel.data.cleaning.row_cleaning import RowCleaner
+from tfmodel.data.parts.fates import PRECEDENCE
+from tfmodel.data.reading.archives import DataFile
+from tfmodel.data.reading.inputs import origin_names
+from tfmodel.data.reading.places import Place
+from tfmodel.data.reading.readers import files_of, open_source
 from tfmodel.data.rows import Reject, Row
 from tfmodel.data.settings import DETECT, DataSettings
 from tfmodel.data.targets import Target

@@ -15,7 +15,6 @@ from tfmodel.data.account import dropped_line
 from tfmodel.data.beam.reading import DROPPED, Item
 from tfmodel.data.beam.tally import TALLY, Tallying
 from tfmodel.data.dedupe import reasons_of_equal
-from tfmodel.data.fates import SPLITS
 from tfmodel.data.near_duplicates import (
     bands_of,
     candidates,
@@ -24,6 +23,7 @@ from tfmodel.data.near_duplicates import (
     shingles,
     similarity,
 )
+from tfmodel.data.parts.fates import SPLITS
 from tfmodel.data.ranks import label_hash, text_digest
 from tfmodel.data.rows import Row, compared_text
 
@@ -82,8 +82,9 @@ def drop_near(
     )
     rows = items | "near: rows by order" >> beam.Map(lambda item: (item[0], item))
     with_first = (
-        {"rows": rows, "others": pairs}
-        | "near: join first" >> beam.CoGroupByKey()
+        (rows, pairs)
+        | "near: rows and pairs" >> beam.Flatten()
+        | "near: join first" >> beam.GroupByKey()
         | "near: send first" >> beam.FlatMap(_send_to_later)
     )
     judged = (
@@ -139,11 +140,13 @@ def pairs_of_band(group: tuple[bytes, Iterable[int]]) -> Iterator[tuple[int, int
     yield from zip(first.tolist(), later.tolist(), strict=True)
 
 
-def _send_to_later(group: tuple[int, dict]) -> Iterator[tuple[int, Item]]:
+def _send_to_later(group: tuple[int, Iterable[Item | int]]) -> Iterator[tuple[int, Item]]:
+    """Give a row to all the later ones it may be like, however many; runs through them twice."""
     _, joined = group
-    for item in joined["rows"]:
-        for later in joined["others"]:
-            yield later, item
+    item = next(each for each in joined if not isinstance(each, int))
+    for each in joined:
+        if isinstance(each, int):
+            yield each, item
 
 
 class JudgeSimilar(Tallying):

@@ -20,8 +20,8 @@ from apache_beam.transforms.window import GlobalWindows
 from tfmodel.data.beam.reading import Facts, Item
 from tfmodel.data.beam.tally import Tally, Tallying
 from tfmodel.data.dataset_writer import RowSerializer, rows_per_shard, shard_name
-from tfmodel.data.fates import SPLITS
 from tfmodel.data.figures import SplitFigures
+from tfmodel.data.parts.fates import SPLITS
 from tfmodel.data.rows import Row, row_line
 from tfmodel.data.targets import TARGETS
 from tfmodel.run_folder import write_json
