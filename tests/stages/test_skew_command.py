@@ -28,10 +28,12 @@ def test_rows_that_differ_are_counted_shown_and_written(workspace, tfmodel):
     assert phone["differ"] == 7
     assert phone["rows"] == written["rows"] == written["rows_in_all"] > 7
     assert phone["share"] == 7 / phone["rows"]
-    assert phone["examples"][0]["ours"] == "c ##a ##f".split()
+    assert phone["examples"][0]["ours"][:4] == "c ##a ##f ##e".split()
     assert phone["examples"][0]["theirs"][0] == "[UNK]"
     assert f"a phone (MediaPipe, tflite-support)           7  {phone['share']:6.1%}" in done.out
-    assert "in training  c ##a ##f" in done.out and "written: runs/accents/skew.json" in done.out
+    assert (
+        "in training  c ##a ##f ##e" in done.out and "written: runs/accents/skew.json" in done.out
+    )
 
 
 def test_without_the_flag_nothing_is_measured(workspace, tfmodel):

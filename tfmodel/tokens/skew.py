@@ -105,15 +105,16 @@ def _compare(
                     continue
                 differing.add(first + row)
                 unknown += theirs.count(vocabulary.unknown_id) - ours.count(vocabulary.unknown_id)
-                if len(examples) < _EXAMPLES:
-                    place = _first_difference(ours, theirs)
-                    example = {
-                        "text": _around(chunk[row], starts[row], ends[row], place),
-                        "ours": _pieces(vocabulary.pieces, ours, place),
-                        "theirs": _pieces(vocabulary.pieces, theirs, place),
+                place = _first_difference(ours, theirs)
+                words = (*ours[place : place + 1], -1, *theirs[place : place + 1])
+                if len(examples) < _EXAMPLES and words not in examples:
+                    shown = _shown(vocabulary.pieces, ours, place)
+                    there = _shown(vocabulary.pieces, theirs, place)
+                    examples[words] = {
+                        "text": _covered(chunk[row], starts[row][shown], ends[row][shown]),
+                        "ours": [vocabulary.pieces[i] for i in ours[shown]],
+                        "theirs": [vocabulary.pieces[i] for i in theirs[there]],
                     }
-                    words = (*ours[place : place + 1], -1, *theirs[place : place + 1])
-                    examples.setdefault(words, example)
     return Skew(len(columns[0]), len(differing), tuple(examples.values()), unknown)
 
 
@@ -122,17 +123,17 @@ def _first_difference(ours: list[int], theirs: list[int]) -> int:
     return next((place for place in range(shorter) if ours[place] != theirs[place]), shorter)
 
 
-def _pieces(pieces: list[str], ids: list[int], place: int) -> list[str]:
-    """The piece at a place, one before and some after."""
-    return [pieces[i] for i in ids[max(place - 1, 0) : place + _PIECES_SHOWN]]
+def _shown(pieces: list[str], ids: list[int], place: int) -> slice:
+    """The piece at a place, one before it and some after, to the end of a word."""
+    end = place + _PIECES_SHOWN
+    while end < len(ids) and pieces[ids[end]].startswith("##"):
+        end += 1
+    return slice(max(place - 1, 0), end)
 
 
-def _around(text: str, starts: list[int], ends: list[int], place: int) -> str:
-    """The part of a text that holds our pieces there."""
-    if not starts:
-        return text[:40]
-    first = min(max(place - 1, 0), len(starts) - 1)
-    return text[starts[first] : ends[min(place + _PIECES_SHOWN, len(ends)) - 1]]
+def _covered(text: str, starts: list[int], ends: list[int]) -> str:
+    """The part of a text where pieces stand; its beginning where we find none."""
+    return text[starts[0] : ends[-1]] if starts else text[:40]
 
 
 def _keras_hub(tokenizer: Tokenizer) -> Callable[[list[str]], Ids]:
