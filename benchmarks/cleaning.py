@@ -15,9 +15,9 @@ from functools import partial
 from pathlib import Path
 
 from tfmodel.data.cleaning import chosen_steps, clean_and_tell, clean_with_spans
-from tfmodel.data.cleaning_settings import CleaningSettings
-from tfmodel.data.cleaning_steps import STEPS
-from tfmodel.data.filters import reason_to_drop
+from tfmodel.data.cleaning.filters import reason_to_drop
+from tfmodel.data.cleaning.settings import CleaningSettings
+from tfmodel.data.cleaning.steps import STEPS
 
 ROWS = 5000
 REPEATS = 7

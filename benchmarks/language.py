@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tfmodel.data.language import _identifier, sure_of_other_language
+from tfmodel.data.cleaning.language import _identifier, sure_of_other_language
 
 ROWS = 500
 Guess = tuple[str, float]

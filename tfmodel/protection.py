@@ -9,7 +9,7 @@ from typing import Any
 
 from tfmodel import sources
 from tfmodel.config import ConfigError
-from tfmodel.data.places import find_place
+from tfmodel.data.reading.places import find_place
 from tfmodel.run_folder import read_json
 
 # What a run replaces or removes in its folder.

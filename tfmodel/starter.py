@@ -31,7 +31,7 @@ def write_starter(file: str | Path, output: str | Path | None = None) -> list[st
     Raises:
         ConfigError: the file cannot be read or understood, or the config is there already.
     """
-    from tfmodel.data.suggest import look_at
+    from tfmodel.data.reading.suggest import look_at
 
     file = Path(file)
     output = Path(output) if output else Path(f"{file.resolve().stem}.yaml")

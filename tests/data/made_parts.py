@@ -3,9 +3,9 @@
 import itertools
 
 from tfmodel.data import DataSettings
-from tfmodel.data.fates import PRECEDENCE, REASONS, SPLITS, Fates, ids_of
-from tfmodel.data.part_maker import make_part, write_raw
 from tfmodel.data.parts import PART_ROWS, Parts, RowReader, strata_of
+from tfmodel.data.parts.fates import PRECEDENCE, REASONS, SPLITS, Fates, ids_of
+from tfmodel.data.parts.making import make_part, write_raw
 
 
 class Made:

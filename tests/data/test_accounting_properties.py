@@ -16,7 +16,7 @@ from labelled_rows import as_csv
 from tfmodel.config import ConfigError
 from tfmodel.data import DataSettings, prepare
 from tfmodel.data.cleaning import clean
-from tfmodel.data.readers import open_source
+from tfmodel.data.reading.readers import open_source
 from tfmodel.data.rows import Reject, Row
 
 

@@ -8,10 +8,11 @@ import pytest
 import zstandard
 
 from tfmodel.config import ConfigError
-from tfmodel.data import DataSettings, archives
-from tfmodel.data.archives import DataFile, open_bytes
-from tfmodel.data.places import find_place
-from tfmodel.data.readers import open_source
+from tfmodel.data import DataSettings
+from tfmodel.data.reading import archives
+from tfmodel.data.reading.archives import DataFile, open_bytes
+from tfmodel.data.reading.places import find_place
+from tfmodel.data.reading.readers import open_source
 
 CSV = "text,label\ngood film,pos\nbad film,neg\n"
 PACKERS = {

@@ -204,6 +204,12 @@ def test_the_command_line_prepares_by_beam(train, tmp_path, capsys):
     assert "data: up to date" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("flags", [("--runner=NoRunner",), ("--direct_num_workers=many",)])
+def test_flags_that_beam_does_not_take(train, tmp_path, flags):
+    with pytest.raises(ConfigError, match=f"Apache Beam takes. Received: {flags[0]}"):
+        by_beam(DataSettings(train=train), tmp_path / "beam", flags=flags)
+
+
 @pytest.mark.parametrize(
     "rows, settings, message",
     [

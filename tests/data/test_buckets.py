@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tfmodel.data.buckets import Buckets
+from tfmodel.data.parts.buckets import Buckets
 
 RECORD = np.dtype([("key", "<u8"), ("value", "<i4")])
 

@@ -12,7 +12,7 @@ from messy_texts import messy_texts
 
 from tfmodel.data import CleaningSettings
 from tfmodel.data.cleaning import chosen_steps, clean, clean_and_tell
-from tfmodel.data.cleaning_steps import INVISIBLE, STEPS
+from tfmodel.data.cleaning.steps import INVISIBLE, STEPS
 from tfmodel.tokens.tokenizer import Tokenizer
 from tfmodel.tokens.vocabulary import Vocabulary
 

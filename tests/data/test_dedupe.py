@@ -54,7 +54,7 @@ def test_pairs_are_equal_only_if_both_texts_are(run):
 
 
 def test_more_rows_of_one_text_than_are_sorted_at_a_time(tmp_path, monkeypatch):
-    from tfmodel.data import buckets
+    from tfmodel.data.parts import buckets
 
     init = buckets.Buckets.__init__
     monkeypatch.setattr(

@@ -3,7 +3,7 @@
 import pytest
 
 from tfmodel.config import ConfigError
-from tfmodel.data.encoding import guess_encoding, read_lines
+from tfmodel.data.reading.encoding import guess_encoding, read_lines
 
 
 def test_lines_end_in_newline_alone(write):

@@ -8,10 +8,10 @@ from needs import package
 from pydantic import ValidationError
 
 from tfmodel.config import ConfigError
-from tfmodel.data.cleaning_settings import CleaningSettings
-from tfmodel.data.filters import check_filters, reason_to_drop
-from tfmodel.data.language import LANGUAGES, sure_of_other_language
-from tfmodel.data.script import share_in_scripts
+from tfmodel.data.cleaning.filters import check_filters, reason_to_drop
+from tfmodel.data.cleaning.language import LANGUAGES, sure_of_other_language
+from tfmodel.data.cleaning.script import share_in_scripts
+from tfmodel.data.cleaning.settings import CleaningSettings
 
 ENGLISH = "The train to the coast was late again, and nobody told us why."
 CHINESE = "昨天的火车又晚点了，没有人告诉我们为什么。"
@@ -94,8 +94,8 @@ def test_each_setting_has_its_range():
 def test_without_the_extra_the_error_names_it():
     program = (
         "import sys; sys.modules['py3langid'] = None\n"
-        "from tfmodel.data.cleaning_settings import CleaningSettings\n"
-        "from tfmodel.data.filters import check_filters\n"
+        "from tfmodel.data.cleaning.settings import CleaningSettings\n"
+        "from tfmodel.data.cleaning.filters import check_filters\n"
         "check_filters(CleaningSettings())\n"
         "check_filters(CleaningSettings(languages=['en']))\n"
     )

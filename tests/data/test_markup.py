@@ -3,8 +3,8 @@
 import pytest
 
 from tfmodel.data.cleaning import chosen_steps, clean
-from tfmodel.data.cleaning_settings import CleaningSettings
-from tfmodel.data.markup import remove_tags
+from tfmodel.data.cleaning.markup import remove_tags
+from tfmodel.data.cleaning.settings import CleaningSettings
 
 
 @pytest.mark.parametrize(

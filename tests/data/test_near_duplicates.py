@@ -12,8 +12,8 @@ from tfmodel.data.near_duplicates import (
     shingles,
     similarity,
 )
+from tfmodel.data.parts.workers import Workers
 from tfmodel.data.rows import Row
-from tfmodel.data.workers import Workers
 
 pytest.importorskip("datasketch", reason="datasketch is not installed: pip install '.[dedupe]'")
 

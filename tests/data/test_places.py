@@ -7,8 +7,8 @@ import pytest
 
 from tfmodel.config import ConfigError
 from tfmodel.data import DataSettings
-from tfmodel.data.places import find_place
-from tfmodel.data.readers import open_source
+from tfmodel.data.reading.places import find_place
+from tfmodel.data.reading.readers import open_source
 from tfmodel.data.rows import Reject
 
 

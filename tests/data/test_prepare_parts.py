@@ -82,7 +82,7 @@ def test_interrupted_while_writing_it_goes_on_from_the_parts(
         with pytest.raises(KeyboardInterrupt):
             prepare(settings, tmp_path / "out", seed=1)
     assert [entry.name for entry in tmp_path.iterdir()] == [".out.work"]
-    monkeypatch.setattr("tfmodel.data.read_parts.write_raw", None)  # no part is made again
+    monkeypatch.setattr("tfmodel.data.parts.reading.write_raw", None)  # no part is made again
     with caplog.at_level("INFO", "tfmodel"):
         prepare(settings, tmp_path / "out", seed=1)
     assert "going on: 40,000 rows were read and cleaned before" in caplog.text
@@ -153,7 +153,7 @@ except OSError as error:
 
 
 def test_a_worker_that_is_killed_is_said(file, tmp_path, monkeypatch):
-    from tfmodel.data import workers
+    from tfmodel.data.parts import workers
 
     start = workers._start
 
@@ -169,7 +169,7 @@ def test_a_worker_that_is_killed_is_said(file, tmp_path, monkeypatch):
 
 
 def test_what_goes_wrong_in_a_worker_is_told_here(tmp_path):
-    from tfmodel.data.workers import Workers
+    from tfmodel.data.parts.workers import Workers
 
     with Workers(1) as pool:
         pool.submit("compare_pairs", str(tmp_path), str(tmp_path / "none.npy"), 0.8)

@@ -6,7 +6,7 @@ import io
 import pytest
 
 from tfmodel.data import DataSettings
-from tfmodel.data.readers import open_source
+from tfmodel.data.reading.readers import open_source
 from tfmodel.data.rows import Reject
 
 PLAIN = [(f"row {number} of plain words", "xy"[number % 2]) for number in range(20)]

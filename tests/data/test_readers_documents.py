@@ -7,7 +7,7 @@ from needs import package
 
 from tfmodel.config import ConfigError
 from tfmodel.data import DataSettings
-from tfmodel.data.readers import open_source
+from tfmodel.data.reading.readers import open_source
 from tfmodel.data.rows import Reject
 
 

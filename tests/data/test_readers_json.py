@@ -6,8 +6,9 @@ import tracemalloc
 import pytest
 
 from tfmodel.config import ConfigError
-from tfmodel.data import DataSettings, json_stream
-from tfmodel.data.readers import open_source
+from tfmodel.data import DataSettings
+from tfmodel.data.reading import json_stream
+from tfmodel.data.reading.readers import open_source
 from tfmodel.data.rows import Reject
 
 ITEMS = [

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tfmodel.data import DataSettings, prepare, suggest
-from tfmodel.data.places import find_place
-from tfmodel.data.readers import open_source
+from tfmodel.data.reading.places import find_place
+from tfmodel.data.reading.readers import open_source
 from tfmodel.data.rows import Reject
 
 DATA = Path(os.environ.get("TFMODEL_DATA", Path(__file__).parents[3] / "shared" / "data"))

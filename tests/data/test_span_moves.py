@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from messy_texts import messy_texts
 
 from tfmodel.data.cleaning import chosen_steps, clean, clean_and_tell, clean_with_spans
-from tfmodel.data.cleaning_settings import CleaningSettings
-from tfmodel.data.cleaning_steps import STEPS
+from tfmodel.data.cleaning.settings import CleaningSettings
+from tfmodel.data.cleaning.steps import STEPS
 
 ALL_STEPS = list(STEPS)
 DEFAULT = chosen_steps(CleaningSettings())

@@ -11,7 +11,7 @@ from needs import package
 
 from tfmodel.config import ConfigError
 from tfmodel.data import DataSettings, prepare, suggest
-from tfmodel.data.suggest import look_at
+from tfmodel.data.reading.suggest import look_at
 
 SENTENCES = [
     f"the {noun} we {verb} on {day} was {quality}"

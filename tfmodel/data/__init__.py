@@ -9,9 +9,9 @@ from __future__ import annotations
 from tfmodel.data.dataset import Dataset, Split, load_dataset
 from tfmodel.data.folds import fold_numbers
 from tfmodel.data.prepare import prepare
+from tfmodel.data.reading.suggest import suggest
 from tfmodel.data.rows import Row
 from tfmodel.data.settings import CleaningSettings, DataSettings
-from tfmodel.data.suggest import suggest
 
 __all__ = [
     "CleaningSettings",

@@ -10,9 +10,9 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any
 
 from tfmodel.data.cleaning import trace
-from tfmodel.data.fates import SPLITS
+from tfmodel.data.cleaning.row_cleaning import Cleaned
 from tfmodel.data.parts import Parts
-from tfmodel.data.row_cleaning import Cleaned
+from tfmodel.data.parts.fates import SPLITS
 from tfmodel.data.rows import Reject, Row
 
 _log = logging.getLogger(__name__)

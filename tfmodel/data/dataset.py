@@ -11,7 +11,7 @@ import numpy as np
 
 from tfmodel.config import ConfigError
 from tfmodel.data.account import ACCOUNT_FILE
-from tfmodel.data.folders import open_tfds
+from tfmodel.data.reading.folders import open_tfds
 from tfmodel.data.targets import TARGETS
 from tfmodel.run_folder import read_json
 

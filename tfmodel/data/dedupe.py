@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from tfmodel.data.buckets import Buckets
-from tfmodel.data.fates import SPLITS, Fates, ids_of
 from tfmodel.data.parts import Parts
+from tfmodel.data.parts.buckets import Buckets
+from tfmodel.data.parts.fates import SPLITS, Fates, ids_of
 
 _RECORD = np.dtype([("key", "<u8"), ("rest", "<u8"), ("id", "<u8"), ("label_hash", "<u8")])
 

@@ -22,14 +22,14 @@ from typing import Any
 import numpy as np
 
 from tfmodel.config import ConfigError
-from tfmodel.data.buckets import Buckets
 from tfmodel.data.dedupe import first_of_runs, leak_reasons
-from tfmodel.data.fates import Fates, ids_of
 from tfmodel.data.parts import Parts, RowReader
+from tfmodel.data.parts.buckets import Buckets
+from tfmodel.data.parts.fates import Fates, ids_of
+from tfmodel.data.parts.workers import Workers
 from tfmodel.data.progress import bar
 from tfmodel.data.ranks import label_hash
 from tfmodel.data.rows import Row, compared_text
-from tfmodel.data.workers import Workers
 from tfmodel.run_folder import write_aside
 
 SHINGLE_CHARACTERS = 5

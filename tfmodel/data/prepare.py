@@ -15,21 +15,16 @@ from pathlib import Path
 from tfmodel.config import ConfigError
 from tfmodel.data.account import log_account, sum_cleaned
 from tfmodel.data.cleaning import chosen_steps
+from tfmodel.data.cleaning.filters import check_filters
 from tfmodel.data.dataset import Dataset, load_dataset
 from tfmodel.data.dedupe import drop_duplicates
-from tfmodel.data.fates import Fates, ids_of
-from tfmodel.data.filters import check_filters
-from tfmodel.data.inputs import check_may_be_replaced, locate_all
 from tfmodel.data.labels import about_tiny_classes, check_several_classes, class_names
 from tfmodel.data.mistakes import all_stand_elsewhere, no_row_left
 from tfmodel.data.near_duplicates import drop_near_duplicates, require_datasketch
 from tfmodel.data.parts import PART_ROWS, Parts, strata_of
-from tfmodel.data.places import Place
-from tfmodel.data.read_parts import read_parts
-from tfmodel.data.settings import DataSettings
-from tfmodel.data.split_counts import shares_to_split_off
-from tfmodel.data.splits import sample, split_off
-from tfmodel.data.tallies import (
+from tfmodel.data.parts.fates import Fates, ids_of
+from tfmodel.data.parts.reading import read_parts
+from tfmodel.data.parts.tallies import (
     kept_and_dropped,
     names_by_role,
     positive,
@@ -37,8 +32,13 @@ from tfmodel.data.tallies import (
     strata_by_role,
     strata_by_split,
 )
-from tfmodel.data.workers import Workers
-from tfmodel.data.write_parts import write_parts
+from tfmodel.data.parts.workers import Workers
+from tfmodel.data.parts.writing import write_parts
+from tfmodel.data.reading.inputs import check_may_be_replaced, locate_all
+from tfmodel.data.reading.places import Place
+from tfmodel.data.settings import DataSettings
+from tfmodel.data.split_counts import shares_to_split_off
+from tfmodel.data.splits import sample, split_off
 from tfmodel.run_folder import fingerprint, word_full_disk, write_aside
 
 _log = logging.getLogger(__name__)

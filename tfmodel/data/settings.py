@@ -12,7 +12,7 @@ from pydantic import Field, field_validator, model_validator
 
 from tfmodel.config import Settings
 from tfmodel.data.augmentation.settings import AugmentSettings
-from tfmodel.data.cleaning_settings import CleaningSettings
+from tfmodel.data.cleaning.settings import CleaningSettings
 from tfmodel.data.label_noise import LabelNoiseSettings
 
 DETECT = "detect"
@@ -58,8 +58,19 @@ class DataSettings(Settings):
     )
     label: str = Field("label", min_length=1, description="Column with the label.")
     format: Literal[
-        "auto", "csv", "tsv", "jsonl", "json", "conll", "squad", "text", "wikiextractor",
-        "parquet", "folder", "regex", "tfds",
+        "auto",
+        "csv",
+        "tsv",
+        "jsonl",
+        "json",
+        "conll",
+        "squad",
+        "text",
+        "wikiextractor",
+        "parquet",
+        "folder",
+        "regex",
+        "tfds",
     ] = Field(  # fmt: skip
         "auto", description="auto: by the file's name and a look inside."
     )

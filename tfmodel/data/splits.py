@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tfmodel.data.buckets import Buckets
-from tfmodel.data.fates import Fates, ids_of
 from tfmodel.data.parts import Parts, with_codes
+from tfmodel.data.parts.buckets import Buckets
+from tfmodel.data.parts.fates import Fates, ids_of
 from tfmodel.data.split_counts import (
     check_times,
     hash_bounds,

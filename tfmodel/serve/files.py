@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from tfmodel.config import ConfigError
-from tfmodel.data.dialect import DELIMITERS, find_quoting, head_of
-from tfmodel.data.encoding import guess_encoding, read_lines
-from tfmodel.data.jsonlines import flatten, parse_line
-from tfmodel.data.records import cut, plain_records, quoted_records
+from tfmodel.data.reading.dialect import DELIMITERS, find_quoting, head_of
+from tfmodel.data.reading.encoding import guess_encoding, read_lines
+from tfmodel.data.reading.jsonlines import flatten, parse_line
+from tfmodel.data.reading.records import cut, plain_records, quoted_records
 from tfmodel.export.places import make_folder
 from tfmodel.run_folder import write_aside
 

@@ -30,7 +30,7 @@ def _data_inputs(context: Context) -> dict:
 
 
 def _identity_of_rows(source: str) -> str:
-    from tfmodel.data.places import find_place
+    from tfmodel.data.reading.places import find_place
 
     # A pinned source cannot change; fetching it only to look would cost a download.
     if sources.is_remote(source):

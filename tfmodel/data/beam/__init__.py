@@ -60,7 +60,7 @@ def prepare_with_beam(
     Raises:
         ConfigError: a file or setting does not fit, or Beam is not installed.
     """
-    beam = _require_beam()
+    pipeline = _open_pipeline(flags)
     from tfmodel.data.beam.pipeline import Job, build
 
     folder = Path(folder)
@@ -71,12 +71,11 @@ def prepare_with_beam(
         require_datasketch()
     formats = {role: find_format(place, settings) for role, place in places.items()}
     target = only_target(find_target(settings, kind) for kind in formats.values())
-    options = beam.options.pipeline_options.PipelineOptions(list(flags), save_main_session=False)
     with write_aside(folder, replace=True) as aside:
         aside.mkdir(parents=True)
         job = Job(settings, places, formats, target, seed, str(aside))
         try:
-            with beam.Pipeline(options=options) as pipeline:
+            with pipeline:
                 build(pipeline, job)
         except Exception as error:
             _raise_mistake(error)
@@ -86,16 +85,21 @@ def prepare_with_beam(
     return load_dataset(folder)
 
 
-def _require_beam() -> Any:
+def _open_pipeline(flags: Sequence[str]) -> Any:
     try:
         import apache_beam
-        import apache_beam.options.pipeline_options
+        from apache_beam.options.pipeline_options import PipelineOptions
     except ImportError:
         raise ConfigError(
             "Expected the package apache-beam. Received: an installation without it. Install it: "
             "pip install 'tfmodel[beam]'."
         ) from None
-    return apache_beam
+    try:
+        return apache_beam.Pipeline(options=PipelineOptions(list(flags), save_main_session=False))
+    except (ValueError, SystemExit) as error:
+        raise ConfigError(
+            f"Expected flags that Apache Beam takes. Received: {' '.join(flags)}. {error}"
+        ) from error
 
 
 def _raise_mistake(error: Exception) -> None:

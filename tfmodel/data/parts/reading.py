@@ -1,0 +1,84 @@
+"""Files to parts: every file is read once, in order; workers make the parts."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+
+from tfmodel.data.parts import PART_ROWS, Parts
+from tfmodel.data.parts.fates import PRECEDENCE
+from tfmodel.data.parts.making import write_raw
+from tfmodel.data.parts.workers import Workers
+from tfmodel.data.progress import while_reading
+from tfmodel.data.reading.inputs import only_target, origin_names
+from tfmodel.data.reading.places import Place
+from tfmodel.data.reading.readers import Source, open_source
+from tfmodel.data.rows import Reject, Row
+from tfmodel.data.settings import DETECT, DataSettings
+from tfmodel.data.targets import Target
+
+
+def read_parts(
+    places: Mapping[str, Place],
+    settings: DataSettings,
+    parts: Parts,
+    *,
+    seed: int,
+    worker_count: int,
+) -> tuple[dict[str, dict], Target]:
+    """Read all files and make the parts that are not there yet.
+
+    Args:
+        places: where the rows are, by role.
+        settings: how to read and clean them.
+        parts: receives them.
+        seed: of the rows' ranks.
+        worker_count: processes that make parts; 0: this one.
+
+    Returns:
+        How each file was read, by role, and what its labels are.
+
+    Raises:
+        ConfigError: a file cannot be read as the settings say, or labels are of two kinds.
+    """
+    names = origin_names(places)
+    number = 0
+    facts: dict[str, dict] = {}
+    targets: list[Target] = []
+    for role in (role for role in PRECEDENCE if role in places):
+        source = open_source(places[role], settings, role=role, name=names[role])
+        rows = while_reading(source.rows, names[role], places[role].paths)
+        for_role = _PartJobs(source, role, settings.model_dump(mode="json"), seed)
+        number = for_role.submit_all(rows, parts, number, worker_count)
+        facts[role] = source.facts | {"encoding_guessed": settings.encoding == DETECT}
+        targets.append(source.target)
+    return facts, only_target(targets)
+
+
+class _PartJobs:
+    def __init__(self, source: Source, role: str, settings: dict, seed: int):
+        self._arguments = (role, source.target.name, settings, seed)
+
+    def submit_all(
+        self, rows: Iterable[Row | Reject], parts: Parts, number: int, worker_count: int
+    ) -> int:
+        """Make the parts of a file that are missing; give the number after them."""
+        batches = _in_batches(rows, PART_ROWS)
+        first, second = next(batches, []), next(batches, None)
+        # One part is made sooner than a process is started.
+        with Workers(0 if second is None else worker_count) as workers:
+            waiting = [first] if second is None else [first, second]
+            for batch in itertools.chain(waiting, batches):
+                if not parts.path(number).exists():
+                    raw = parts.folder / f"raw-{number:06d}"
+                    write_raw(raw, batch)
+                    workers.submit("make_part", str(raw), str(parts.path(number)), *self._arguments)
+                number += 1
+            workers.finish()
+        return number
+
+
+def _in_batches(rows: Iterable[Row | Reject], size: int) -> Iterator[list[Row | Reject]]:
+    rows = iter(rows)
+    while batch := list(itertools.islice(rows, size)):
+        yield batch

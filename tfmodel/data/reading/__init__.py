@@ -1,0 +1,1 @@
+"""Files of any format to a stream of rows: `readers.open_source` is the one call."""
