@@ -62,6 +62,7 @@ def _lines(file: Path, output: Path, look, *, comments: list[str]) -> Iterator[s
     yield "data:  # 20% are held out for test and 10% for dev, unless test: and dev: name files"
     for key, value in look.settings.items():
         yield f"  {key}: {_scalar(value)}"
+    yield "  # label_noise: {folds: 5}  # lists the rows whose label is probably wrong"
     yield ""
     yield "train:"
     many = len(look.labels) > _MANY_CLASSES
