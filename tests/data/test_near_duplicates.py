@@ -6,14 +6,10 @@ import pytest
 from made_parts import Made
 
 from tfmodel.data.dedupe import drop_duplicates
-from tfmodel.data.near_duplicates import (
-    bands_of,
-    drop_near_duplicates,
-    shingles,
-    similarity,
-)
+from tfmodel.data.near_duplicates import drop_near_duplicates
 from tfmodel.data.parts.workers import Workers
 from tfmodel.data.rows import Row
+from tfmodel.data.similarity import bands_of, shingles, similarity
 
 pytest.importorskip("datasketch", reason="datasketch is not installed: pip install '.[dedupe]'")
 
@@ -120,7 +116,7 @@ def test_what_was_compared_before_a_kill_is_not_compared_again(tmp_path, monkeyp
     texts = [*originals, *(changed(text, seed) for seed, text in enumerate(originals))]
     made, _ = found(tmp_path, train=rows(texts))
     first = made.dropped()
-    monkeypatch.setattr("tfmodel.data.near_duplicates.compare_pairs", None)
+    monkeypatch.setattr("tfmodel.data.similarity.compare_pairs", None)
     made.add()  # fates begun anew, as by another process
     drop_duplicates(made.parts, made.fates, tmp_path / "sorting")
     with Workers(0) as pool:

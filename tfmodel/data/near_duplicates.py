@@ -12,115 +12,24 @@ with all: the work stays linear.
 from __future__ import annotations
 
 import os
-import re
-import zlib
-from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tfmodel.config import ConfigError
 from tfmodel.data.dedupe import first_of_runs, leak_reasons
 from tfmodel.data.parts import Parts, RowReader
 from tfmodel.data.parts.buckets import Buckets
 from tfmodel.data.parts.fates import Fates, ids_of
 from tfmodel.data.parts.workers import Workers
 from tfmodel.data.progress import bar
-from tfmodel.data.ranks import label_hash
-from tfmodel.data.rows import Row, compared_text
-from tfmodel.run_folder import write_aside
+from tfmodel.data.rows import Row
 
-SHINGLE_CHARACTERS = 5
-_PERMUTATIONS = 128
-_GAPS = re.compile(r"[\W_]+")
 _BAND = np.dtype([("key", "<u8"), ("id", "<u8")])
 _PAIR = np.dtype([("key", "<u8"), ("first", "<u8"), ("later", "<u8")])
 _PAIRS_A_JOB = 20_000
 _EXAMPLES = {"examples": 20, "same_label_examples": 5}
 _SHOWN_CHARACTERS = 200
-
-
-def shingles(text: str) -> set[bytes]:
-    """Cut a text into overlapping runs of 5 characters, without case and punctuation."""
-    plain = _GAPS.sub(" ", text.casefold()).strip() or text.casefold()
-    last = max(1, len(plain) - SHINGLE_CHARACTERS + 1)
-    return {
-        plain[start : start + SHINGLE_CHARACTERS].encode("utf-8", "replace")
-        for start in range(last)
-    }
-
-
-def similarity(one: set[bytes], other: set[bytes], *, least: float = 0.0) -> float:
-    """Jaccard similarity of two sets of shingles, in [0, 1]; 0 if their sizes rule out `least`."""
-    if min(len(one), len(other)) < least * max(len(one), len(other)):
-        return 0.0
-    common = len(one & other)
-    return common / max(1, len(one) + len(other) - common)
-
-
-def bands_of(texts: Sequence[str], threshold: float) -> np.ndarray:
-    """Hash texts so that similar ones are likely to share a band.
-
-    Args:
-        texts: n texts; of a pair both, on two lines.
-        threshold: similarity from which two texts are near duplicates, in (0, 1].
-
-    Returns:
-        uint64 (n, bands). At the threshold 8 or 9 pairs of 10 share a band; above it nearly all.
-
-    Raises:
-        ConfigError: datasketch is not installed.
-    """
-    datasketch = require_datasketch()
-    count, rows = _band_shape(threshold)
-    signatures = datasketch.MinHash.generator(
-        (list(shingles(text)) for text in texts),
-        num_perm=_PERMUTATIONS, seed=1, hashfunc=zlib.crc32, scheme="affine32",
-    )  # fmt: skip
-    hashes = np.array([each.hashvalues for each in signatures], np.uint64)
-    hashes = hashes.reshape(-1, _PERMUTATIONS)[:, : count * rows].reshape(-1, count, rows)
-    # Each band gets another start: equal values in two bands are no likeness.
-    mixed = np.broadcast_to(np.arange(1, count + 1, dtype=np.uint64), hashes.shape[:2]).copy()
-    for row in range(rows):
-        mixed = _mix(mixed ^ hashes[:, :, row])
-    return mixed
-
-
-def require_datasketch():
-    """Import datasketch.
-
-    Raises:
-        ConfigError: it is not installed.
-    """
-    try:
-        import datasketch
-    except ImportError:
-        raise ConfigError(
-            "data.near_duplicates: expected the package datasketch. Received: an installation "
-            "without it. Install it: pip install 'tfmodel[dedupe]', or remove the key."
-        ) from None
-    return datasketch
-
-
-@lru_cache(maxsize=8)
-def _band_shape(threshold: float) -> tuple[int, int]:
-    """Choose bands and rows a band; a missed pair weighs nine times a comparison for nothing."""
-    index = require_datasketch().MinHashLSH(
-        threshold=threshold, num_perm=_PERMUTATIONS, weights=(0.1, 0.9)
-    )
-    return index.b, index.r
-
-
-def _mix(values: np.ndarray) -> np.ndarray:
-    """Spread the bits of 64-bit values (the finalizer of splitmix64)."""
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
-
-
-# --- finding them ---------------------------------------------------------------------------
 
 
 def drop_near_duplicates(
@@ -271,32 +180,6 @@ def _spread_over_keys(ids: np.ndarray, parts: float) -> np.ndarray:
 
     step = int(2**64 // max(1, int(parts) * PART_ROWS))
     return ids * np.uint64(step)
-
-
-def compare_pairs(parts_folder: str, path: str, threshold: float) -> None:
-    """Compare the texts of pairs of rows: a worker's job.
-
-    Args:
-        parts_folder: where the parts are.
-        path: ids of the pairs, uint64 (n, 2); `.answers.npy` beside it receives float64 (n, 2):
-            the similarity, and 1 where the labels are equal.
-        threshold: from which pairs are near duplicates; less similar lengths are not compared.
-    """
-    reader = RowReader(Parts(Path(parts_folder)))
-
-    @lru_cache(maxsize=4_096)
-    def looked_at(row_id: int) -> tuple[set[bytes], int]:
-        row = reader(row_id)
-        return shingles(compared_text(row)), label_hash(row)
-
-    answers = []
-    for first, later in np.load(path).tolist():
-        one, label = looked_at(first)
-        other, other_label = looked_at(later)
-        answers.append((similarity(one, other, least=threshold), label == other_label))
-    reader.close()
-    with write_aside(Path(path).with_suffix(".answers.npy")) as aside, open(aside, "wb") as file:
-        np.save(file, np.array(answers, np.float64).reshape(-1, 2))
 
 
 def describe_pair(one: Row, other: Row) -> list[dict]:

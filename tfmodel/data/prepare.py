@@ -20,7 +20,7 @@ from tfmodel.data.dataset import Dataset, load_dataset
 from tfmodel.data.dedupe import drop_duplicates
 from tfmodel.data.labels import about_tiny_classes, check_several_classes, class_names
 from tfmodel.data.mistakes import all_stand_elsewhere, no_row_left
-from tfmodel.data.near_duplicates import drop_near_duplicates, require_datasketch
+from tfmodel.data.near_duplicates import drop_near_duplicates
 from tfmodel.data.parts import PART_ROWS, Parts, strata_of
 from tfmodel.data.parts.fates import Fates, ids_of
 from tfmodel.data.parts.reading import read_parts
@@ -37,6 +37,7 @@ from tfmodel.data.parts.writing import write_parts
 from tfmodel.data.reading.inputs import check_may_be_replaced, locate_all
 from tfmodel.data.reading.places import Place
 from tfmodel.data.settings import DataSettings
+from tfmodel.data.similarity import require_datasketch
 from tfmodel.data.split_counts import shares_to_split_off
 from tfmodel.data.splits import sample, split_off
 from tfmodel.run_folder import fingerprint, word_full_disk, write_aside

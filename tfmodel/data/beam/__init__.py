@@ -21,10 +21,10 @@ from tfmodel.data.cleaning.filters import check_filters
 from tfmodel.data.dataset import Dataset, load_dataset
 from tfmodel.data.dataset_writer import write_metadata
 from tfmodel.data.labels import about_tiny_classes
-from tfmodel.data.near_duplicates import require_datasketch
 from tfmodel.data.reading.inputs import check_may_be_replaced, locate_all, only_target
 from tfmodel.data.reading.readers import find_format
 from tfmodel.data.settings import DataSettings
+from tfmodel.data.similarity import require_datasketch
 from tfmodel.data.split_counts import shares_to_split_off
 from tfmodel.data.targets import find_target
 from tfmodel.run_folder import read_json, write_aside
@@ -95,7 +95,9 @@ def _open_pipeline(flags: Sequence[str]) -> Any:
             "pip install 'tfmodel[beam]'."
         ) from None
     try:
-        return apache_beam.Pipeline(options=PipelineOptions(list(flags), save_main_session=False))
+        options = PipelineOptions(list(flags), save_main_session=False)
+        options.get_all_options()  # which reads them all, not each when it is needed
+        return apache_beam.Pipeline(options=options)
     except (ValueError, SystemExit) as error:
         raise ConfigError(
             f"Expected flags that Apache Beam takes. Received: {' '.join(flags)}. {error}"

@@ -15,17 +15,11 @@ from tfmodel.data.account import dropped_line
 from tfmodel.data.beam.reading import DROPPED, Item
 from tfmodel.data.beam.tally import TALLY, Tallying
 from tfmodel.data.dedupe import reasons_of_equal
-from tfmodel.data.near_duplicates import (
-    bands_of,
-    candidates,
-    describe_pair,
-    reasons_of_similar,
-    shingles,
-    similarity,
-)
+from tfmodel.data.near_duplicates import candidates, describe_pair, reasons_of_similar
 from tfmodel.data.parts.fates import SPLITS
 from tfmodel.data.ranks import label_hash, text_digest
 from tfmodel.data.rows import Row, compared_text
+from tfmodel.data.similarity import bands_of, shingles, similarity
 
 _TEXTS_AT_A_TIME = 256
 

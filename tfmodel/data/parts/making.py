@@ -100,7 +100,7 @@ class _Maker:
                 self._keep(row, rows)
         np.save(folder / INDEX_FILE, np.array(self.index, INDEX))
         if self.settings.near_duplicates is not None:
-            from tfmodel.data.near_duplicates import bands_of
+            from tfmodel.data.similarity import bands_of
 
             np.save(folder / BANDS_FILE, bands_of(texts, self.settings.near_duplicates))
         summary = {

@@ -146,10 +146,10 @@ def serve() -> None:
 
 
 def _find(job: str) -> Callable:
-    from tfmodel.data import near_duplicates
+    from tfmodel.data import similarity
     from tfmodel.data.parts import making
 
     return {
         "make_part": making.make_part,
-        "compare_pairs": near_duplicates.compare_pairs,
+        "compare_pairs": similarity.compare_pairs,
     }[job]
