@@ -153,6 +153,13 @@ def test_a_folder_per_class(write, tmp_path):
     check_same(tmp_path, train=str(tmp_path / "news"))
 
 
+def test_real_rows(tmp_path):
+    needs.package("datasketch")
+    file = needs.shared_data("banking77/test.csv")
+    dataset = check_same(tmp_path, train=str(file), label="category", near_duplicates=0.6)
+    assert dataset.account["dropped"]["near_duplicate"] > 100
+
+
 def test_rows_of_several_shards_stand_in_order(train, tmp_path, monkeypatch):
     from tfmodel.data import dataset_writer
     from tfmodel.data.beam import writing

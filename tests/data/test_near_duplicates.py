@@ -5,6 +5,7 @@ import random
 import pytest
 from made_parts import Made
 
+from tfmodel.data import near_duplicates
 from tfmodel.data.dedupe import drop_duplicates
 from tfmodel.data.near_duplicates import drop_near_duplicates
 from tfmodel.data.parts.workers import Workers
@@ -122,6 +123,18 @@ def test_what_was_compared_before_a_kill_is_not_compared_again(tmp_path, monkeyp
     with Workers(0) as pool:
         drop_near_duplicates(made.parts, made.fates, tmp_path, threshold=0.7, workers=pool)
     assert made.dropped() == first and len(first) > 20
+
+
+def test_a_leak_is_named_wherever_jobs_are_cut(tmp_path, monkeypatch):
+    monkeypatch.setattr(near_duplicates, "_PAIRS_A_JOB", 1)
+    text = sentence(1, words=40)
+    made, _ = found(
+        tmp_path,
+        train=rows([changed(text, seed) for seed in range(9)]),
+        test=rows([text], "x", "e"),
+    )
+    reasons = {(reason, kept) for _, reason, _, kept in made.dropped() if reason != "duplicate"}
+    assert reasons == {("near_in_test", "e:0")}
 
 
 def test_pairs_count_with_both_texts(tmp_path):

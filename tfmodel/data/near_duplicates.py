@@ -12,6 +12,7 @@ with all: the work stays linear.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -102,8 +103,8 @@ class _Finder:
             for chunk in pairs:
                 records = chunk[np.lexsort((chunk["first"], chunk["later"]))]
                 records = records[first_of_runs(records["first"], records["later"])]
-                for start in range(0, len(records), _PAIRS_A_JOB):
-                    jobs.append(self._compare(records[start : start + _PAIRS_A_JOB]))
+                for job in _cut_between_rows(records["later"]):
+                    jobs.append(self._compare(records[job]))
                 shown.update(len(chunk))
         pairs.close()
         self.workers.finish()
@@ -172,6 +173,16 @@ def reasons_of_similar(first_role: Any, role: Any, same_label: Any) -> np.ndarra
         same_label: whether their labels are equal.
     """
     return leak_reasons("near_in_", first_role, role, np.where(same_label, "near_duplicate", ""))
+
+
+def _cut_between_rows(later: np.ndarray) -> Iterator[slice]:
+    """Cut pairs, sorted by their later row, into jobs; all pairs of a row are in one."""
+    start = 0
+    while start < len(later):
+        last = later[min(start + _PAIRS_A_JOB, len(later)) - 1]
+        end = int(np.searchsorted(later, last, side="right"))
+        yield slice(start, end)
+        start = end
 
 
 def _spread_over_keys(ids: np.ndarray, parts: float) -> np.ndarray:
