@@ -123,6 +123,8 @@ def _finish(job: Job, folder: Path) -> dict:
             with open(folder / name, "rb") as piece:
                 shutil.copyfileobj(piece, whole)
             (folder / name).unlink()
+    for leftover in folder.glob(".*"):  # of a worker that was stopped, and its work done again
+        leftover.unlink()
     _, whole_facts = file_jobs(job.places, job.formats)
     facts = {role: found | summary["facts"][role] for role, found in whole_facts.items()}
     account = make_account(facts, summary["raw"], summary["dropped"], summary["splits"])

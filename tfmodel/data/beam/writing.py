@@ -198,21 +198,40 @@ def write_summary(
         shards: (split, shard, rows, bytes) of each.
         pieces: of `dropped.jsonl`.
     """
-    sizes = {name: sorted(each[1:] for each in shards if each[0] == name) for name in SPLITS}
-    steps = {key[1]: rows for key, rows in kept.counts.items() if key[0] == "cleaned"}
+    found = {name: sorted(each[1:] for each in shards if each[0] == name) for name in SPLITS}
+    found = {name: each for name, each in found.items() if each}
+    dropped = {role: collections.Counter(kept.of("dropped", role)) for role in facts}
+    for role, counts in dropped.items():
+        counts.update(later.of("dropped", role))
     summary = {
-        "facts": {role: found.summary() for role, found in facts.items()},
+        "facts": {role: each.summary() for role, each in facts.items()},
         "raw": kept.of("raw"),
-        "dropped": {
-            role: dict(
-                collections.Counter(kept.of("dropped", role))
-                + collections.Counter(later.of("dropped", role))
-            )
-            for role in facts
-        },
+        "dropped": dropped,
+        **_examples(kept),
+        "names": list(names),
+        "has_pairs": has_pairs(kept),
+        "strata": {name: later.of("split", name) for name in SPLITS},
+        "splits": {},
+        "shards": {},
+        "pieces": sorted(pieces),
+    }
+    for name, each in found.items():
+        lengths = [rows for _, rows, _ in each]
+        labels = later.of("label", name)
+        summary["splits"][name] = {
+            "rows": sum(lengths),
+            "labels": {label: labels.get(label, 0) for label in names},
+            **figures[name].summary(),
+        }
+        summary["shards"][name] = [lengths, sum(size for *_, size in each)]
+    write_json(Path(folder) / SUMMARY_FILE, summary)
+
+
+def _examples(kept: Tally) -> dict[str, Any]:
+    return {
         "cleaning": {
             step: {"rows": rows, "examples": kept.examples("cleaning", step)}
-            for step, rows in steps.items()
+            for step, rows in kept.of("cleaned").items()
         },
         "conflicts": {"rows": kept.counts["conflicts",], "examples": kept.examples("conflict")},
         "near_duplicates": {
@@ -221,23 +240,4 @@ def write_summary(
             "examples": kept.examples("near"),
             "same_label_examples": kept.examples("near_same"),
         },
-        "names": list(names),
-        "has_pairs": has_pairs(kept),
-        "strata": {name: later.of("split", name) for name in SPLITS if later.of("split", name)},
-        "splits": {
-            name: {
-                "rows": sum(rows for _, rows, _ in found),
-                "labels": {label: later.of("label", name).get(label, 0) for label in names},
-                **figures[name].summary(),
-            }
-            for name, found in sizes.items()
-            if found
-        },
-        "shards": {
-            name: [[rows for _, rows, _ in found], sum(size for *_, size in found)]
-            for name, found in sizes.items()
-            if found
-        },
-        "pieces": sorted(pieces),
     }
-    write_json(Path(folder) / SUMMARY_FILE, summary)
