@@ -120,7 +120,11 @@ def test_disputed_rows_are_the_papers_and_ranked(method, seed):
     expected = issues_by_the_paper(labels.tolist(), probabilities.tolist(), method)
     assert expected and {*issues.rows.tolist()} == expected
     assert (np.diff(issues.scores) >= 0).all()
-    assert issues.scores == pytest.approx(normalized_margin(labels, probabilities)[issues.rows])
+    assert issues.scores == pytest.approx(self_confidence(labels, probabilities)[issues.rows])
+    assert issues.margins == pytest.approx(normalized_margin(labels, probabilities)[issues.rows])
+    other = find_label_issues(labels, probabilities, method=method, ranking="normalized_margin")
+    assert {*other.rows.tolist()} == expected and (np.diff(other.scores) >= 0).all()
+    assert other.scores == pytest.approx(other.margins)
     assert (issues.suggested != labels[issues.rows]).all()
 
 
@@ -134,7 +138,8 @@ def test_two_classes_by_hand():
     assert counted.tolist() == [[2, 1], [1, 3]]
     issues = find_label_issues(LABELS, PROBABILITIES)
     assert issues.rows.tolist() == [6, 2] and issues.suggested.tolist() == [0, 1]
-    assert issues.scores == pytest.approx([-0.9, -0.6])
+    assert issues.scores == pytest.approx([0.05, 0.2])
+    assert issues.margins == pytest.approx([-0.9, -0.6])
     assert issues.joint == pytest.approx(np.array([[2, 1], [1, 3]]) / 7)
     assert issues.noise_share == pytest.approx(2 / 7)
     # Of the rows that are right as 0, two of three are labelled so.

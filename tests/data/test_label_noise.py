@@ -45,7 +45,7 @@ def test_the_file_to_review_has_what_a_reader_judges_by(issues, tmp_path):
         "text": "text 6 ‰",
         "label": "good",
         "suggested": "bad",
-        "score": -0.9,
+        "score": 0.05,
         "label_probability": 0.05,
         "suggested_probability": 0.95,
         "origin": "train.csv:8",
@@ -78,7 +78,8 @@ def test_rows_are_left_out_or_labelled_anew(issues):
 def test_a_label_that_is_still_the_likeliest_stays():
     issues = LabelIssues(
         rows=np.array([0, 1]),
-        scores=np.array([-0.2, 0.1]),
+        scores=np.array([0.3, 0.5]),
+        margins=np.array([-0.2, 0.1]),
         suggested=np.array([1, 1]),
         joint=np.full((2, 2), 0.25),
     )
@@ -91,7 +92,8 @@ def test_a_label_that_is_still_the_likeliest_stays():
 def test_a_class_keeps_its_least_doubtful_row(action):
     issues = LabelIssues(
         rows=np.array([2, 0, 1]),
-        scores=np.array([-0.9, -0.8, -0.7]),
+        scores=np.array([0.02, 0.05, 0.1]),
+        margins=np.array([-0.9, -0.8, -0.7]),
         suggested=np.array([1, 1, 1]),
         joint=np.full((3, 3), 1 / 9),
     )

@@ -140,7 +140,7 @@ def test_disputed_rows_are_dropped_or_labelled_anew(noisy, tfmodel, action):
         assert (train["rows_dropped"], train["rows_relabelled"]) == (len(found), 0)
         assert f"{len(found)} rows left out of training" in page
     else:
-        likelier = sum(row["score"] < 0 for row in found)
+        likelier = sum(row["suggested_probability"] > row["label_probability"] for row in found)
         assert (train["rows_dropped"], train["rows_relabelled"]) == (0, likelier)
         assert "trained on with the label suggested" in page
     # What is measured on is what it was, right or wrong.

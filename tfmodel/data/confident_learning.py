@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 
 Method = Literal["both", "by_class", "by_noise_rate", "confident_joint"]
+Ranking = Literal["self_confidence", "normalized_margin"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,8 +24,10 @@ class LabelIssues:
 
     Attributes:
         rows: int64 (m,), the disputed rows, the most doubtful first.
-        scores: float64 (m,), the normalized margin of each: the probability of the given label
-            less that of the likeliest other; from -1 (surely wrong) to 1.
+        scores: float64 (m,), what they are ranked by, ascending: the self-confidence or the
+            normalized margin of each.
+        margins: float64 (m,), the normalized margin: the probability of the given label less that
+            of the likeliest other; from -1 (surely wrong) to 1.
         suggested: int64 (m,), the label that the model would give.
         joint: float64 (C, C), the estimated share of all rows with this given and right label;
             it sums to 1.
@@ -32,6 +35,7 @@ class LabelIssues:
 
     rows: np.ndarray
     scores: np.ndarray
+    margins: np.ndarray
     suggested: np.ndarray
     joint: np.ndarray
 
@@ -42,7 +46,11 @@ class LabelIssues:
 
 
 def find_label_issues(
-    labels: np.ndarray, probabilities: np.ndarray, *, method: Method = "both"
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    *,
+    method: Method = "both",
+    ranking: Ranking = "self_confidence",
 ) -> LabelIssues:
     """Find and rank the rows whose label is probably wrong.
 
@@ -54,6 +62,8 @@ def find_label_issues(
             and right label as many as the joint says, those with the largest margin between the
             two; `both` takes the rows that both take; `confident_joint` takes the rows counted
             off its diagonal.
+        ranking: `self_confidence` puts those first whose label is the least probable,
+            `normalized_margin` those where another label is likelier by the most.
 
     Returns:
         The disputed rows. A class of a single row is never disputed: the model that judged the
@@ -62,7 +72,7 @@ def find_label_issues(
     Raises:
         ValueError: labels or probabilities are not what they should be.
 
-    Source: the module's, methods 2 to 5 of §3.2 and its normalized margin.
+    Source: the module's, methods 2 to 5 of §3.2 and its two rankings.
     """
     labels, probabilities = _checked(labels, probabilities)
     confident = _confident_classes(labels, probabilities)
@@ -76,13 +86,21 @@ def find_label_issues(
         ),
         "confident_joint": lambda: (confident >= 0) & (confident != labels),
     }[method]()
-    scores = normalized_margin(labels, probabilities)
+    margins = normalized_margin(labels, probabilities)
+    own = self_confidence(labels, probabilities)
+    scores = {"self_confidence": own, "normalized_margin": margins}[ranking]
     rows = np.flatnonzero(disputed & (counts[labels] > 1))
     rows = rows[np.argsort(scores[rows], kind="stable")]
     suggested = np.where(
         (confident >= 0) & (confident != labels), confident, _likeliest_other(labels, probabilities)
     )
-    return LabelIssues(rows=rows, scores=scores[rows], suggested=suggested[rows], joint=joint)
+    return LabelIssues(
+        rows=rows,
+        scores=scores[rows],
+        margins=margins[rows],
+        suggested=suggested[rows],
+        joint=joint,
+    )
 
 
 def class_thresholds(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:

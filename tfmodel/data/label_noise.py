@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import Field
 
 from tfmodel.config import Settings
-from tfmodel.data.confident_learning import LabelIssues, Method, noise_matrix
+from tfmodel.data.confident_learning import LabelIssues, Method, Ranking, noise_matrix
 from tfmodel.run_folder import write_aside
 
 if TYPE_CHECKING:
@@ -34,6 +34,11 @@ class LabelNoiseSettings(Settings):
         description="Which rows are disputed: by_class (the least sure of each class), "
         "by_noise_rate (the surest of each mix-up), both (those in both), confident_joint (surer "
         "of another class than is usual for that class).",
+    )
+    ranking: Ranking = Field(
+        "self_confidence",
+        description="Which come first: self_confidence (the label is the least probable), "
+        "normalized_margin (another label is likelier by the most).",
     )
     action: Action = Field(
         "report",
@@ -134,8 +139,8 @@ def corrected(
     rows, labels = np.arange(len(labels)), np.array(labels)
     if action == "report":
         return rows, labels
-    chosen = issues.rows if action == "drop" else issues.rows[issues.scores < 0]
-    suggested = issues.suggested if action == "drop" else issues.suggested[issues.scores < 0]
+    meant = np.ones(len(issues.rows), bool) if action == "drop" else issues.margins < 0
+    chosen, suggested = issues.rows[meant], issues.suggested[meant]
     given = labels[chosen]
     left = np.bincount(labels, minlength=len(issues.joint))
     left = left - np.bincount(given, minlength=len(left))

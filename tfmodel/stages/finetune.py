@@ -109,7 +109,9 @@ def _train_rows(context: Context) -> tuple[Split, dict[str, int]]:
 
     noise = settings.label_noise
     probabilities = np.load(context.run.data_review / PROBABILITIES_FILE, allow_pickle=False)
-    issues = find_label_issues(split.labels, probabilities, method=noise.method)
+    issues = find_label_issues(
+        split.labels, probabilities, method=noise.method, ranking=noise.ranking
+    )
     kept, labels = corrected(split.labels, issues, noise.action)
     counts = {
         "rows": len(kept),

@@ -33,7 +33,8 @@ def _label_noise_inputs(context: Context) -> dict:
     noise = context.settings.data.label_noise
     if noise is None:
         return {}
-    return {**_folds_inputs(context), "data.label_noise.method": noise.method}
+    how = {f"data.label_noise.{key}": getattr(noise, key) for key in ("method", "ranking")}
+    return {**_folds_inputs(context), **how}
 
 
 def _folds_inputs(context: Context) -> dict:
@@ -51,8 +52,10 @@ def _find_label_noise(context: Context) -> None:
     context.require_classes()
     run, train, names = context.run, context.dataset.split("train"), context.dataset.labels
     probabilities = _out_of_fold(context, train)
-    method = context.settings.data.label_noise.method
-    issues = find_label_issues(train.labels, probabilities, method=method)
+    noise = context.settings.data.label_noise
+    issues = find_label_issues(
+        train.labels, probabilities, method=noise.method, ranking=noise.ranking
+    )
     described = label_noise.describe_issues(issues, train, probabilities, names)
     summary = label_noise.summarize_issues(issues, train.labels, probabilities, names)
     label_noise.write_issues(run.data_review / ISSUES_FILE, described)
