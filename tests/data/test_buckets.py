@@ -52,3 +52,13 @@ def test_records_of_one_key_stand_in_one_chunk_where_they_fit(tmp_path):
     chunks = list(buckets)
     assert len(chunks) > 20
     assert sum(len(np.unique(chunk["key"])) for chunk in chunks) == 400
+
+
+def test_what_a_killed_process_left_is_not_counted_again(tmp_path):
+    made = records(random_keys())
+    killed = Buckets(tmp_path / "files", RECORD, memory_bytes=1_200)
+    killed.add(made)
+    next(iter(killed))
+    buckets = Buckets(tmp_path / "files", RECORD, memory_bytes=1_200)
+    buckets.add(made)
+    assert sum(len(chunk) for chunk in buckets) == len(made)

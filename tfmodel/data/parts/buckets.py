@@ -23,7 +23,8 @@ class Buckets:
     Records of one key come back in the order they were added.
 
     Args:
-        folder: a new folder for the files; removed by `close`.
+        folder: of its own for the files; what is there, of a process that was killed, goes.
+            Removed by `close`.
         dtype: of the records; must have a field `key`, uint64.
         memory_bytes: how much is sorted at a time.
 
@@ -39,6 +40,8 @@ class Buckets:
         self._held_bytes = 0
         self._is_on_disk = False
         self.count = 0
+        # Files are appended to: records of a killed process would count a second time.
+        shutil.rmtree(folder, ignore_errors=True)
 
     def add(self, records: np.ndarray) -> None:
         """Add records, (n,) of the dtype."""
