@@ -130,13 +130,6 @@ def shard_name(split: str, shard: int, shards: int) -> str:
     return f"{_NAME}-{split}.tfrecord-{shard:05d}-of-{shards:05d}"
 
 
-def _serialize(self, row: Row) -> bytes:
-    values: dict[str, list] = {"text": [row.text.encode()], "origin": [row.origin.encode()]}
-    if self._has_pairs:
-        values["text_pair"] = [(row.text_pair or "").encode()]
-    return _serialize(values | self._target.encode(row.label, self._index))
-
-
 def _serialize(values: Mapping[str, list]) -> bytes:
     import tensorflow as tf
 
