@@ -160,6 +160,12 @@ def test_by_group_no_group_stands_in_two_splits():
     assert abs(len(groups[2]) - 60) < 4 * 7  # test: 20% of the groups, within four deviations
 
 
+def test_one_group_cannot_be_split():
+    rows = [Row(f"text {i}", None, "x", f"{i}", group="all") for i in range(40)]
+    with pytest.raises(ConfigError, match="Received: 40 rows in 1 classes, none left for"):
+        cut(rows, method="group", group="user")
+
+
 def test_rows_without_a_group_are_split_one_by_one():
     rows = [Row(f"text {i}", None, "x", f"{i}", group="") for i in range(400)]
     parts = cut(rows, method="group", group="user")

@@ -106,6 +106,11 @@ def class_names(
     Raises:
         ConfigError: dev or test has one that train does not have.
     """
+    if not kept.get("train"):
+        raise ConfigError(
+            "data: expected rows left for train. Received: none, all were split off or dropped. "
+            "Add rows, lower data.test_share and data.dev_share, or set `split: stratified`."
+        )
     if target == "class":
         check_labels_known(kept, raw_train, first_origins)
         return sort_labels(_positive(kept["train"]))

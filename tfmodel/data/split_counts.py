@@ -100,8 +100,8 @@ def time_start(left: int, rows: int, name: str, shares: Mapping[str, float]) -> 
     return start
 
 
-def check_times(sizes: Mapping[str, int], shares: Mapping[str, float]) -> None:
-    """Refuse splits by time of which one is empty.
+def check_none_is_empty(sizes: Mapping[str, int], shares: Mapping[str, float]) -> None:
+    """Refuse splits of which one is empty.
 
     Args:
         sizes: rows of each split, train included.

@@ -15,7 +15,7 @@ from tfmodel.data.parts import Parts, with_codes
 from tfmodel.data.parts.buckets import Buckets
 from tfmodel.data.parts.fates import Fates, ids_of
 from tfmodel.data.split_counts import (
-    check_times,
+    check_none_is_empty,
     hash_bounds,
     sample_counts,
     stratified_counts,
@@ -64,10 +64,13 @@ def split_off(
         _cut_times(Buckets(folder, _RECORD), shares, **chosen)
     else:
         bounds = hash_bounds(shares)
+        sizes = dict.fromkeys([*shares, "train"], 0)
         for records in _train_records(**chosen):
             place = np.searchsorted(bounds, records["key"].astype(np.float64), side="right")
-            for number, name in enumerate([*shares, "train"]):
+            for number, name in enumerate(sizes):
                 fates.assign(records["id"][place == number], name)
+                sizes[name] += int((place == number).sum())
+        check_none_is_empty(sizes, shares)
 
 
 def sample(
@@ -158,7 +161,7 @@ def _cut_times(buckets: Buckets, shares: Mapping[str, float], **chosen) -> None:
         for number, name in enumerate(sizes):
             chosen["fates"].assign(records["id"][place == number], name)
             sizes[name] += int((place == number).sum())
-    check_times(sizes, shares)
+    check_none_is_empty(sizes, shares)
 
 
 def _key_at(buckets: Buckets, place: int) -> tuple[np.uint64, int]:
