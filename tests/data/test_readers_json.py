@@ -110,6 +110,22 @@ def test_a_broken_value_among_others_one_after_another(write, chunk):
     assert rows == [WANTED[0], WANTED[1], WANTED[2]] and len(rejects) == 1
 
 
+def test_arrays_one_after_another_are_read_to_the_last(write, chunk):
+    items = [json.dumps(item) for item in ITEMS]
+    one, two = f"[{items[0]}, {items[1]}]", f"[\n{items[2]}\n]"
+    rows, rejects, _ = read(write("a.json", f"{one}\n[]{two}"), format="json")
+    assert rows == WANTED and not rejects
+
+
+def test_what_follows_a_bracket_that_is_astray_is_no_row_less(write, chunk):
+    items = [json.dumps(item) for item in ITEMS]
+    rows, rejects, _ = read(
+        write("a.json", f"[{items[0]}, {items[1]}], {items[2]}] rest"), format="json"
+    )
+    assert rows == WANTED
+    assert [each.text for each in rejects] == ["]", "rest"]
+
+
 def test_memory_does_not_grow_with_the_file(write):
     content = json.dumps([{"text": "word " * 100, "label": "x"}] * 20_000)  # 10 MB
     path = write("a.json", content)

@@ -40,6 +40,7 @@ class JsonStream:
         self._file, self._encoding = file, encoding
         self._buffer, self._place, self._ended = "", 0, False
         self._line, self._counted = 1, 0
+        self._is_inside = False  # an object, of which further fields may follow
         try:
             self._text = open_text(file, encoding)
         except OSError as error:
@@ -83,25 +84,30 @@ class JsonStream:
                 seen.append(key)
                 self._pass_value(keep=False)
             rest = [] if key == ".".join(rest) else rest[1:]
+            self._is_inside = True
 
     def values(self) -> Iterator[tuple[int, Any, str, str]]:
         """Give (line, value, raw text, problem) a value; the value of a problem is `MISSING`.
 
-        They are the elements of the array that begins here, or, where none does, all values that
-        follow one another.
+        They are the elements of the array that begins here, and of those that follow it at the
+        top of the file; or, where no array begins, all values that follow one another.
         """
-        in_array = self.peek() == "["
+        has_arrays = in_array = self.peek() == "["
         self._place += in_array
         while True:
             found = self.peek()
             if not found and in_array:
                 raise self._cut_short(self.line, "the array")
-            if not found or (in_array and found == "]"):
+            if not found or (in_array and found == "]" and self._is_inside):
                 return
-            if found == ",":
-                self._place += 1
+            if in_array and found == "]":
+                in_array = False
+            elif has_arrays and not in_array and found == "[":
+                in_array = True
+            elif found != ",":
+                yield (self.line, *self._read_value())
                 continue
-            yield (self.line, *self._read_value())
+            self._place += 1
 
     def _read_key(self) -> str | None:
         """Give the name of an object's next field, and stand before its value; None at its end."""
