@@ -32,6 +32,18 @@ def test_named_test_and_no_dev_splits_dev_off_train(write, prepared):
     assert dataset.split("test").origins == ["test.csv:2", "test.csv:3"]
 
 
+@pytest.mark.parametrize("split", ["time", "group"])
+def test_only_rows_that_are_split_need_what_they_are_split_by(write, prepared, split):
+    rows = "".join(f"text {i},{'ab'[i % 2]},{i}\n" for i in range(60))
+    dataset = prepared(
+        write("dated.csv", f"text,label,when\n{rows}"),
+        test=write("test.csv", "text,label\none,a\ntwo,b\n"),
+        split=split,
+        **{split: "when"},
+    )
+    assert dataset.counts["test"] == 2 and dataset.counts["dev"] > 0
+
+
 def test_named_dev_and_no_test_means_none(write, prepared):
     dev = write("dev.csv", as_csv([("other a", "neg"), ("other b", "pos")]))
     dataset = prepared(write("train.csv", as_csv(numbered(50))), dev=dev)

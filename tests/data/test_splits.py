@@ -160,6 +160,15 @@ def test_by_group_no_group_stands_in_two_splits():
     assert abs(len(groups[2]) - 60) < 4 * 7  # test: 20% of the groups, within four deviations
 
 
+def test_space_around_a_group_makes_no_other_group():
+    rows = grouped(100, 4)
+    for row in rows[::2]:
+        row.group = f" {row.group}\t"
+    parts = cut(rows, method="group", group="user")
+    groups = [{row.group.strip() for row in rows} for rows in parts.values()]
+    assert sum(map(len, groups)) == 100
+
+
 def test_one_group_cannot_be_split():
     rows = [Row(f"text {i}", None, "x", f"{i}", group="all") for i in range(40)]
     with pytest.raises(ConfigError, match="Received: 40 rows in 1 classes, none left for"):

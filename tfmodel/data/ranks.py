@@ -29,8 +29,9 @@ def split_rank(row: Row, settings: DataSettings, *, role: str, seed: int) -> int
     """Place a row in the order by which splits are cut: chance, or time. Unsigned, 64 bits."""
     if settings.split == "time":
         return 0 if role != "train" else time_rank(row.group or "")
-    if settings.split == "group" and row.group:
-        content = f"group:{row.group}".encode()
+    group = (row.group or "").strip()
+    if settings.split == "group" and group:
+        content = f"group:{group}".encode()
         return int.from_bytes(
             hashlib.blake2b(content, digest_size=8, key=f"{seed}:split".encode()).digest(), "big"
         )

@@ -75,6 +75,8 @@ def open_source(
     place = place if isinstance(place, Place) else Place(place)
     name = name or place.name
     settings = settings_at(place, settings)
+    if role != "train":  # its rows are not split: no column has to order them
+        settings = settings.model_copy(update={"group": None, "time": None})
     kind = find_format(place, settings)
     target = find_target(settings, kind)
     fields = Fields(settings, target)
