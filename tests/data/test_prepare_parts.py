@@ -110,6 +110,34 @@ prepare(DataSettings(train={str(file)!r}, workers=1), {str(tmp_path / "out")!r},
     assert made and not part.exists()
 
 
+def test_what_a_killed_process_was_sent_is_neither_read_nor_missed(
+    file, whole, tmp_path, monkeypatch
+):
+    from tfmodel.data.parts import making
+
+    left = tmp_path / ".out.work" / "parts" / "raw-000000"
+    read_raw = making._read_raw
+
+    def read_while_another_removes(path):
+        assert path != left
+        yield from read_raw(path)
+        path.unlink()  # as the worker of a killed process may
+
+    settings = DataSettings(train=str(file), workers=0)
+    with monkeypatch.context() as patched:
+        patched.setattr(making, "write_json", _interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(settings, tmp_path / "out", seed=1)
+    left.write_text("half a li")
+    monkeypatch.setattr(making, "_read_raw", read_while_another_removes)
+    prepare(settings, tmp_path / "out", seed=1)
+    assert contents(tmp_path / "out") == contents(whole.folder)
+
+
+def _interrupt(*_, **__):
+    raise KeyboardInterrupt
+
+
 def test_other_settings_or_rows_begin_anew(file, tmp_path, monkeypatch):
     module = sys.modules[prepare_function.__module__]
     path = tmp_path / "train.csv"

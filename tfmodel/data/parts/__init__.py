@@ -60,6 +60,8 @@ class Parts:
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder.mkdir(parents=True)
             write_json(path, key)
+        for left in self.folder.glob("raw-*"):  # by a process that was killed
+            left.unlink(missing_ok=True)
         return sum(1 for _ in self.folder.glob("part-*"))
 
     def path(self, number: int) -> Path:

@@ -64,7 +64,7 @@ def make_part(raw: str, folder: str, role: str, target: str, settings: dict, see
     with write_aside(Path(folder), replace=True) as aside:
         aside.mkdir()
         maker.make(_read_raw(Path(raw)), aside)
-    Path(raw).unlink()
+    Path(raw).unlink(missing_ok=True)
 
 
 class _Maker:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterable, Iterator, Mapping
 
 from tfmodel.data.parts import PART_ROWS, Parts
@@ -70,7 +71,8 @@ class _PartJobs:
             waiting = [first] if second is None else [first, second]
             for batch in itertools.chain(waiting, batches):
                 if not parts.path(number).exists():
-                    raw = parts.folder / f"raw-{number:06d}"
+                    # The worker of a process that was killed may still remove its own.
+                    raw = parts.folder / f"raw-{number:06d}-{os.getpid()}"
                     write_raw(raw, batch)
                     workers.submit("make_part", str(raw), str(parts.path(number)), *self._arguments)
                 number += 1
