@@ -171,6 +171,7 @@ def judge_found(result, rows: list[tuple[str, str, str]]) -> dict:
     for score in (cl.normalized_margin, cl.self_confidence):
         ranked = wrong[np.argsort(score(split.labels, probabilities), kind="stable")]
         found[f"average_precision_{score.__name__}"] = average_precision(ranked)
+        found[f"precision_of_first_500_{score.__name__}"] = float(ranked[:500].mean())
     return found
 
 
@@ -204,6 +205,8 @@ def show(lines: list[dict]) -> None:
             for key in (
                 "average_precision_normalized_margin",
                 "average_precision_self_confidence",
+                "precision_of_first_500_normalized_margin",
+                "precision_of_first_500_self_confidence",
                 "suggested_right",
             ):
                 print(f"  {key} {spread([n[key] for n in noises])}")
