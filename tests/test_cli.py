@@ -16,6 +16,7 @@ import pytest
 import small_run
 import yaml
 
+from tfmodel import cli
 from tfmodel.config import _Loader as Loader
 
 ROOT = Path(__file__).parents[1]
@@ -80,6 +81,14 @@ def test_help_waits_for_nothing_heavy():
 def test_arguments_that_are_none(arguments, words, tfmodel):
     done = tfmodel(*arguments)
     assert done.code == 2 and words in done.err and "usage: tfmodel" in done.err
+
+
+def test_a_terminal_obeys_nothing_that_stands_in_data(tmp_path, capsys):
+    path = tmp_path / "odd.csv"
+    path.write_text("text,\x1b[2Jlabel\none,a\n")
+    assert cli.main(["init", str(path)]) == 2
+    said = capsys.readouterr().err
+    assert "\\x1b[2Jlabel" in said and "\x1b" not in said
 
 
 def test_version(tfmodel):

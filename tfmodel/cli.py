@@ -7,6 +7,7 @@ import io
 import json
 import logging
 import os
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -14,6 +15,8 @@ from pathlib import Path
 from tfmodel.config import ConfigError
 
 _DONE, _FAILED, _MISTAKE, _INTERRUPTED = 0, 1, 2, 130
+# Data and names of files may hold what moves the cursor, sets colours or the window's title.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -59,8 +62,18 @@ def _words(error: Exception) -> str:
 
 
 def _say(kind: str, message: object, code: int) -> int:
-    print(f"tfmodel: {kind}: {message}", file=sys.stderr)
+    print(f"tfmodel: {kind}: {_printable(str(message))}", file=sys.stderr)
     return code
+
+
+def _printable(text: str) -> str:
+    """Write control characters as escapes: a terminal shows them and obeys none."""
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+
+
+class _Printable(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return _printable(super().format(record))
 
 
 def _set_up_output(verbose: bool) -> None:
@@ -69,7 +82,7 @@ def _set_up_output(verbose: bool) -> None:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(_Printable("%(message)s"))
     log = logging.getLogger("tfmodel")
     log.handlers = [handler]
     log.propagate = False
@@ -97,11 +110,11 @@ def _run(options: argparse.Namespace) -> None:
         only=options.stage,
         beam=None if options.beam is None else shlex.split(options.beam),
     )
-    print(result.summary)
+    print(_printable(result.summary))
     if options.skew:
         from tfmodel.stages.skew import skew_of_run
 
-        print("\n" + skew_of_run(settings, result.folder))
+        print("\n" + _printable(skew_of_run(settings, result.folder)))
 
 
 def _predict(options: argparse.Namespace) -> None:
