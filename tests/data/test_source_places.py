@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 
 import pytest
 
@@ -102,3 +103,9 @@ def test_a_path_into_a_json_file_names_its_array(write, tmp_path):
     assert rows[1].origin == "all.json.gz:more.dev[1]"
     with pytest.raises(ConfigError, match=r"the rows in the field trian .*Did you mean train\?"):
         list(open_source(find_place(f"{path}/trian"), settings, role="train").rows)
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "rows")
+    with pytest.raises(ConfigError, match="Received: a pipe or a device"):
+        find_place(str(tmp_path / "rows"))

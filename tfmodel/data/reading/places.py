@@ -92,6 +92,11 @@ def find_place(source: str, locate: Callable[[str], Path] = Path) -> Place:
     if "*" in source and path.is_dir() and split is None:
         pattern = source.partition("#")[0].rpartition("/")[2]
         return _files_below(source, path, f"**/{pattern}")
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise ConfigError(
+            f"{source}: expected a file or folder. Received: a pipe or a device, which can be read "
+            f"once at most, and rows are read more often. Save them to a file and name that."
+        )
     return Place(path, split=split)
 
 
