@@ -138,6 +138,23 @@ def _interrupt(*_, **__):
     raise KeyboardInterrupt
 
 
+def test_two_at_once_do_not_mix(file, whole, tmp_path, monkeypatch):
+    from tfmodel.data.parts import making
+
+    settings = DataSettings(train=str(file), workers=0)
+    write_json, refused = making.write_json, []
+
+    def prepare_again(*arguments):
+        with pytest.raises(ConfigError, match="that nobody else is preparing"):
+            prepare(settings, tmp_path / "out", seed=2)
+        refused.append(arguments)
+        write_json(*arguments)
+
+    monkeypatch.setattr(making, "write_json", prepare_again)
+    prepare(settings, tmp_path / "out", seed=1)
+    assert len(refused) == 2 and contents(tmp_path / "out") == contents(whole.folder)
+
+
 def test_other_settings_or_rows_begin_anew(file, tmp_path, monkeypatch):
     module = sys.modules[prepare_function.__module__]
     path = tmp_path / "train.csv"

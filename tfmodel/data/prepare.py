@@ -6,10 +6,12 @@ compared is sorted on disk, and the dataset is written part by part.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from tfmodel.config import ConfigError
@@ -77,20 +79,40 @@ def prepare(
     check_filters(settings.cleaning)
     if settings.near_duplicates is not None:
         require_datasketch()
-    try:
-        totals = _Preparation(settings, work, seed).write(places, folder)
-    except ConfigError:
-        shutil.rmtree(work, ignore_errors=True)  # with another config nothing of it is of use
-        raise
-    except Exception as error:
-        full = word_full_disk(error, folder.absolute())
-        if full is None:
+    with _alone_in(work):
+        try:
+            totals = _Preparation(settings, work, seed).write(places, folder)
+        except ConfigError:
+            shutil.rmtree(work, ignore_errors=True)  # with another config nothing of it is of use
             raise
-        _log.warning("%s holds what was done so far: the same command goes on from there", work)
-        raise full from error
-    shutil.rmtree(work, ignore_errors=True)
+        except Exception as error:
+            full = word_full_disk(error, folder.absolute())
+            if full is None:
+                raise
+            _log.warning("%s holds what was done so far: the same command goes on from there", work)
+            raise full from error
+        shutil.rmtree(work, ignore_errors=True)
     log_account(totals)
     return load_dataset(folder)
+
+
+@contextlib.contextmanager
+def _alone_in(work: Path) -> Iterator[None]:
+    """Keep others out of the work folder: two at once would count each other's rows."""
+    work.mkdir(parents=True, exist_ok=True)
+    lock = os.open(work, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # a file system without locks
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ConfigError(
+                    f"{work}: expected a dataset that nobody else is preparing. Received: one in "
+                    f"the making. Wait until it is done, or name another folder."
+                ) from None
+        yield
+    finally:
+        os.close(lock)
 
 
 class _Preparation:
