@@ -166,6 +166,12 @@ def test_an_empty_array_has_no_row(write):
     assert read(write("a.json", "[\n\n]"))[:2] == ([], [])
 
 
+def test_a_label_that_is_no_number_and_no_text_is_none(write):
+    lines = '{"text": "one", "label": NaN}\n{"text": "two", "label": "NaN"}\n'
+    rows, _, _ = read(write("a.jsonl", lines))
+    assert rows == [("one", ""), ("two", "NaN")]
+
+
 def test_labels_of_other_targets(write):
     items = [
         {"text": "good film", "n": 2.5, "labels": ["a", "b"], "spans": [[5, 9, "w"]]},

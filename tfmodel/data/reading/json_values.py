@@ -39,7 +39,7 @@ def as_text(value: Any) -> str | None:
     """Write a JSON value as the text it stands for; None for a list or an object."""
     if isinstance(value, str):
         return value
-    if value is None:
+    if value is None or value != value:  # NaN is how tables of pandas say that nothing is there
         return ""
     if isinstance(value, bool | int | float):
         return json.dumps(value)
