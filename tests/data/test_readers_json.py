@@ -50,6 +50,14 @@ def test_arrangements_are_found_by_a_look(write, chunk, content):
     assert facts["format"] == "json"
 
 
+def test_what_stands_behind_the_object_with_the_rows_is_told(write, chunk):
+    one = json.dumps({"rows": ITEMS, "about": {"rows": []}}, indent=1)
+    path = write("a.json", f"{one}\n{one}")
+    rows, rejects, _ = read(path, records="rows")
+    assert rows == WANTED and len(rejects) == 1
+    assert rejects[0].reason == "malformed" and "the rest is not read" in rejects[0].detail
+
+
 def test_the_array_at_a_path(write, chunk):
     around = {"about": {"rows": [1, "]"]}, "n": 1, "part": {"x": "{", "rows": ITEMS}, "z": []}
     path = write("a.json", json.dumps(around))

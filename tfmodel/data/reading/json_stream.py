@@ -40,7 +40,7 @@ class JsonStream:
         self._file, self._encoding = file, encoding
         self._buffer, self._place, self._ended = "", 0, False
         self._line, self._counted = 1, 0
-        self._is_inside = False  # an object, of which further fields may follow
+        self._depth = 0  # of the objects we are inside of, whose further fields may follow
         try:
             self._text = open_text(file, encoding)
         except OSError as error:
@@ -84,7 +84,7 @@ class JsonStream:
                 seen.append(key)
                 self._pass_value(keep=False)
             rest = [] if key == ".".join(rest) else rest[1:]
-            self._is_inside = True
+            self._depth += 1
 
     def values(self) -> Iterator[tuple[int, Any, str, str]]:
         """Give (line, value, raw text, problem) a value; the value of a problem is `MISSING`.
@@ -98,7 +98,11 @@ class JsonStream:
             found = self.peek()
             if not found and in_array:
                 raise self._cut_short(self.line, "the array")
-            if not found or (in_array and found == "]" and self._is_inside):
+            if in_array and found == "]" and self._depth:
+                self._place += 1
+                yield from self._after_objects()
+                return
+            if not found:
                 return
             if in_array and found == "]":
                 in_array = False
@@ -108,6 +112,21 @@ class JsonStream:
                 yield (self.line, *self._read_value())
                 continue
             self._place += 1
+
+    def _after_objects(self) -> Iterator[tuple[int, Any, str, str]]:
+        """Leave the objects we are inside of; what stands behind them is no row, and is told."""
+        while self._depth:
+            if self._read_key() is not None:
+                self._pass_value(keep=False)
+                continue
+            if self.peek() != "}":
+                break
+            self._place += 1
+            self._depth -= 1
+        if self.peek():
+            raw = self._buffer[self._place : self._place + 200]
+            problem = "it stands behind the object that holds the rows; the rest is not read"
+            yield self.line, MISSING, raw, problem
 
     def _read_key(self) -> str | None:
         """Give the name of an object's next field, and stand before its value; None at its end."""
