@@ -112,7 +112,12 @@ def check_none_is_empty(sizes: Mapping[str, int], shares: Mapping[str, float]) -
     """
     for name, size in sizes.items():
         if size == 0:
-            raise _too_few_rows(sum(sizes.values()), 1, name, shares)
+            raise ConfigError(
+                f"data.split: expected rows for each of {', '.join([*shares, 'train'])}. Received: "
+                f"{sum(sizes.values()):,} rows, none left for {name}: too few rows, groups or "
+                f"moments to cut between. Add rows, set `split: stratified`, or name files by "
+                f"data.dev and data.test."
+            )
 
 
 def allocate(
