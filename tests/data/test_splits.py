@@ -171,9 +171,7 @@ def test_space_around_a_group_makes_no_other_group():
 
 def test_one_group_cannot_be_split():
     rows = [Row(f"text {i}", None, "x", f"{i}", group="all") for i in range(40)]
-    with pytest.raises(
-        ConfigError, match="Received: 40 rows, none left for .*: too few rows, groups"
-    ):
+    with pytest.raises(ConfigError, match="none left for .*: too few rows, groups"):
         cut(rows, method="group", group="user")
 
 
