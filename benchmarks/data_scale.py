@@ -7,7 +7,7 @@ workers hold, sampled, as `Pss` where Linux tells it (shared pages count once).
 
     TFMODEL_DATA=../shared/data python benchmarks/data_scale.py --rows 200000 2000000
 
-The peer is what is usually written for this: pandas, `drop_duplicates`, and datasketch's
+The peer (`pip install pandas`) is what is usually written for this: pandas, `drop_duplicates`, and datasketch's
 `MinHashLSH` in memory, with the same threshold and runs of characters. It neither cleans nor
 splits nor compares the texts themselves.
 """
@@ -74,7 +74,7 @@ def peer(path: Path, folder: Path) -> dict:
     import pandas
     from datasketch import MinHash, MinHashLSH
 
-    from tfmodel.data.near_duplicates import shingles
+    from tfmodel.data.similarity import shingles
 
     table = pandas.read_csv(path)
     raw = len(table)
