@@ -7,9 +7,9 @@ workers hold, sampled, as `Pss` where Linux tells it (shared pages count once).
 
     TFMODEL_DATA=../shared/data python benchmarks/data_scale.py --rows 200000 2000000
 
-The peer (`pip install pandas`) is what is usually written for this: pandas, `drop_duplicates`, and datasketch's
-`MinHashLSH` in memory, with the same threshold and runs of characters. It neither cleans nor
-splits nor compares the texts themselves.
+The peer (`pip install pandas`) is what is usually written for this: pandas, `drop_duplicates`, and
+datasketch's `MinHashLSH` in memory, with the same threshold and runs of characters. It neither
+cleans nor splits nor compares the texts themselves.
 """
 
 from __future__ import annotations
