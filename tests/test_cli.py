@@ -16,7 +16,6 @@ import pytest
 import small_run
 import yaml
 
-from tfmodel import cli
 from tfmodel.config import _Loader as Loader
 
 ROOT = Path(__file__).parents[1]
@@ -83,12 +82,12 @@ def test_arguments_that_are_none(arguments, words, tfmodel):
     assert done.code == 2 and words in done.err and "usage: tfmodel" in done.err
 
 
-def test_a_terminal_obeys_nothing_that_stands_in_data(tmp_path, capsys):
+def test_a_terminal_obeys_nothing_that_stands_in_data(tmp_path, tfmodel):
     path = tmp_path / "odd.csv"
     path.write_text("text,\x1b[2Jlabel\none,a\n")
-    assert cli.main(["init", str(path)]) == 2
-    said = capsys.readouterr().err
-    assert "\\x1b[2Jlabel" in said and "\x1b" not in said
+    done = tfmodel("init", path)
+    assert done.code == 2
+    assert "\\x1b[2Jlabel" in done.err and "\x1b" not in done.err
 
 
 def test_version(tfmodel):
