@@ -199,16 +199,14 @@ def test_other_ways_to_run(train, tmp_path, monkeypatch, flags):
     assert load_dataset(tmp_path / "beam").counts == local.counts
 
 
-def test_the_command_line_prepares_by_beam(train, tmp_path, capsys):
-    from tfmodel.cli import main
-
+def test_the_command_line_prepares_by_beam(train, tmp_path, tfmodel):
     config = tmp_path / "run.yaml"
     config.write_text(f"run: {tmp_path}/run\ndata: {{train: {train}}}\n")
-    assert main(["data", str(config), "--beam=" + " ".join(IN_THIS_PROCESS)]) == 0
+    done = tfmodel("data", config, "--beam=" + " ".join(IN_THIS_PROCESS))
+    assert done.code == 0, done.err
     local = prepare(DataSettings(train=train, workers=0), tmp_path / "local", seed=0)
     assert load_dataset(tmp_path / "run/data").account == local.account
-    assert main(["data", str(config)]) == 0  # which finds it done
-    assert "data: up to date" in capsys.readouterr().err
+    assert "data: up to date" in tfmodel("data", config).err
 
 
 @pytest.mark.parametrize("flags", [("--runner=NoRunner",), ("--direct_num_workers=many",)])
