@@ -55,10 +55,6 @@ class Fates:
         """Put rows into a split."""
         self._splits[ids.astype(np.int64)] = 1 + SPLITS.index(split)
 
-    def is_kept(self, ids: np.ndarray) -> np.ndarray:
-        """Tell which rows are not dropped, bool (n,)."""
-        return self._reasons[ids.astype(np.int64)] == 0
-
     def is_in_train(self, ids: np.ndarray) -> np.ndarray:
         """Tell which rows are kept and in train so far: from its file, and not split off it."""
         places = ids.astype(np.int64)
