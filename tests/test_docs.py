@@ -25,7 +25,7 @@ from tfmodel.config import _known_fields, load_config
 from tfmodel.data.augmentation import AugmentSettings
 from tfmodel.data.label_noise import LabelNoiseSettings
 from tfmodel.data.settings import CleaningSettings, DataSettings, SpanSettings
-from tfmodel.export.publish import ExportSettings
+from tfmodel.export.settings import ExportSettings
 from tfmodel.pipeline import RunSettings, TaskSettings
 from tfmodel.train.settings import FinetuneSettings
 

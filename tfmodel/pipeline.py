@@ -16,7 +16,8 @@ from pydantic import Field
 from tfmodel import sources
 from tfmodel.config import ConfigError, Settings, load_config
 from tfmodel.data.settings import DataSettings
-from tfmodel.export.publish import PARITY_FILE, ExportSettings
+from tfmodel.export.publish import PARITY_FILE
+from tfmodel.export.settings import ExportSettings
 from tfmodel.protection import changes, require_own_folder, require_sources_elsewhere
 from tfmodel.run_folder import Run, write_json
 from tfmodel.stages import (

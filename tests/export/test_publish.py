@@ -1,5 +1,6 @@
 """Export as a whole: everything is published, or nothing."""
 
+import dataclasses
 import json
 
 import pytest
@@ -78,8 +79,8 @@ def test_nothing_of_a_failed_export_is_served(tiny, another, tmp_path, monkeypat
     other = another(seed=3)
     write = publish._write
 
-    def spoil(settings, model, *rest):
-        return write(settings, other.model, *rest)
+    def spoil(settings, trained, *rest):
+        return write(settings, dataclasses.replace(trained, model=other.model), *rest)
 
     monkeypatch.setattr(publish, "_write", spoil)
     with pytest.raises(ParityError, match="4 of 4 artifacts .* none was published"):

@@ -3,7 +3,7 @@
 import importlib
 
 _LAZY = {
-    "ExportSettings": "tfmodel.export.publish",
+    "ExportSettings": "tfmodel.export.settings",
     "Manifest": "tfmodel.export.manifest",
     "ParityError": "tfmodel.export.parity",
     "Predictor": "tfmodel.export.predictor",

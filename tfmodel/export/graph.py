@@ -33,6 +33,27 @@ def scores_function(model: keras.Model) -> tf.types.experimental.GenericFunction
     return scores
 
 
+def vector_function(model: keras.Model) -> tf.types.experimental.GenericFunction:
+    """Wrap what a classifier reads its classes from as one graph: the sentence vector.
+
+    Args:
+        model: a classifier on an encoder from `build_encoder`.
+
+    Returns:
+        A function of `token_ids`, `segment_ids` and `padding_mask`, int32 (B, T), that gives
+        the encoder's `pooled` output, float32 (B, D).
+    """
+    signature = [tf.TensorSpec((None, None), tf.int32, name=name) for name in BATCH_NAMES]
+    encoder = model.get_layer("encoder")
+
+    @tf.function(input_signature=signature, autograph=False)
+    def vector(token_ids, segment_ids, padding_mask):
+        batch = dict(zip(BATCH_NAMES, (token_ids, segment_ids, padding_mask), strict=True))
+        return tf.cast(encoder(batch, training=False)["pooled"], tf.float32)
+
+    return vector
+
+
 def batch_function(
     tokenizer: Tokenizer, *, max_length: int, has_pairs: bool, length: int | None = None
 ) -> tf.types.experimental.GenericFunction:

@@ -73,6 +73,22 @@ def publish_version(version: Path, base: Path) -> Path:
                 raise
 
 
+def replace(path: Path, target: Path) -> Path:
+    """Move a whole file or folder over what stands at `target`, on the same disk; its new place."""
+    if target.is_dir():
+        older = path.with_name(f"{path.name}.older")
+        target.rename(older)
+    return path.replace(target)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, or a folder with all it holds; nothing where there is none."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
 def staging(folder: Path) -> Iterator[Path]:
     """A folder on the same disk as `folder` that is gone afterwards, whatever happens.

@@ -3,53 +3,33 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
-import pydantic
-from pydantic import Field
 
-from tfmodel.config import Settings
-from tfmodel.export.places import make_folder, publish_version, staging, versions
+from tfmodel.export.places import (
+    is_version,
+    make_folder,
+    publish_version,
+    remove,
+    replace,
+    staging,
+    versions,
+)
+from tfmodel.export.settings import ExportSettings
+from tfmodel.export.trained import Trained
 
 _log = logging.getLogger(__name__)
 
-TfliteVariant = Literal["float32", "float16", "int8"]
-TFLITE_VARIANTS = get_args(TfliteVariant)
 SAVEDMODEL_FOLDER = "savedmodel"
 TFLITE_FOLDER = "tflite"
 PARITY_FILE = "parity.json"
 FAILED_PARITY_FILE = "parity_failed.json"
 
-
-class ExportSettings(Settings):
-    """What to export (config key `export`)."""
-
-    savedmodel: bool = Field(True, description="Write a SavedModel for TF Serving.")
-    tflite: list[TfliteVariant] = Field(
-        list(TFLITE_VARIANTS),
-        description="TFLite files to write: float32, float16 (half the size), int8 (a quarter).",
-        examples=[["float32", "int8"]],
-    )
-    max_length: int | None = Field(
-        None,
-        ge=4,
-        le=100_000,
-        description="Tokens a row at most in the artifacts; train.max_length where not given.",
-    )
-    max_drop: float = Field(
-        0.01,
-        ge=0,
-        le=1,
-        description="Accuracy that an artifact of reduced precision may lose; 0.01 is a point.",
-    )
-
-    @pydantic.field_validator("tflite")
-    @classmethod
-    def _each_once(cls, variants: list[str]) -> list[str]:
-        return list(dict.fromkeys(variants))
+# Artifacts that have no versions: the newest takes the older one's place.
+_REPLACED = (f"{TFLITE_FOLDER}/*.tflite", "keras_hub", "onnx")
 
 
 def export_all(
@@ -63,6 +43,9 @@ def export_all(
     folder: str | Path,
     text_pairs: Sequence[str] | None = None,
     targets: Sequence[int] | np.ndarray | None = None,
+    calibration_texts: Sequence[str] | None = None,
+    calibration_pairs: Sequence[str] | None = None,
+    facts: Mapping[str, Any] | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
     """Write every artifact aside, check each against the Keras model, then publish them all.
@@ -78,6 +61,10 @@ def export_all(
         folder: the run's `export` folder.
         text_pairs: as many second texts; their presence says that the model takes pairs.
         targets: the right class ids, where known.
+        calibration_texts: real texts for int8_full, none of `texts` among them; `texts` by
+            default.
+        calibration_pairs: as many second texts.
+        facts: what the model card says of data, metrics, seeds and limits.
         progress: told what is being done.
 
     Returns:
@@ -94,15 +81,22 @@ def export_all(
     from tfmodel.run_folder import write_json
 
     folder = Path(folder)
-    described = {
-        "labels": labels,
-        "max_length": settings.max_length or max_length,
-        "has_pairs": text_pairs is not None,
-    }
-    reference = predictor_of(model, tokenizer, **described)
+    if calibration_texts is None:
+        calibration_texts, calibration_pairs = texts, text_pairs
+    trained = Trained(
+        model,
+        tokenizer,
+        labels=labels,
+        max_length=settings.max_length or max_length,
+        has_pairs=text_pairs is not None,
+        calibration_texts=calibration_texts,
+        calibration_pairs=calibration_pairs,
+        facts=facts or {},
+    )
+    reference = predictor_of(model, tokenizer, **trained.described)
     tell = progress or (lambda _: None)
     with staging(folder) as aside:
-        staged = _write(settings, model, tokenizer, aside, texts, described, tell)
+        staged = _write(settings, trained, aside, tell)
         try:
             parity = check_parity(
                 reference,
@@ -118,14 +112,7 @@ def export_all(
                 figures["path"] = name
             write_json(folder / FAILED_PARITY_FILE, error.parity)
             raise
-        published = _publish(staged, folder)
-    if not settings.savedmodel and (older := versions(folder / SAVEDMODEL_FOLDER)):
-        # Not ours to remove: a server may be answering with it.
-        _log.warning(
-            "%s holds older weights than this export, and stays: remove it, or set "
-            "export.savedmodel=true.",
-            folder / SAVEDMODEL_FOLDER / str(max(older)),
-        )
+        published = _publish(staged, aside, folder)
     for name, path in published.items():
         parity["artifacts"][name]["path"] = str(path.relative_to(folder))
     write_json(folder / PARITY_FILE, parity)
@@ -134,51 +121,42 @@ def export_all(
 
 
 def _write(
-    settings: ExportSettings,
-    model: Any,
-    tokenizer: Any,
-    aside: Path,
-    texts: Sequence[str],
-    described: dict[str, Any],
-    tell: Callable[[str], None],
+    settings: ExportSettings, trained: Trained, aside: Path, tell: Callable[[str], None]
 ) -> dict[str, Path]:
-    """All artifacts, in a staging folder; name to path."""
+    """All artifacts, each where it will stand below the export folder; name to path."""
+    from tfmodel.export import savedmodel, tflite
+
     staged = {}
-    if settings.savedmodel:
-        from tfmodel.export.savedmodel import export_savedmodel
-
-        tell("writing savedmodel")
-        staged[SAVEDMODEL_FOLDER] = export_savedmodel(
-            model,
-            tokenizer,
-            aside / SAVEDMODEL_FOLDER,
-            **described,
-        )
-    if settings.tflite:
-        from tfmodel.export.tflite import export_tflite_variants
-
-        tell(f"converting to TFLite {', '.join(settings.tflite)}")
-        files = export_tflite_variants(
-            model,
-            tokenizer,
-            aside / TFLITE_FOLDER,
-            variants=settings.tflite,
-            **described,
-        )
-        staged |= {f"{TFLITE_FOLDER}/{variant}": path for variant, path in files.items()}
+    # Each door writes what the settings ask of it, and names it.
+    for door in (savedmodel, tflite):
+        staged |= door.write_artifacts(settings, trained, aside, tell)
     return staged
 
 
-def _publish(staged: dict[str, Path], folder: Path) -> dict[str, Path]:
+def _publish(staged: dict[str, Path], aside: Path, folder: Path) -> dict[str, Path]:
     """Move checked artifacts to where they are served from; name to new path."""
     published = {}
     for name, path in staged.items():
-        if path.is_dir():
-            published[name] = publish_version(path, folder / SAVEDMODEL_FOLDER)
+        target = folder / path.relative_to(aside)
+        if is_version(path.name) and path.is_dir():
+            published[name] = publish_version(path, target.parent)
         else:
-            published[name] = path.replace(make_folder(folder / TFLITE_FOLDER) / path.name)
-    for variant in TFLITE_VARIANTS:
-        # A file that this export did not make holds older weights, and says nothing of it.
-        if f"{TFLITE_FOLDER}/{variant}" not in staged:
-            (folder / TFLITE_FOLDER / f"{variant}.tflite").unlink(missing_ok=True)
+            make_folder(target.parent)
+            published[name] = replace(path, target)
+    _clear(folder, {*published.values()})
     return published
+
+
+def _clear(folder: Path, published: set[Path]) -> None:
+    """Remove what this export did not make: it holds older weights, and says nothing of it."""
+    for pattern in _REPLACED:
+        for older in {*folder.glob(pattern)} - published:
+            remove(older)
+    for base in folder.glob(f"{SAVEDMODEL_FOLDER}*"):
+        if not any(path.parent == base for path in published) and (older := versions(base)):
+            # Not ours to remove: a server may be answering with it.
+            _log.warning(
+                "%s holds older weights than this export, and stays: remove it, or set "
+                "export.savedmodel=true.",
+                base / str(max(older)),
+            )

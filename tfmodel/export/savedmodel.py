@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import keras
@@ -13,6 +13,8 @@ from tfmodel.export import graph
 from tfmodel.export.manifest import Manifest, files_of, package_version
 from tfmodel.export.places import make_folder, next_version
 from tfmodel.export.quiet import quiet
+from tfmodel.export.settings import ExportSettings
+from tfmodel.export.trained import Trained
 from tfmodel.run_folder import write_aside
 from tfmodel.tokens.tokenizer import Tokenizer
 
@@ -77,6 +79,20 @@ def export_savedmodel(
         _save(_module(model, tokenizer, manifest), folder, files)
         write_warmup(folder, list(warmup_texts) or list(labels), has_pairs=has_pairs)
     return version
+
+
+def write_artifacts(
+    settings: ExportSettings, trained: Trained, aside: Path, tell: Callable[[str], None]
+) -> dict[str, Path]:
+    """The SavedModels that the settings ask for: name to version folder below `aside`."""
+    written = {}
+    for precision in settings.savedmodel_precision if settings.savedmodel else ():
+        name = "savedmodel" if precision == "float32" else f"savedmodel_{precision}"
+        tell(f"writing {name}")
+        written[name] = export_savedmodel(
+            trained.model, trained.tokenizer, aside / name, **trained.described
+        )
+    return written
 
 
 def _module(model: keras.Model, tokenizer: Tokenizer, manifest: Manifest) -> tf.Module:

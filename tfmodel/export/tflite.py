@@ -18,6 +18,8 @@ from tfmodel.export.manifest import Manifest, files_of, package_version
 from tfmodel.export.metadata import INPUT_NAMES, OUTPUT_NAME, add_metadata
 from tfmodel.export.places import make_folder
 from tfmodel.export.quiet import quiet
+from tfmodel.export.settings import ExportSettings
+from tfmodel.export.trained import Trained
 from tfmodel.run_folder import write_aside
 from tfmodel.tokens.tokenizer import Tokenizer
 
@@ -138,6 +140,23 @@ def export_tflite_variants(
         for variant, path in paths.items():
             write(variant, path)
     return paths
+
+
+def write_artifacts(
+    settings: ExportSettings, trained: Trained, aside: Path, tell: Callable[[str], None]
+) -> dict[str, Path]:
+    """The TFLite files that the settings ask for: name to file below `aside`."""
+    if not settings.tflite:
+        return {}
+    tell(f"converting to TFLite {', '.join(settings.tflite)}")
+    files = export_tflite_variants(
+        trained.model,
+        trained.tokenizer,
+        aside / "tflite",
+        variants=settings.tflite,
+        **trained.described,
+    )
+    return {f"tflite/{variant}": path for variant, path in files.items()}
 
 
 @contextlib.contextmanager

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 
-from tfmodel.export.publish import PARITY_FILE, ExportSettings
+from tfmodel.export.publish import PARITY_FILE
+from tfmodel.export.settings import ExportSettings
 from tfmodel.run_folder import Run
 from tfmodel.stages.context import Context, Stage, read_if_there
 

@@ -1,0 +1,41 @@
+"""What an export starts from."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A trained model, and what must travel with it.
+
+    Attributes:
+        model: float32, token batch to logits (B, C).
+        tokenizer: the `Tokenizer` it was trained with.
+        labels: class names in the order of the logits.
+        max_length: tokens a row at most in the artifacts.
+        has_pairs: whether a row is two texts.
+        calibration_texts: real texts (train rows) to read the range of activations from.
+        calibration_pairs: as many second texts, for a model of pairs.
+        facts: what the model card says: data, metrics, seeds, versions, limits.
+    """
+
+    model: Any
+    tokenizer: Any
+    labels: Sequence[str]
+    max_length: int
+    has_pairs: bool = False
+    calibration_texts: Sequence[str] = ()
+    calibration_pairs: Sequence[str] | None = None
+    facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """What the export functions want to know beside model and tokenizer."""
+        return {
+            "labels": self.labels,
+            "max_length": self.max_length,
+            "has_pairs": self.has_pairs,
+        }
