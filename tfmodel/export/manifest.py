@@ -30,7 +30,9 @@ class Manifest:
         lowercase: whether texts are lower-cased and stripped of accents first.
         has_pairs: whether a row is two texts.
         task: the task's name; answers are decoded by it.
-        precision: `float32`, `float16` or `int8`.
+        precision: `float32`, `float16`, `int8`, `int8_weights`, `int8_full` or
+            `mixed_bfloat16`.
+        output: `scores` (a probability for each label) or `vector` (the sentence vector).
         version: the tfmodel that wrote the artifact.
         format: layout of these files; a newer one than we know is refused.
     """
@@ -41,6 +43,7 @@ class Manifest:
     has_pairs: bool = False
     task: str = "classify"
     precision: str = "float32"
+    output: str = "scores"
     version: str = ""
     format: int = FORMAT
 
