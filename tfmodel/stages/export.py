@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import logging
+from typing import TYPE_CHECKING
 
 from tfmodel.export.publish import PARITY_FILE
 from tfmodel.export.settings import ExportSettings
 from tfmodel.run_folder import Run
 from tfmodel.stages.context import Context, Stage, read_if_there
+
+if TYPE_CHECKING:
+    from tfmodel.data import Split
 
 _log = logging.getLogger(__name__)
 
@@ -19,12 +23,15 @@ def _export_inputs(context: Context) -> dict:
 
 def _export(context: Context) -> None:
     from tfmodel.export import export_all
+    from tfmodel.stages.card_facts import facts_of
 
+    settings = context.settings.export or ExportSettings()
     trained, dataset = context.trained, context.dataset
     part = next(name for name in ("test", "dev", "train") if name in dataset.counts)
     split = dataset.split(part)
+    calibration = _drawn(dataset.split("train"), settings.calibration_rows, context.settings.seed)
     parity = export_all(
-        context.settings.export or ExportSettings(),
+        settings,
         model=trained.model,
         tokenizer=trained.tokenizer,
         labels=trained.labels,
@@ -33,9 +40,21 @@ def _export(context: Context) -> None:
         text_pairs=split.text_pairs,
         targets=split.labels,
         folder=context.run.export,
+        calibration_texts=calibration.texts,
+        calibration_pairs=calibration.text_pairs,
+        facts=facts_of(context),
         progress=_log.info,
     )
     context.run.update_metrics("export", parity["artifacts"])
+
+
+def _drawn(split: Split, rows: int, seed: int) -> Split:
+    """So many rows of a split, or all where it has fewer, by the seed."""
+    import numpy as np
+
+    from tfmodel.train.out_of_fold import select_rows
+
+    return select_rows(split, np.random.default_rng(seed).permutation(len(split.texts))[:rows])
 
 
 def _is_exported(run: Run) -> bool:

@@ -1,0 +1,261 @@
+"""The model card: what whoever deploys a model must know of it, for people and for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from tfmodel.export.card_text import readme
+from tfmodel.export.manifest import package_version
+from tfmodel.export.trained import Trained
+
+README_FILE = "README.md"
+CARD_FILE = "card.json"
+FORMAT = 1
+
+Signatures = Mapping[str, Mapping[str, Mapping[str, str]]]
+"""Signature to `inputs` and `outputs`, each tensor name to what it holds: `string (rows)`."""
+
+_BELIEVABLE = 0.03  # of a calibration error; as in the report
+_FEW_ROWS = 30
+_PACKAGES = ("tensorflow", "keras", "tensorflow-text")
+
+
+def card_files(trained: Trained, *, precision: str, signatures: Signatures) -> dict[str, bytes]:
+    """Write the card of an artifact.
+
+    All of it comes from `trained`; what its `facts` leave out is said to be unknown. The same
+    facts give the same bytes. No row of the data is in it.
+
+    Args:
+        trained: the model. Of its `facts` these are read, each where known: `name`, `date`,
+            `encoder`, `seed`, `license` and `language` (as Hugging Face writes them), `data`
+            (`raw`, `kept`, `dropped` by reason, `files`, `parts` with `rows` and `labels`,
+            `cleaning` rows by step, `source`, `split`), `training` (`settings`, `figures`),
+            `evaluation` (`dev` and `test`, as `evaluate.classification` gives them), `skew` (what
+            `tfmodel data --skew` found) and `environment` (package to version).
+        precision: number format of the artifact.
+        signatures: what can be asked of it.
+
+    Returns:
+        `README.md`, in the form of Hugging Face's model cards, and `card.json`, the same facts
+        for programs.
+
+    Source: Mitchell et al. 2019, "Model Cards for Model Reporting".
+    """
+    card = _card(trained, precision, signatures)
+    return {
+        README_FILE: readme(card).encode("utf-8", "replace"),
+        CARD_FILE: (json.dumps(card, ensure_ascii=False, indent=2, default=str) + "\n").encode(
+            "utf-8", "replace"
+        ),
+    }
+
+
+def signatures_of(functions: Mapping[str, Any]) -> Signatures:
+    """Describe signatures for `card_files`.
+
+    Args:
+        functions: name to a concrete function with named inputs and a dict of outputs.
+
+    Example:
+        >>> signatures_of(tf.saved_model.load("served/1").signatures)["ids"]["outputs"]["score"]
+        'float32 (rows)'
+    """
+    return {
+        name: {
+            "inputs": _tensors(function.structured_input_signature[1]),
+            "outputs": _tensors(function.structured_outputs),
+        }
+        for name, function in functions.items()
+    }
+
+
+def _tensors(specs: Mapping[str, Any]) -> dict[str, str]:
+    unknown = ["rows", "tokens"]
+    described = {}
+    for name, spec in specs.items():
+        rank = spec.shape.rank or 0
+        sizes = [
+            unknown[min(axis, 1)] if size is None else str(size)
+            for axis, size in enumerate(spec.shape.as_list() if rank else [])
+        ]
+        described[name] = f"{spec.dtype.name} ({', '.join(sizes)})"
+    return described
+
+
+def _card(trained: Trained, precision: str, signatures: Signatures) -> dict[str, Any]:
+    """What `card.json` holds."""
+    facts = trained.facts
+    evaluation = {
+        part: {key: value for key, value in figures.items() if key in _FIGURES}
+        for part, figures in (facts.get("evaluation") or {}).items()
+    }
+    card = {
+        "format": FORMAT,
+        "name": facts.get("name"),
+        "date": facts.get("date"),
+        "license": facts.get("license"),
+        "language": facts.get("language"),
+        "model": _model(trained, precision),
+        "encoder": facts.get("encoder"),
+        "signatures": {name: dict(tensors) for name, tensors in signatures.items()},
+        "data": facts.get("data"),
+        "training": facts.get("training"),
+        "seed": facts.get("seed"),
+        "evaluation": evaluation or None,
+        "skew": facts.get("skew"),
+        "versions": _versions(facts.get("environment") or {}),
+    }
+    return {**card, "limits": _limits(card)}
+
+
+# Whitelisted: figures come with examples, which are rows of the data.
+_FIGURES = (
+    "examples",
+    "accuracy",
+    "accuracy_interval",
+    "macro_f1",
+    "macro_f1_interval",
+    "weighted_f1",
+    "log_loss",
+    "calibration_error",
+    "per_class",
+)
+
+
+def _model(trained: Trained, precision: str) -> dict[str, Any]:
+    import dataclasses
+
+    from tfmodel.model.encoder import encoder_config
+
+    try:
+        shape = dataclasses.asdict(encoder_config(trained.model.get_layer("encoder")))
+    except ValueError:  # a model that build_encoder did not make
+        shape = None
+    return {
+        "task": "classify",
+        "labels": [str(label) for label in trained.labels],
+        "has_pairs": trained.has_pairs,
+        "max_length": trained.max_length,
+        "lowercase": trained.tokenizer.lowercase,
+        "vocabulary_pieces": len(trained.tokenizer.vocabulary),
+        "parameters": trained.model.count_params(),
+        "precision": precision,
+        "encoder_shape": shape,
+    }
+
+
+def _versions(environment: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the software that the artifact was written with."""
+    from importlib import metadata
+
+    found = {"tfmodel": environment.get("tfmodel") or package_version()}
+    for package in _PACKAGES:
+        version = environment.get(package)
+        try:
+            found[package] = version or metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = None
+    return found
+
+
+# --- limits -------------------------------------------------------------------------------
+
+
+def _limits(card: Mapping[str, Any]) -> list[str]:
+    """What the model was not tried on, and what it does not do: sentences."""
+    model = card["model"]
+    names = len(model["labels"])
+    texts = "both texts together" if model["has_pairs"] else "a text"
+    limits = [
+        *_limits_of_figures(card),
+        f"Every answer is one of the {names} labels: there is none for what belongs to no label.",
+        f"Of {texts} no more than {model['max_length']} tokens are read; the rest is cut off.",
+        _limit_of_languages(card),
+        "Nothing was measured for groups of people. What is one-sided in the encoder's texts or "
+        "in the training rows is one-sided in the answers.",
+        *_limits_of_phones(card["skew"], model["has_pairs"]),
+    ]
+    if model["precision"] != "float32":
+        limits.append(
+            f"Computed in {model['precision']}: scores differ a little from the float32 model that "
+            "the figures are of; parity.json beside the export says how much."
+        )
+    return limits
+
+
+def _limits_of_figures(card: Mapping[str, Any]) -> list[str]:
+    part, figures = judged(card["evaluation"])
+    if figures is None:
+        return [
+            "How good it is, is not known here: no figures were given when it was exported. "
+            "Measure it on rows of your own before you rely on it.",
+            "Whether its scores can be read as probabilities was not measured.",
+        ]
+    limits = [
+        f"Measured on {figures['examples']:,} rows of the {part} part alone, which come from the "
+        "same source as the training rows. Texts of another time, place or kind were not tried."
+    ]
+    if part == "dev":
+        limits.append("There was no test part: dev also chose the epoch, so it flatters the model.")
+    error = figures.get("calibration_error")
+    if error is None:
+        limits.append("Whether its scores can be read as probabilities was not measured.")
+    elif error < _BELIEVABLE:
+        limits.append(f"The scores fit ({part}: expected calibration error {error:.1%}).")
+    else:
+        limits.append(
+            "The scores are not calibrated: do not read them as probabilities "
+            f"({part}: expected calibration error {error:.1%})."
+        )
+    few = [
+        label
+        for label, scores in figures.get("per_class", {}).items()
+        if scores["support"] < _FEW_ROWS
+    ]
+    if few:
+        shown = ", ".join(f"“{' '.join(label.split())}”" for label in few[:10])
+        more = f" and {len(few) - 10} more" if len(few) > 10 else ""
+        limits.append(
+            f"Fewer than {_FEW_ROWS} {part} rows, so that their figures say little: {shown}{more}."
+        )
+    return limits
+
+
+def _limit_of_languages(card: Mapping[str, Any]) -> str:
+    languages = card["language"]
+    if not languages:
+        return (
+            "The languages of the training rows were not recorded; texts in others were not tried."
+        )
+    names = languages if isinstance(languages, str) else ", ".join(languages)
+    return f"Trained on texts in these languages alone: {names}. Others were not tried."
+
+
+def _limits_of_phones(skew: Mapping[str, Any] | None, has_pairs: bool) -> list[str]:
+    limits = []
+    if has_pairs:
+        limits.append("Phone runtimes (MediaPipe, tflite-support) cannot be asked pairs.")
+    phone = (skew or {}).get("runtimes", {}).get("phone", {})
+    if "share" not in phone:
+        limits.append(
+            "On a phone the runtime splits texts with a tokenizer of its own, which keeps accents "
+            "and lower-cases ASCII letters alone; on how many rows that differs was not counted "
+            "(tfmodel data CONFIG --skew does)."
+        )
+    else:
+        limits.append(
+            f"On a phone the runtime's own tokenizer gives {phone['differ']:,} of "
+            f"{phone['rows']:,} rows ({phone['share']:.1%}) other tokens than those of training."
+        )
+    return limits
+
+
+def judged(evaluation: Mapping[str, Any] | None) -> tuple[str, Mapping[str, Any] | None]:
+    """The part that judges the model and its figures: test, or else dev."""
+    for part in ("test", "dev"):
+        if evaluation and evaluation.get(part):
+            return part, evaluation[part]
+    return "", None

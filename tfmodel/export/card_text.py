@@ -1,0 +1,231 @@
+"""A model card's facts as `README.md`: YAML as Hugging Face reads it, then Markdown."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import yaml
+
+_UNKNOWN = "not known: whoever exported this did not say"
+_METRICS = {
+    "accuracy": ("accuracy", "Accuracy"),
+    "macro_f1": ("f1", "Macro F1"),
+    "weighted_f1": ("f1", "Weighted F1"),
+}
+
+
+def readme(card: Mapping[str, Any]) -> str:
+    """Word a card.
+
+    Args:
+        card: what `card.json` holds.
+
+    Returns:
+        The content of `README.md`.
+    """
+    header = yaml.safe_dump(_front_matter(card), sort_keys=False, allow_unicode=True, width=1000)
+    sections = [
+        _head(card),
+        _calls(card),
+        _figures(card["evaluation"]),
+        "## Limits\n\n" + "\n".join(f"- {plain(limit)}" for limit in card["limits"]),
+        _data(card["data"]),
+        _training(card),
+        _versions(card),
+    ]
+    return f"---\n{header}---\n\n" + "\n\n".join(sections) + "\n"
+
+
+def _front_matter(card: Mapping[str, Any]) -> dict[str, Any]:
+    """What Hugging Face's hub reads; what is not known has no key."""
+    name = card["name"] or "classifier"
+    encoder = re.fullmatch(r"hf:([\w.-]+/[\w.-]+)(?:@.*)?", card["encoder"] or "")
+    results = [
+        {
+            "task": {"type": "text-classification"},
+            "dataset": {"type": name, "name": f"{name}, {part} part", "split": part},
+            "metrics": [
+                {"type": kind, "name": title, "value": round(figures[key], 6)}
+                for key, (kind, title) in _METRICS.items()
+                if figures.get(key) is not None
+            ],
+        }
+        for part, figures in (card["evaluation"] or {}).items()
+    ]
+    found = {
+        "language": card["language"],
+        "license": card["license"],
+        "library_name": "tfmodel",
+        "pipeline_tag": "text-classification",
+        "tags": ["tfmodel", "tensorflow", "bert", "text-classification"],
+        "base_model": encoder[1] if encoder else None,
+        "metrics": ["accuracy", "f1"] if results else None,
+        "model-index": [{"name": name, "results": results}] if results else None,
+    }
+    return {key: value for key, value in found.items() if value}
+
+
+def _head(card: Mapping[str, Any]) -> str:
+    model = card["model"]
+    reads = "a pair of texts" if model["has_pairs"] else "a text"
+    shape = model["encoder_shape"] or {}
+    size = f"{model['parameters']:,} parameters"
+    if shape:
+        size += f", {shape['layers']} layers of width {shape['hidden_size']}"
+    case = "lower-cased, accents stripped" if model["lowercase"] else "kept as it is (cased)"
+    rows = [
+        ("Answers", f"one of {len(model['labels'])} labels for {reads}"),
+        ("Encoder", f"BERT, {size}; from {_code(card['encoder']) or _UNKNOWN}"),
+        ("Reads", f"at most {model['max_length']} tokens; text is {case}"),
+        ("Vocabulary", f"{model['vocabulary_pieces']:,} WordPieces"),
+        ("Number format", model["precision"]),
+        ("Exported", plain(card["date"] or _UNKNOWN)),
+        ("Licence", plain(card["license"] or f"{_UNKNOWN}; the encoder's and the data's apply")),
+    ]
+    labels = ", ".join(_code(label) for label in model["labels"])
+    title = plain(card["name"] or "A text classifier")
+    return f"# {title}\n\n{_table(('', ''), rows)}\n\nLabels, in the order of the scores: {labels}."
+
+
+def _calls(card: Mapping[str, Any]) -> str:
+    """How it is asked, with its own labels in the answer."""
+    model, name = card["model"], re.sub(r"[^\w.-]+", "_", card["name"] or "model")
+    instance = {"text": "some text"} | ({"text_pair": "another"} if model["has_pairs"] else {})
+    count = len(model["labels"])
+    best = round(1 - 0.01 * (count - 1), 2) if count <= 20 else 0.9
+    scores = [best, *[round((1 - best) / (count - 1), 4)] * (count - 1)]
+    answer = {"label": model["labels"][0], "score": best, "scores": scores[:20]}
+    lines = [
+        "## How to call it",
+        "With TF Serving (REST; gRPC takes the same names):",
+        f"```bash\ncurl -d '{json.dumps({'instances': [instance]})}' \\\n"
+        f"  http://localhost:8501/v1/models/{name}:predict\n```",
+        "An answer has this form (the numbers are made up"
+        + (f", and {count - 20} scores left out):" if count > 20 else "):"),
+        f"```json\n{json.dumps({'predictions': [answer]}, ensure_ascii=False)}\n```",
+    ]
+    if card["signatures"]:
+        rows = [
+            (_code(signature), _tensors(tensors["inputs"]), _tensors(tensors["outputs"]))
+            for signature, tensors in card["signatures"].items()
+        ]
+        lines.append(_table(("Signature", "Takes", "Gives"), rows))
+    return "\n\n".join(lines)
+
+
+def _tensors(described: Mapping[str, str]) -> str:
+    return "; ".join(f"{_code(name)}: {plain(kind)}" for name, kind in described.items())
+
+
+def _figures(evaluation: Mapping[str, Any] | None) -> str:
+    if not evaluation:
+        return f"## How good it is\n\n{_UNKNOWN.capitalize()}."
+    rows = []
+    for part, figures in evaluation.items():
+        rows += [
+            (part, title, f"{figures[key]:.2%}", _interval(figures.get(f"{key}_interval")))
+            for key, (_, title) in _METRICS.items()
+            if figures.get(key) is not None
+        ]
+        rows += [
+            (part, title, f"{figures[key]:.4f}", "")
+            for key, title in (
+                ("log_loss", "Log loss"),
+                ("calibration_error", "Expected calibration error"),
+            )
+            if figures.get(key) is not None
+        ]
+        rows.append((part, "Rows", f"{figures['examples']:,}", ""))
+    text = "## How good it is\n\nOf the float32 model.\n\n"
+    text += _table(("Part", "Figure", "Value", "95% interval"), rows)
+    part, figures = next(reversed(evaluation.items()))
+    if classes := figures.get("per_class"):
+        text += f"\n\nBy label, on {part}:\n\n" + _table(
+            ("Label", "Rows", "Precision", "Recall", "F1"),
+            [
+                (_code(label), f"{of['support']:,}", *(f"{of[key]:.1%}" for key in _BY_CLASS))
+                for label, of in classes.items()
+            ],
+        )
+    return text
+
+
+_BY_CLASS = ("precision", "recall", "f1")
+
+
+def _interval(ends: Sequence[float] | None) -> str:
+    return f"{ends[0]:.2%} to {ends[1]:.2%}" if ends else ""
+
+
+def _data(data: Mapping[str, Any] | None) -> str:
+    if not data:
+        return f"## Data\n\n{_UNKNOWN.capitalize()}."
+    lines = ["## Data"]
+    if data.get("source"):
+        lines.append("\n".join(f"- {part}: {_code(of)}" for part, of in data["source"].items()))
+    left_out = sum((data.get("dropped") or {}).values())
+    lines.append(f"{data['raw']:,} raw rows: {data['kept']:,} kept, {left_out:,} left out.")
+    if data.get("split"):
+        lines.append(f"How the parts were made: {plain(data['split'])}.")
+    if left_out:
+        rows = [(_code(reason), f"{count:,}") for reason, count in data["dropped"].items()]
+        lines.append(_table(("Left out because", "Rows"), rows))
+    parts = data.get("parts") or {}
+    labels = list(dict.fromkeys(name for part in parts.values() for name in part["labels"]))
+    rows = [("all", *(f"{part['rows']:,}" for part in parts.values()))]
+    rows += [
+        (_code(label), *(f"{part['labels'].get(label, 0):,}" for part in parts.values()))
+        for label in labels
+    ]
+    lines.append(_table(("Rows with label", *parts), rows))
+    if changed := {step: count for step, count in (data.get("cleaning") or {}).items() if count}:
+        rows = [(_code(step), f"{count:,}") for step, count in changed.items()]
+        lines.append(_table(("Cleaned", "Rows"), rows))
+    return "\n\n".join(lines)
+
+
+def _training(card: Mapping[str, Any]) -> str:
+    training = card["training"]
+    if not training:
+        return f"## Training\n\n{_UNKNOWN.capitalize()}."
+    rows = [("seed", _UNKNOWN if card["seed"] is None else str(card["seed"]))]
+    for values in (training.get("settings") or {}, training.get("figures") or {}):
+        rows += [
+            (_code(key), plain(f"{value:.6g}" if isinstance(value, float) else value))
+            for key, value in values.items()
+            if value not in (None, [], {})
+        ]
+    return f"## Training\n\n{_table(('Setting or figure', 'Value'), rows)}"
+
+
+def _versions(card: Mapping[str, Any]) -> str:
+    rows = [(name, plain(version or "unknown")) for name, version in card["versions"].items()]
+    return f"## Written with\n\n{_table(('Package', 'Version'), rows)}"
+
+
+# --- Markdown -----------------------------------------------------------------------------
+
+
+def _table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    heads = list(heads)
+    lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
+
+
+def plain(value: Any) -> str:
+    """Text that Markdown and HTML show as it is, in one line."""
+    text = " ".join(str(value).split())
+    return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", text)
+
+
+def _code(value: Any) -> str:
+    """A name as it is typed; nothing for nothing."""
+    text = " ".join(str(value or "").split())
+    if not text:
+        return ""
+    if "`" in text or "|" in text:  # neither can stand in code inside a table
+        return plain(text)
+    return f"`{text}`"
