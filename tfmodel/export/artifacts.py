@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -82,9 +83,8 @@ def predictor_of(
     """
     from tfmodel.export import graph
 
-    graph.check_exportable(
-        model, labels=labels, max_length=max_length, positions=graph.positions_of(model)
-    )
+    positions = graph.positions_of(model)
+    graph.check_exportable(model, labels=labels, max_length=max_length, positions=positions)
     batch = graph.batch_function(tokenizer, max_length=max_length, has_pairs=has_pairs)
     tokenize = batch.get_concrete_function()
     scores = graph.scores_function(model).get_concrete_function()
@@ -93,13 +93,24 @@ def predictor_of(
         return scores(**tokenize(*_utf8(texts, text_pairs))).numpy()
 
     answer.model = model  # a traced function does not keep its weights alive
+    trace_vector = functools.cache(lambda: graph.vector_function(model).get_concrete_function())
+
+    def vector(texts: list[str], text_pairs: list[str] | None) -> np.ndarray:
+        return trace_vector()(**tokenize(*_utf8(texts, text_pairs))).numpy()
+
     manifest = Manifest(
         labels=tuple(labels),
         max_length=max_length,
         lowercase=tokenizer.lowercase,
         has_pairs=has_pairs,
     )
-    return Predictor(answer, manifest, kind="model", where=where)
+    return Predictor(
+        answer,
+        manifest,
+        kind="model",
+        where=where,
+        vector=None if positions is None else vector,  # another model has no encoder to ask
+    )
 
 
 def _utf8(*columns: list[str] | None) -> list[Any]:
@@ -165,12 +176,21 @@ def _load_savedmodel(path: Path) -> Predictor:
             f"{str(error)[:300]}. Copy or export it again."
         ) from None
 
-    def answer(texts: list[str], text_pairs: list[str] | None) -> np.ndarray:
-        inputs = dict(zip(("text", "text_pair"), _utf8(texts, text_pairs), strict=False))
-        # By way of `loaded`, since a signature alone does not keep its weights alive.
-        return loaded.signatures[TEXT_SIGNATURE](**inputs)["scores"].numpy()
+    def ask(signature: str, output: str) -> Answer:
+        def answer(texts: list[str], text_pairs: list[str] | None) -> np.ndarray:
+            inputs = dict(zip(("text", "text_pair"), _utf8(texts, text_pairs), strict=False))
+            # By way of `loaded`, since a signature alone does not keep its weights alive.
+            return loaded.signatures[signature](**inputs)[output].numpy()
 
-    return Predictor(answer, manifest, kind="savedmodel", where=str(path))
+        return answer
+
+    return Predictor(
+        ask(TEXT_SIGNATURE, "scores"),
+        manifest,
+        kind="savedmodel",
+        where=str(path),
+        vector=ask("vector", "vector") if "vector" in loaded.signatures else None,
+    )
 
 
 def _check_signature(path: Path, wanted: str) -> None:

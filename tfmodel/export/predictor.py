@@ -11,19 +11,21 @@ from tfmodel.config import ConfigError
 from tfmodel.export.manifest import Manifest
 
 Answer = Callable[[list[str], list[str] | None], np.ndarray]
-"""Texts and, for pairs, as many second texts, at least one, to probabilities (n, C)."""
+"""Texts and, for pairs, as many second texts, at least one, to probabilities (n, C) or vectors."""
 
 
 class Predictor:
-    """Texts in, labels and scores out.
+    """Texts in, labels and scores out, or sentence vectors.
 
     Made by `tfmodel.load`; the attributes say what was loaded.
 
     Args:
-        answer: gives the probabilities of one batch.
+        answer: gives the probabilities of one batch; the vectors, where the manifest's `output`
+            is `vector`.
         manifest: labels, length and task of what answers.
-        kind: `model`, `savedmodel` or `tflite`.
+        kind: `model`, `savedmodel`, `tflite`, `keras_hub` or `onnx`.
         where: what messages call it, usually its path.
+        vector: gives the sentence vectors of one batch, beside scores.
 
     Example:
         >>> predictor = tfmodel.load("runs/news")
@@ -31,8 +33,18 @@ class Predictor:
         'business'
     """
 
-    def __init__(self, answer: Answer, manifest: Manifest, *, kind: str, where: str = "model"):
-        self._answer = answer
+    def __init__(
+        self,
+        answer: Answer,
+        manifest: Manifest,
+        *,
+        kind: str,
+        where: str = "model",
+        vector: Answer | None = None,
+    ):
+        gives_scores = manifest.output == "scores"
+        self._scores = answer if gives_scores else None
+        self._vector = vector if gives_scores else answer
         self.manifest = manifest
         self.kind = kind
         self.where = where
@@ -64,20 +76,49 @@ class Predictor:
             float32 (n, C), in the order of `texts` and `labels`.
 
         Raises:
-            ConfigError: not a list of strings, or pairs where there should be none or the
-                other way round.
+            ConfigError: not a list of strings, pairs where there should be none or the other way
+                round, or what was loaded gives vectors alone.
         """
-        texts, text_pairs = self._checked(texts, text_pairs)
-        if batch_size < 1:
-            raise ConfigError(f"batch_size must be 1 or more. Received: {batch_size}.")
-        scores = np.zeros((len(texts), len(self.labels)), np.float32)
-        seconds = text_pairs or [""] * len(texts)
-        order = sorted(range(len(texts)), key=lambda row: len(texts[row]) + len(seconds[row]))
-        for start in range(0, len(order), batch_size):
-            rows = order[start : start + batch_size]
-            pairs = None if text_pairs is None else [text_pairs[row] for row in rows]
-            scores[rows] = self._answer([texts[row] for row in rows], pairs)
-        return scores
+        if self._scores is None:
+            raise ConfigError(
+                f"{self.where}: expected an artifact that gives scores. Received: one that gives "
+                "the sentence vector. Ask it with vectors(), or load the one with scores."
+            )
+        texts, text_pairs = self._checked(texts, text_pairs, batch_size)
+        if not texts:
+            return np.zeros((0, len(self.labels)), np.float32)
+        return _in_batches(self._scores, texts, text_pairs, batch_size)
+
+    def vectors(
+        self,
+        texts: Sequence[str],
+        text_pairs: Sequence[str] | None = None,
+        *,
+        batch_size: int = 32,
+    ) -> np.ndarray:
+        """Turn texts into sentence vectors: what the classifier reads its classes from.
+
+        Args:
+            texts: n texts; an empty one has a vector too.
+            text_pairs: n second texts, for a model of pairs alone.
+            batch_size: rows answered at once.
+
+        Returns:
+            float32 (n, D), in the order of `texts`; (0, 0) for no texts.
+
+        Raises:
+            ConfigError: as `probabilities`, or what was loaded gives scores alone.
+        """
+        if self._vector is None:
+            raise ConfigError(
+                f"{self.where}: expected an artifact that gives sentence vectors. Received: one "
+                "that gives scores alone. Load the run folder or its SavedModel, or export a "
+                "TFLite file with export.tflite_vector=true."
+            )
+        texts, text_pairs = self._checked(texts, text_pairs, batch_size)
+        if not texts:
+            return np.zeros((0, 0), np.float32)
+        return _in_batches(self._vector, texts, text_pairs, batch_size)
 
     def predict(
         self,
@@ -95,23 +136,40 @@ class Predictor:
 
         Returns:
             For each row `{"text", "label", "score", "scores": {label: score}}`, and
-            `text_pair` for pairs.
+            `text_pair` for pairs; `vector`, a list of numbers, in place of label and scores where
+            what was loaded gives vectors alone.
 
         Raises:
             ConfigError: as `probabilities`.
         """
         from tfmodel import tasks
 
-        scores = self.probabilities(texts, text_pairs, batch_size=batch_size)
-        answers = tasks.find(self.task).decode(scores, self.labels)
+        if self._scores is None:
+            vectors = self.vectors(texts, text_pairs, batch_size=batch_size)
+            answers = [{"vector": vector.tolist()} for vector in vectors]
+        else:
+            scores = self.probabilities(texts, text_pairs, batch_size=batch_size)
+            answers = tasks.find(self.task).decode(scores, self.labels)
         rows = [{"text": text} for text in texts]
         if text_pairs is not None:
             rows = [row | {"text_pair": pair} for row, pair in zip(rows, text_pairs, strict=True)]
         return [row | answer for row, answer in zip(rows, answers, strict=True)]
 
+    @property
+    def gives_scores(self) -> bool:
+        """Whether `probabilities` answers."""
+        return self._scores is not None
+
+    @property
+    def gives_vectors(self) -> bool:
+        """Whether `vectors` answers."""
+        return self._vector is not None
+
     def _checked(
-        self, texts: Sequence[str], text_pairs: Sequence[str] | None
+        self, texts: Sequence[str], text_pairs: Sequence[str] | None, batch_size: int
     ) -> tuple[list[str], list[str] | None]:
+        if batch_size < 1:
+            raise ConfigError(f"batch_size must be 1 or more. Received: {batch_size}.")
         texts = _strings(texts, "texts")
         if text_pairs is None:
             if self.has_pairs:
@@ -133,6 +191,20 @@ class Predictor:
                 f"Received: {len(texts)} texts and {len(text_pairs)} text_pairs."
             )
         return texts, text_pairs
+
+
+def _in_batches(
+    answer: Answer, texts: list[str], text_pairs: list[str] | None, batch_size: int
+) -> np.ndarray:
+    """Ask texts of like length together; one answer a text, in their order."""
+    seconds = text_pairs or [""] * len(texts)
+    order = sorted(range(len(texts)), key=lambda row: len(texts[row]) + len(seconds[row]))
+    answers = []
+    for start in range(0, len(order), batch_size):
+        rows = order[start : start + batch_size]
+        pairs = None if text_pairs is None else [text_pairs[row] for row in rows]
+        answers.append(answer([texts[row] for row in rows], pairs))
+    return np.concatenate(answers).astype(np.float32)[np.argsort(order)]
 
 
 def _strings(values: Sequence[str], name: str) -> list[str]:

@@ -1,0 +1,200 @@
+"""How far an artifact may be from the Keras model: figures of two sets of answers, and limits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tfmodel.evaluate.classification import wilson_interval
+
+LARGEST_FLOAT32_DIFFERENCE = 1e-4
+NEAR_TIE = 0.02
+"""A row whose two best labels the Keras model scores this close could have gone either way."""
+SMALLEST_COSINE = 0.95
+SMALLEST_NEIGHBOUR_AGREEMENT = 0.9
+NEAR_NEIGHBOUR = 0.02
+"""A neighbour whose cosine is this close to the nearest's is as good as the nearest."""
+
+Figures = dict[str, Any]
+
+
+def compare_scores(
+    given: np.ndarray,
+    wanted: np.ndarray,
+    targets: np.ndarray | None,
+    *,
+    precision: str,
+    max_drop: float,
+) -> Figures:
+    """Compare an artifact's scores with the Keras model's.
+
+    Args:
+        given: the artifact's, float32 (n, C).
+        wanted: the Keras model's, float32 (n, C).
+        targets: the right class ids, int (n,), where known.
+        precision: the artifact's; only `float32` must give the same numbers.
+        max_drop: share of rows that another precision may lose, in [0, 1].
+
+    Returns:
+        `rows`, `largest_score_difference`, `label_agreement`, `labels_changed`,
+        `labels_changed_near_ties`, `accuracy`, `accuracy_interval` (95%), `accuracy_drop` and
+        `failures`: in words, what is beyond a limit.
+    """
+    count = len(wanted)
+    if given.shape != wanted.shape:
+        return {
+            "rows": count,
+            "failures": [f"{_columns(given)} labels, expected {_columns(wanted)}"],
+        }
+    difference = float(np.max(np.abs(given - wanted)))
+    other = np.argmax(given, axis=1) != np.argmax(wanted, axis=1)
+    before, after = accuracy(wanted, targets), accuracy(given, targets)
+    figures = {
+        "rows": count,
+        "largest_score_difference": difference,
+        "label_agreement": 1 - float(np.mean(other)),
+        "labels_changed": int(np.sum(other)),
+        "labels_changed_near_ties": int(np.sum(other & near_ties(wanted))),
+        "accuracy": after,
+        "accuracy_interval": accuracy_interval(given, targets),
+        "accuracy_drop": None if after is None else before - after,
+        "failures": [],
+    }
+    if not np.isfinite(given).all():
+        # Numbers that are none cannot be stored as JSON.
+        return {"rows": count, "failures": ["its scores are not numbers"]}
+    failure = (
+        _float32_failure(figures)
+        if precision == "float32"
+        else _reduced_failure(figures, before, max_drop)
+    )
+    return figures | {"failures": [failure] if failure else []}
+
+
+def _float32_failure(figures: Figures) -> str:
+    difference = figures["largest_score_difference"]
+    if difference <= LARGEST_FLOAT32_DIFFERENCE:
+        return ""
+    return (
+        f"a score is off by {difference:.2g} (limit {LARGEST_FLOAT32_DIFFERENCE:.0e}), "
+        f"label agreement {figures['label_agreement']:.1%}"
+    )
+
+
+def _reduced_failure(figures: Figures, before: float | None, max_drop: float) -> str:
+    """Accuracy where targets are known, else labels; one row is never proof."""
+    count, after, changed = figures["rows"], figures["accuracy"], figures["labels_changed"]
+    if after is not None:
+        lost = round((before - after) * count)
+        if lost <= max(1, max_drop * count):
+            return ""
+        return (
+            f"accuracy {after:.1%}, the Keras model's is {before:.1%}: {lost} of {count} rows "
+            f"lost (max_drop {max_drop:.1%})"
+        )
+    if changed <= max(1, 2 * max_drop * count):
+        return ""
+    return (
+        f"another label on {changed} of {count} rows "
+        f"(limit {2 * max_drop:.1%}; {figures['labels_changed_near_ties']} near-ties)"
+    )
+
+
+def compare_vectors(given: np.ndarray, wanted: np.ndarray, *, precision: str) -> Figures:
+    """Compare an artifact's sentence vectors with the Keras model's.
+
+    Vectors are used to find what is near, so that is what one of reduced precision must keep. The
+    mean of the Keras model's vectors is taken off first: a pooler gives vectors that all point
+    much the same way, whose plain cosine is near 1 whatever the artifact does.
+
+    Args:
+        given: the artifact's, float32 (n, D).
+        wanted: the Keras model's, float32 (n, D).
+        precision: the artifact's; only `float32` must give the same numbers.
+
+    Returns:
+        `rows`, `largest_vector_difference` (in units of the largest number of `wanted`), `cosine`
+        (mean), `neighbour_agreement` (share of rows whose nearest other row is the Keras model's
+        nearest, or as near by 0.02; None below three rows) and `failures`, in words.
+    """
+    count = len(wanted)
+    if given.shape != wanted.shape:
+        return {
+            "rows": count,
+            "failures": [f"{_columns(given)} numbers, expected {_columns(wanted)}"],
+        }
+    if not np.isfinite(given).all():
+        return {"rows": count, "failures": ["its vectors are not numbers"]}
+    difference = float(np.max(np.abs(given - wanted)) / max(np.max(np.abs(wanted)), 1e-12))
+    centre = wanted.mean(axis=0) if count > 1 else np.zeros_like(wanted[0])
+    ours, theirs = _unit(wanted - centre), _unit(given - centre)
+    figures = {
+        "rows": count,
+        "largest_vector_difference": difference,
+        "cosine": float(np.mean(np.sum(ours * theirs, axis=1))),
+        "neighbour_agreement": _neighbour_agreement(ours, theirs),
+        "failures": [],
+    }
+    agreement = figures["neighbour_agreement"]
+    if precision == "float32":
+        if difference > LARGEST_FLOAT32_DIFFERENCE:
+            figures["failures"].append(
+                f"a vector is off by {difference:.2g} of the largest number "
+                f"(limit {LARGEST_FLOAT32_DIFFERENCE:.0e}), mean cosine {figures['cosine']:.3f}"
+            )
+    elif figures["cosine"] < SMALLEST_COSINE:
+        figures["failures"].append(
+            f"the mean cosine with the Keras model's vectors is {figures['cosine']:.3f} "
+            f"(limit {SMALLEST_COSINE})"
+        )
+    elif agreement is not None and (1 - agreement) * count > max(
+        1, (1 - SMALLEST_NEIGHBOUR_AGREEMENT) * count
+    ):
+        figures["failures"].append(
+            f"another nearest text on {1 - agreement:.1%} of {count} rows "
+            f"(limit {1 - SMALLEST_NEIGHBOUR_AGREEMENT:.0%})"
+        )
+    return figures
+
+
+def _neighbour_agreement(ours: np.ndarray, theirs: np.ndarray) -> float | None:
+    if len(ours) < 3:
+        return None
+    wanted, given = ours @ ours.T, theirs @ theirs.T
+    for cosines in (wanted, given):
+        np.fill_diagonal(cosines, -np.inf)
+    rows = np.arange(len(ours))
+    behind = wanted.max(axis=1) - wanted[rows, given.argmax(axis=1)]
+    return float(np.mean(behind <= NEAR_NEIGHBOUR))
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    vectors = vectors.astype(np.float64)
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+
+
+def near_ties(scores: np.ndarray) -> np.ndarray:
+    """Which rows of (n, C) could have gone either way, bool (n,)."""
+    best = np.sort(scores, axis=1)[:, -2:]
+    return (
+        best[:, -1] - best[:, 0] < NEAR_TIE if scores.shape[1] > 1 else np.zeros(len(scores), bool)
+    )
+
+
+def accuracy(scores: np.ndarray, targets: np.ndarray | None) -> float | None:
+    """The share of rows whose best label is the right one; None where none is known."""
+    return None if targets is None else float(np.mean(np.argmax(scores, axis=1) == targets))
+
+
+def accuracy_interval(scores: np.ndarray, targets: np.ndarray | None) -> list[float] | None:
+    """The 95% interval of `accuracy` (Wilson)."""
+    if targets is None:
+        return None
+    return list(wilson_interval(int(np.sum(np.argmax(scores, axis=1) == targets)), len(scores)))
+
+
+def _unlike(given: np.ndarray, wanted: np.ndarray, what: str) -> Figures:
+    columns = given.shape[1] if given.ndim == 2 else 0
+    failure = f"{columns} {what}, expected {wanted.shape[1]}"
+    return {"rows": len(wanted), "failures": [failure]}
