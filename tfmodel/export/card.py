@@ -195,8 +195,8 @@ def _limits_of_figures(card: Mapping[str, Any]) -> list[str]:
             "Whether its scores can be read as probabilities was not measured.",
         ]
     limits = [
-        f"Measured on {figures['examples']:,} rows of the {part} part alone, which come from the "
-        "same source as the training rows. Texts of another time, place or kind were not tried."
+        f"Measured on the {figures['examples']:,} rows of the {part} part alone. Texts of another "
+        "time, place or kind were not tried."
     ]
     if part == "dev":
         limits.append("There was no test part: dev also chose the epoch, so it flatters the model.")
