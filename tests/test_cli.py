@@ -21,7 +21,9 @@ from tfmodel.config import _Loader as Loader
 ROOT = Path(__file__).parents[1]
 RUN = Path("runs/small")
 SAVEDMODEL = RUN / "export/savedmodel"
-COMMANDS = ["init", "run", "data", "finetune", "evaluate", "export", "predict", "doctor", "schema"]
+COMMANDS = [
+    "init", "run", "data", "finetune", "evaluate", "export", "predict", "lint", "doctor", "schema",
+]  # fmt: skip
 TEXTS = ["shares and profit", "the team and a goal", "rain, then storm"]
 
 

@@ -152,6 +152,20 @@ def _predict(options: argparse.Namespace) -> None:
         print(json.dumps(answer, ensure_ascii=False), flush=True)
 
 
+def _lint(options: argparse.Namespace) -> None:
+    from tfmodel.export import lint
+
+    report = lint(options.where, target=options.target)
+    if options.json:
+        print(json.dumps(report.as_dict(), indent=2))
+    else:
+        print(_printable("\n".join(report.lines(every=options.all))))
+    if not report.passed:
+        raise RuntimeError(report.verdict)
+    if not options.json:
+        print(_printable(report.verdict))
+
+
 def _standard_input():
     if sys.stdin is None:
         raise ConfigError("Expected texts, or lines on standard input. Received: neither.")
@@ -263,6 +277,18 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--text", metavar="NAME", help="field of --input with the text (text)")
     predict.add_argument("--text-pair", metavar="NAME", help="that of the second text (text_pair)")
     predict.set_defaults(more="texts")
+
+    lint = _command(
+        commands,
+        "lint",
+        _lint,
+        "say whether a TF Serving release can serve a SavedModel, anybody's",
+        "tfmodel lint runs/quickstart/export/savedmodel --target 2.12",
+    )
+    lint.add_argument("where", metavar="SAVEDMODEL", help="version folder, or the one above")
+    lint.add_argument("--target", metavar="2.x", default="2.12", help="the release (2.12)")
+    lint.add_argument("--all", action="store_true", help="name every operation")
+    lint.add_argument("--json", action="store_true", help="print the report as JSON")
 
     _command(
         commands,

@@ -4,6 +4,7 @@ import importlib
 
 _LAZY = {
     "ExportSettings": "tfmodel.export.settings",
+    "LintReport": "tfmodel.export.linting",
     "Manifest": "tfmodel.export.manifest",
     "ParityError": "tfmodel.export.parity",
     "Predictor": "tfmodel.export.predictor",
@@ -12,6 +13,7 @@ _LAZY = {
     "export_savedmodel": "tfmodel.export.savedmodel",
     "export_tflite": "tfmodel.export.tflite",
     "export_tflite_variants": "tfmodel.export.tflite",
+    "lint": "tfmodel.export.linting",
     "load": "tfmodel.export.artifacts",
     "predictor_of": "tfmodel.export.artifacts",
     "read_associated_files": "tfmodel.export.metadata",
