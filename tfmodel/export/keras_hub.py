@@ -1,0 +1,328 @@
+"""A KerasHub preset: `keras_hub.models.BertTextClassifier.from_preset(FOLDER)` loads it.
+
+It is written without KerasHub, whose files are JSON and HDF5, and proved with it. Two things are
+KerasHub's own, and no file changes them: its BERT computes GELU by the tanh approximation (ours
+and Hugging Face's mostly compute it exactly), and its tokenizer folds some characters that BERT's
+keeps.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from tfmodel.config import ConfigError
+from tfmodel.export import graph
+from tfmodel.export.keras_hub_preset import (
+    BACKBONE_WEIGHTS,
+    TASK_WEIGHTS,
+    VOCABULARY,
+    backbone_weights,
+    configs,
+    dense,
+    head_weights,
+    write_weights,
+)
+from tfmodel.export.manifest import (
+    LABELS_FILE,
+    MANIFEST_FILE,
+    VOCABULARY_FILE,
+    Manifest,
+    files_of,
+    package_version,
+    read_files,
+)
+from tfmodel.export.places import make_folder
+from tfmodel.export.predictor import Predictor
+from tfmodel.export.settings import ExportSettings
+from tfmodel.export.trained import Trained
+from tfmodel.export.weights import HEAD, read_classifier
+from tfmodel.model.sizes import BertConfig
+from tfmodel.run_folder import write_aside
+from tfmodel.tokens.tokenizer import Tokenizer
+from tfmodel.tokens.vocabulary import Vocabulary
+
+NAME = "keras_hub"
+APPROXIMATE = "float32_approximate"
+"""Precision of a preset that KerasHub computes by other formulas than the model's own."""
+
+_LARGEST_DIFFERENCE = 1e-4
+
+
+def export_keras_hub(
+    model: keras.Model,
+    tokenizer: Tokenizer,
+    folder: str | Path,
+    *,
+    labels: Sequence[str],
+    max_length: int,
+    has_pairs: bool = False,
+) -> Path:
+    """Write a classifier as a preset of KerasHub, which need not be installed.
+
+    Args:
+        model: float32 classifier on an encoder from `build_encoder`.
+        tokenizer: the tokenizer the model was trained with.
+        folder: replaced as a whole, once everything is written.
+        labels: class names in the order of the logits. The format has no place for them:
+            `labels.txt` and `tfmodel.json` beside its own files hold them.
+        max_length: tokens a row: KerasHub's preprocessor pads and cuts to it.
+        has_pairs: whether a row is two texts.
+
+    Returns:
+        `folder`. `load(folder).precision` is `float32_approximate` where KerasHub computes the
+        model by other formulas, with scores that are about 1e-3 off.
+
+    Raises:
+        ConfigError: labels or `max_length` do not fit the model, it is not one of ours, or it has
+            an activation or a vocabulary that KerasHub's BERT does not have.
+        OSError: the disk is full.
+
+    Example:
+        >>> export_keras_hub(model, tokenizer, "preset", labels=["no", "yes"], max_length=128)
+        PosixPath('preset')
+        >>> keras_hub.models.BertTextClassifier.from_preset("preset").predict(["Fine."])
+    """
+    graph.check_exportable(
+        model, labels=labels, max_length=max_length, positions=graph.positions_of(model)
+    )
+    shape, tensors = read_classifier(model, door="KerasHub")
+    _check_shape(shape)
+    _check_pieces(tokenizer.vocabulary.pieces)
+    manifest = Manifest(
+        labels=tuple(labels),
+        max_length=max_length,
+        lowercase=tokenizer.lowercase,
+        has_pairs=has_pairs,
+        precision="float32" if keras_hub_shape(shape) == shape else APPROXIMATE,
+        version=package_version(),
+    )
+    written = files_of(manifest, tokenizer.vocabulary.pieces)
+    folder = Path(folder)
+    make_folder(folder.parent)
+    with write_aside(folder, replace=True) as aside:
+        (aside / VOCABULARY).parent.mkdir(parents=True)
+        (aside / VOCABULARY).write_bytes(written[VOCABULARY_FILE])
+        for name in (LABELS_FILE, MANIFEST_FILE):
+            (aside / name).write_bytes(written[name])
+        parameters = sum(value.size for name, value in tensors.items() if HEAD not in name)
+        dropout = model.get_layer("pooled_dropout").rate
+        for name, values in configs(
+            shape, manifest, parameters=parameters, dropout=dropout
+        ).items():
+            (aside / name).write_text(json.dumps(values, indent=4) + "\n", "utf-8")
+        write_weights(aside / BACKBONE_WEIGHTS, backbone_weights(shape, tensors))
+        write_weights(aside / TASK_WEIGHTS, head_weights(tensors))
+    return folder
+
+
+def write_artifacts(
+    settings: ExportSettings, trained: Trained, aside: Path, tell: Callable[[str], None]
+) -> dict[str, Path]:
+    """The preset, where the settings ask for it: name to folder below `aside`.
+
+    Raises:
+        ConfigError: as `export_keras_hub`, or KerasHub is not installed: what was not loaded
+            with it is not published.
+    """
+    if not settings.keras_hub:
+        return {}
+    import_keras_hub()
+    tell("writing a KerasHub preset")
+    folder = export_keras_hub(trained.model, trained.tokenizer, aside / NAME, **trained.described)
+    _verify(folder, trained.model, trained.tokenizer)
+    return {NAME: folder}
+
+
+def import_keras_hub() -> Any:
+    """Import KerasHub.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    try:
+        import keras_hub
+    except ImportError as error:
+        raise ConfigError(
+            "A KerasHub preset is loaded with KerasHub before anyone can use it. Expected the "
+            f"package keras-hub. Received: none ({error}). Install it: "
+            "pip install 'tfmodel[keras-hub]'; or leave it out: export.keras_hub=false."
+        ) from None
+    return keras_hub
+
+
+def keras_hub_shape(shape: BertConfig) -> BertConfig:
+    """The shape as KerasHub's BERT computes it: it has one GELU and one epsilon for all."""
+    return dataclasses.replace(shape, activation="gelu_new", layer_norm_epsilon=1e-12)
+
+
+def _check_shape(shape: BertConfig) -> None:
+    if shape.activation not in ("gelu", "gelu_new") or shape.layer_norm_epsilon > 1e-5:
+        raise ConfigError(
+            "KerasHub: expected an encoder with GELU and an epsilon of at most 1e-5, for its BERT "
+            f"has no other. Received: activation {shape.activation}, epsilon "
+            f"{shape.layer_norm_epsilon}. Leave it out: export.keras_hub=false."
+        )
+
+
+def _check_pieces(pieces: Sequence[str]) -> None:
+    """Refuse lines that KerasHub reads as other pieces."""
+    if "[MASK]" not in pieces:
+        raise ConfigError(
+            "KerasHub: expected a vocabulary with [MASK], which its BertTokenizer demands. "
+            "Received: one without. Leave it out: export.keras_hub=false."
+        )
+    split = next((piece for piece in pieces if "\r" in piece), None)
+    if split is not None:
+        raise ConfigError(
+            "KerasHub: expected pieces without line breaks, for it reads them a line each. "
+            f"Received: {split!r}. Leave it out: export.keras_hub=false."
+        )
+
+
+# --- reading it back ----------------------------------------------------------------------
+
+
+def load_keras_hub(folder: Path) -> Predictor:
+    """Load a preset that tfmodel wrote, with KerasHub.
+
+    The predictor feeds it the ids of the training's tokenizer, as `load` does with a `.tflite`:
+    `token_skew` counts the texts to which KerasHub's own gives others.
+
+    Raises:
+        ConfigError: KerasHub is not installed or refuses the folder, or the folder is not ours.
+    """
+    from tfmodel.export.artifacts import _utf8
+
+    manifest, pieces, classifier = _read(folder)
+    tokenizer = Tokenizer(
+        Vocabulary(pieces, name=f"{folder}: {VOCABULARY}"),
+        lowercase=manifest.lowercase,
+        max_length=manifest.max_length,
+    )
+    tokenize = graph.batch_function(
+        tokenizer, max_length=manifest.max_length, has_pairs=manifest.has_pairs
+    ).get_concrete_function()
+    scores = graph.scores_function(classifier).get_concrete_function()
+
+    def answer(texts: list[str], text_pairs: list[str] | None) -> np.ndarray:
+        return scores(**tokenize(*_utf8(texts, text_pairs))).numpy()
+
+    answer.model = classifier  # a traced function does not keep its weights alive
+    return Predictor(answer, manifest, kind=NAME, where=str(folder))
+
+
+def token_skew(
+    folder: str | Path, texts: Sequence[str], text_pairs: Sequence[str] | None = None
+) -> int:
+    """How many rows KerasHub's own preprocessor gives other ids than the training's tokenizer.
+
+    Args:
+        folder: a preset that tfmodel wrote.
+        texts: n texts.
+        text_pairs: n second texts, for a model of pairs.
+
+    Returns:
+        A number from 0 to n.
+
+    Raises:
+        ConfigError: as `load`.
+    """
+    from tfmodel.export.artifacts import _utf8
+
+    manifest, pieces, classifier = _read(Path(folder))
+    ours = Tokenizer(
+        Vocabulary(pieces), lowercase=manifest.lowercase, max_length=manifest.max_length
+    )(texts, text_pairs, length=manifest.max_length)
+    columns = _utf8(list(texts), None if text_pairs is None else list(text_pairs))
+    # Called as a layer it would take the second of two for labels.
+    classifier.preprocessor.build(None)
+    theirs = classifier.preprocessor.call(tuple(columns))
+    ours, theirs = (np.asarray(batch["token_ids"]) for batch in (ours, theirs))
+    return int(np.sum(np.any(ours != theirs, axis=1)))
+
+
+def _read(folder: Path) -> tuple[Manifest, list[str], Any]:
+    """A preset's manifest, pieces, and the classifier that KerasHub makes of it."""
+    files = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    if (folder / VOCABULARY).is_file():
+        files[VOCABULARY_FILE] = (folder / VOCABULARY).read_bytes()
+    manifest, pieces = read_files(files, name=str(folder))
+    keras_hub = import_keras_hub()
+    try:
+        classifier = keras_hub.models.BertTextClassifier.from_preset(str(folder), dtype="float32")
+    except MemoryError:
+        raise
+    except Exception as error:  # Keras and h5py report damage with errors of any type
+        raise ConfigError(
+            f"{folder}: expected a preset that KerasHub {keras_hub.__version__} loads. Received: "
+            f"{' '.join(str(error).split())[:300]}. Copy or export it again."
+        ) from None
+    _check_preprocessor(folder, classifier.preprocessor, manifest, pieces)
+    return manifest, pieces, classifier
+
+
+def _check_preprocessor(
+    folder: Path, preprocessor: Any, manifest: Manifest, pieces: list[str]
+) -> None:
+    """Refuse a tokenizer in the preset that is not the one `tfmodel.json` tells of."""
+    tokenizer = preprocessor.tokenizer
+    told = {
+        "lower-casing": (tokenizer.lowercase, manifest.lowercase),
+        "stripping of accents": (tokenizer.strip_accents, manifest.lowercase),
+        "tokens a row": (preprocessor.sequence_length, manifest.max_length),
+        # It strips every line it reads.
+        "vocabulary": (tokenizer.vocabulary, [piece.rstrip() for piece in pieces]),
+    }
+    other = [name for name, (received, expected) in told.items() if received != expected]
+    if other:
+        raise ConfigError(
+            f"{folder}: expected the tokenizer that {MANIFEST_FILE} tells of. Received: another "
+            f"{' and '.join(other)}. Export it again."
+        )
+
+
+def _verify(folder: Path, model: keras.Model, tokenizer: Tokenizer) -> None:
+    """Compare what KerasHub loads with our own model, computed by KerasHub's formulas.
+
+    The gate compares it with the model as trained, and must allow for those formulas; this does
+    not.
+
+    Raises:
+        RuntimeError: a score is off by more than 1e-4.
+    """
+    from tfmodel.model.checkpoints import assign_encoder
+    from tfmodel.model.encoder import build_encoder
+    from tfmodel.tasks import classify
+
+    manifest, _, classifier = _read(folder)
+    shape, tensors = read_classifier(model, door="KerasHub")
+    encoder = build_encoder(keras_hub_shape(shape), sequence=False, dtype="float32")
+    assign_encoder(encoder, {name: value for name, value in tensors.items() if HEAD not in name})
+    same = classify.build(encoder, classes=len(manifest.labels))
+    same.get_layer("head").set_weights(dense(tensors, HEAD))
+    generator = np.random.default_rng(0)
+    length = manifest.max_length
+    ids = generator.integers(0, len(tokenizer.vocabulary), (2, length), dtype=np.int32)
+    real = np.arange(length) < np.array([[length], [max(length // 4, 2)]])
+    batch = {
+        "token_ids": np.where(real, ids, tokenizer.vocabulary.padding_id).astype(np.int32),
+        "segment_ids": (real & (np.arange(length) >= length // 2)).astype(np.int32),
+        "padding_mask": real.astype(np.int32),
+    }
+    wanted, given = (
+        np.asarray(keras.ops.softmax(each(batch, training=False))) for each in (same, classifier)
+    )
+    difference = float(np.max(np.abs(given - wanted)))
+    if not difference <= _LARGEST_DIFFERENCE:
+        raise RuntimeError(
+            f"KerasHub: expected the model's scores within {_LARGEST_DIFFERENCE}. Received: a "
+            f"preset whose scores differ by {difference:.3g}. This is a fault of tfmodel's; "
+            "report it with the model's config."
+        )

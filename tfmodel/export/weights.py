@@ -1,0 +1,45 @@
+"""A classifier's weights and shape, for the doors that write its graph anew."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+
+from tfmodel.config import ConfigError
+from tfmodel.model.checkpoints import encoder_tensors
+from tfmodel.model.encoder import encoder_config
+from tfmodel.model.sizes import BertConfig
+
+HEAD = "classifier"
+"""The head's tensors are `classifier.weight` (C, D) and `classifier.bias` (C,)."""
+
+
+def read_classifier(model: keras.Model, *, door: str) -> tuple[BertConfig, dict[str, np.ndarray]]:
+    """Read a classifier's shape and weights.
+
+    Args:
+        model: an encoder from `build_encoder` with the head of `classify.build`.
+        door: what asks, for messages: `ONNX`.
+
+    Returns:
+        The encoder's shape, and float32 arrays by Hugging Face name, without a prefix; the
+        head's are `classifier.weight` and `classifier.bias`.
+
+    Raises:
+        ConfigError: another model, whose graph this cannot write.
+    """
+    try:
+        encoder, head = model.get_layer("encoder"), model.get_layer("head")
+        shape = encoder_config(encoder)
+        tensors = encoder_tensors(encoder)
+        kernel, bias = map(keras.ops.convert_to_numpy, (head.kernel, head.bias))
+    except (ValueError, AttributeError):
+        layers = ", ".join(layer.name for layer in getattr(model, "layers", [])) or "none"
+        raise ConfigError(
+            f"{door}: expected a classifier made by tfmodel (build_encoder and classify.build), "
+            f"whose every layer is known. Received: a model with the layers {layers[:300]}. "
+            "Export it as a SavedModel, which takes any model."
+        ) from None
+    tensors[f"{HEAD}.weight"] = np.ascontiguousarray(kernel.T, np.float32)
+    tensors[f"{HEAD}.bias"] = np.asarray(bias, np.float32)
+    return shape, tensors
