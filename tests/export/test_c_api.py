@@ -1,0 +1,121 @@
+"""A program without Python answers as the Keras model does.
+
+`examples/answer.c`, which users copy, compiled against TensorFlow's pip wheel: the nearest there
+is to TF Serving, whose loader and kernels the wheel's library holds.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import needs
+import pytest
+import questions
+import tensorflow as tf
+import tensorflow_text
+
+from tfmodel.export import export_savedmodel
+
+pytestmark = pytest.mark.slow
+
+SOURCE = Path(__file__).parents[2] / "examples/answer.c"
+# Of tensorflow_text's 23 libraries, those that our graphs need; docs/export.md names them.
+LIBRARIES = ["_fast_wordpiece_tokenizer.so", "_fast_bert_normalizer.so"]
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory) -> Path:
+    if shutil.which("gcc") is None:
+        needs.give_up("there is no gcc")
+    compiled, tensorflow = tmp_path_factory.mktemp("c") / "answer", tf.sysconfig.get_lib()
+    command = ["gcc", "-O2", "-Wall", "-Wextra", "-Werror", str(SOURCE), "-o", str(compiled)]
+    command += ["-I", tf.sysconfig.get_include(), "-L", tensorflow, f"-Wl,-rpath,{tensorflow}"]
+    command += ["-l:libtensorflow_cc.so.2", "-l:libtensorflow_framework.so.2"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return compiled
+
+
+def run(
+    program: Path, *arguments: object, rows: str, libraries: list[str] = LIBRARIES
+) -> subprocess.CompletedProcess:
+    operations = Path(tensorflow_text.__file__).parent / "python/ops"
+    return subprocess.run(
+        [str(program), *map(str, arguments), *(str(operations / name) for name in libraries)],
+        input=rows,
+        capture_output=True,
+        text=True,
+        env={"TF_CPP_MIN_LOG_LEVEL": "2"},
+    )
+
+
+def ask(program: Path, folder: Path, name: str, question: questions.Question, rows: int) -> dict:
+    """The program's answers, by output."""
+    columns = [
+        [" ".join(map(str, cell)) if isinstance(cell, list) else str(cell) for cell in column]
+        for column in question.inputs.values()
+    ]
+    lines = "".join("\t".join(cells) + "\n" for cells in zip(*columns, strict=True))
+    names = [",".join(question.inputs), ",".join(question.outputs)]
+    done = run(program, folder, name, *names, rows, rows=lines)
+    assert done.returncode == 0, done.stderr[-2000:]
+    cells = [line.split("\t") for line in done.stdout.splitlines()]
+    answers = dict(zip(question.outputs, zip(*cells, strict=True), strict=True))
+    for output, wanted in question.outputs.items():
+        if output != "label":
+            numbers = [[float(number) for number in cell.split(" ")] for cell in answers[output]]
+            answers[output] = numbers if wanted.ndim == 2 else [cell[0] for cell in numbers]
+    return answers
+
+
+@pytest.fixture(params=["tiny", "tiny_pairs"])
+def subject(request):
+    return request.getfixturevalue(request.param)
+
+
+def test_every_signature_answers_as_keras(program, subject, tmp_path):
+    texts = [*questions.TEXTS, *subject.texts]
+    pairs = subject.text_pairs and [*reversed(questions.TEXTS), *subject.text_pairs]
+    folder = export_savedmodel(
+        subject.model, subject.tokenizer, tmp_path / "served", **subject.described
+    )
+    asked = questions.questions(folder, questions.trained(subject), texts, pairs)
+    assert {"serving_default", "ids"} <= set(asked)
+    for name, question in asked.items():
+        for rows in (1, 7, len(texts)) if name == "serving_default" else (len(texts),):
+            answers = ask(program, folder, name, question, rows)
+            questions.check(question, answers, limit=1e-5)
+    assert len({*asked["serving_default"].outputs["label"]}) == 3
+
+
+def test_real_weights_answer_as_keras(program, tmp_path):
+    real = questions.real_classifier()
+    folder = export_savedmodel(real.model, real.tokenizer, tmp_path / "served", **real.described)
+    for name, question in questions.questions(folder, real, questions.TEXTS).items():
+        answers = ask(program, folder, name, question, len(questions.TEXTS))
+        questions.check(question, answers, limit=1e-5)
+
+
+@pytest.mark.parametrize("missing", LIBRARIES)
+def test_the_guide_names_the_libraries_that_are_needed(program, exported, missing):
+    libraries = [name for name in LIBRARIES if name != missing]
+    arguments = (exported / "savedmodel/1", "serving_default", "text", "label", 1)
+    done = run(program, *arguments, rows="good\n", libraries=libraries)
+    assert done.returncode == 1 and "Op type not registered" in done.stderr
+    guide = (SOURCE.parents[1] / "docs/export.md").read_text("utf-8")
+    assert all(name in guide for name in LIBRARIES)
+
+
+def test_mistakes_end_with_a_sentence(program, exported):
+    folder = exported / "savedmodel/1"
+    for arguments, rows, words in [
+        ((folder, "other", "text", "label", 1), "good\n", "other: the model has no signature"),
+        ((folder, "serving_default", "words", "label", 1), "good\n", "words: the model has no"),
+        ((folder / "x", "serving_default", "text", "label", 1), "good\n", "Could not find"),
+        ((folder, "ids", "token_ids,segment_ids", "label", 1), "2 3\n", "too few inputs"),
+        ((folder, "ids", "token_ids", "label", 2), "2 3\n2\n", "rows of different lengths"),
+    ]:
+        done = run(program, *arguments, rows=rows)
+        assert done.returncode == 1 and words in done.stderr, done.stderr[-500:]
