@@ -6,12 +6,16 @@ import contextlib
 import dataclasses
 import io
 import logging
+import os
 import shutil
 import sys
 from pathlib import Path
 
 import pytest
 import small_run
+
+# A process for each artifact is seconds a run: the tests of the gate ask for it by themselves.
+os.environ.setdefault("TFMODEL_MEASURE_ARTIFACTS", "0")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -105,6 +105,7 @@ def export_all(
                 text_pairs,
                 targets=targets,
                 max_drop=settings.max_drop,
+                runtime=settings.runtime,
                 progress=lambda name: tell(f"checking {name}"),
             )
         except ParityError as error:

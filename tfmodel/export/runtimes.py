@@ -1,0 +1,191 @@
+"""SavedModels and TFLite files asked in the runtimes they are made for, in a fresh process."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tfmodel.export import graph
+from tfmodel.export.description import Description
+from tfmodel.export.measure import Told, run_client
+
+RUNTIME_OF_KIND = {"savedmodel": "tensorflow", "tflite": "litert"}
+CHECK_ROWS = 20
+"""Rows that every further signature of a SavedModel is asked, in one batch."""
+
+_TEXT_OUTPUTS = ("label", "score", "scores")
+
+
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """What an artifact answers to the rows, and what it takes.
+
+    Attributes:
+        values: scores (n, C) or vectors (n, D); None where there are failures instead.
+        figures: load time, latency and memory.
+        failures: in words.
+        others: what other signatures answer to the first rows, by name.
+    """
+
+    values: np.ndarray | None
+    figures: dict[str, Any]
+    failures: list[str] = dataclasses.field(default_factory=list)
+    others: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+
+
+def token_rows(
+    description: Description, texts: Sequence[str], text_pairs: Sequence[str] | None
+) -> list[dict[str, list[int]]]:
+    """Tokenize with the tokenizer inside an artifact.
+
+    Returns:
+        For each row `ids` and `segment_ids`, special tokens included and without padding.
+    """
+    manifest = description.manifest
+    tokenize = graph.batch_function(
+        description.tokenizer(), max_length=manifest.max_length, has_pairs=manifest.has_pairs
+    )
+    columns = [texts] if text_pairs is None else [texts, text_pairs]
+    batch = tokenize(*([text.encode("utf-8", "replace") for text in column] for column in columns))
+    lengths = batch["padding_mask"].numpy().astype(bool).sum(axis=1)
+    arrays = {"ids": batch["token_ids"].numpy(), "segment_ids": batch["segment_ids"].numpy()}
+    return [
+        {name: array[row, :length].tolist() for name, array in arrays.items()}
+        for row, length in enumerate(lengths)
+    ]
+
+
+def ask_litert(
+    description: Description,
+    texts: Sequence[str],
+    text_pairs: Sequence[str] | None,
+    *,
+    timeout_seconds: float,
+) -> Asked:
+    """Ask a TFLite file in LiteRT alone: the ids are made here, latency is the model's.
+
+    Raises:
+        ClientError: it crashes, hangs or cannot be loaded.
+    """
+    request = {
+        "path": str(description.path),
+        "output": output_name(description),
+        "padding_id": description.tokenizer().vocabulary.padding_id,
+        "rows": token_rows(description, texts, text_pairs),
+    }
+    told = run_client("ask_litert", request, timeout_seconds=timeout_seconds)
+    if told.errors:
+        return Asked(None, told.figures, [_refused(told)])
+    return Asked(np.asarray(told.answers, np.float32), told.figures)
+
+
+def output_name(description: Description) -> str:
+    """How the one output of a TFLite file must be called."""
+    from tfmodel.export import metadata
+
+    names = {"scores": metadata.OUTPUT_NAME, "vector": "vector"}
+    return names[description.manifest.output]
+
+
+def ask_tensorflow(
+    description: Description,
+    texts: Sequence[str],
+    text_pairs: Sequence[str] | None,
+    *,
+    with_vectors: bool,
+    timeout_seconds: float,
+) -> Asked:
+    """Ask a SavedModel in TensorFlow: strings one by one, then each signature a batch.
+
+    Args:
+        description: the version folder.
+        texts: n texts.
+        text_pairs: n second texts, for pairs.
+        with_vectors: whether a signature `vector` is expected.
+        timeout_seconds: for the whole process.
+
+    Raises:
+        ClientError: it crashes, hangs or cannot be loaded.
+    """
+    columns = {"text": list(texts)} | (
+        {} if text_pairs is None else {"text_pair": list(text_pairs)}
+    )
+    few = {name: values[:CHECK_ROWS] for name, values in columns.items()}
+    checks = {
+        "serving_default": {"signature": "serving_default", "inputs": few},
+        "ids": {"signature": "ids", "inputs": _padded(token_rows(description, *_columns(few)))},
+    }
+    if with_vectors:
+        checks["vector"] = {"signature": "vector", "inputs": few}
+    rows = [
+        {
+            "signature": "serving_default",
+            "inputs": {name: [values[row]] for name, values in columns.items()},
+        }
+        for row in range(len(texts))
+    ]
+    request = {"path": str(description.path), "rows": rows, "checks": list(checks.values())}
+    told = run_client("ask_tensorflow", request, timeout_seconds=timeout_seconds)
+    if told.errors:
+        return Asked(None, told.figures, [_refused(told)])
+    failures = _inconsistent(told.answers, description.manifest.labels)
+    others = {}
+    for number, name in enumerate(checks):
+        output = "vector" if name == "vector" else "scores"
+        found = told.checks[number]
+        if found is None and "no signature vector" in told.check_errors[number]:
+            continue
+        elif found is None:
+            failures.append(f"signature {name}: {told.check_errors[number]}")
+        elif output not in found:
+            failures.append(f"signature {name} gives {', '.join(sorted(found))}, not {output}")
+        else:
+            others[name] = np.asarray(found[output], np.float32)
+    if any("scores" not in answer for answer in told.answers):
+        return Asked(None, told.figures, failures)
+    scores = np.asarray([answer["scores"][0] for answer in told.answers], np.float32)
+    return Asked(scores, told.figures, failures, others)
+
+
+def _inconsistent(answers: Sequence[Mapping[str, list]], labels: Sequence[str]) -> list[str]:
+    """Whether the named outputs say the same thing, and in words where not."""
+    missing = [name for name in _TEXT_OUTPUTS if name not in answers[0]]
+    if missing:
+        given = ", ".join(sorted(answers[0]))
+        return [f"signature serving_default gives {given}, not {', '.join(missing)}"]
+    for answer in answers:
+        scores = answer["scores"][0]
+        best = int(np.argmax(scores))
+        label = labels[best] if best < len(labels) else None
+        if answer["label"][0] != label or abs(answer["score"][0] - scores[best]) > 1e-6:
+            return [
+                f"its label is {answer['label'][0]!r} with score {answer['score'][0]:.3f} where "
+                f"its scores say {label!r} with {scores[best]:.3f}"
+            ]
+    return []
+
+
+def _columns(few: Mapping[str, list[str]]) -> tuple[list[str], list[str] | None]:
+    return few["text"], few.get("text_pair")
+
+
+def _padded(rows: Sequence[Mapping[str, list[int]]]) -> dict[str, list[list[int]]]:
+    """A batch as the signature `ids` takes it: rows of one length."""
+    longest = max(len(row["ids"]) for row in rows)
+
+    def pad(values: list[int]) -> list[int]:
+        return values + [0] * (longest - len(values))
+
+    return {
+        "token_ids": [pad(row["ids"]) for row in rows],
+        "segment_ids": [pad(row["segment_ids"]) for row in rows],
+        "padding_mask": [pad([1] * len(row["ids"])) for row in rows],
+    }
+
+
+def _refused(told: Told) -> str:
+    row, error = next(iter(told.errors.items()))
+    return f"it does not answer {len(told.errors)} rows, first row {row}: {error}"
