@@ -9,7 +9,7 @@ from tensorflow.lite.python import schema_py_generated as schema
 
 from tfmodel.config import ConfigError
 from tfmodel.export import export_tflite, load, tflite
-from tfmodel.export.metadata import read_associated_files
+from tfmodel.export.metadata import pack_model, read_associated_files
 from tfmodel.export.tflite import ConversionError
 
 
@@ -79,7 +79,7 @@ def test_conversion_says_nothing_on_the_terminal(tiny, tmp_path, capfd):
 
 
 def test_an_unknown_variant_lists_the_known(tiny, tmp_path):
-    with pytest.raises(ConfigError, match="among float32, float16, int8. Received: 'int4'"):
+    with pytest.raises(ConfigError, match="among float32, float16, int8, int8_weights, int8_full. Received: 'int4'"):
         export_tflite(
             tiny.model, tiny.tokenizer, tmp_path / "a.tflite", quantization="int4", **tiny.described
         )
@@ -105,20 +105,16 @@ def test_an_operation_that_is_no_builtin_is_named_with_its_layer(tiny, tmp_path)
 
 
 def test_a_file_without_weights_is_caught(exported, tiny, tmp_path, monkeypatch):
-    convert = tflite._convert
+    convert = tflite.convert
 
-    def without_weights(saved, variant):
-        model = schema.ModelT.InitFromPackedBuf(convert(saved, variant))
-        import flatbuffers
-
+    def without_weights(*args, **kwargs):
+        model = schema.ModelT.InitFromPackedBuf(convert(*args, **kwargs))
         for buffer in model.buffers:
             if buffer.data is not None and len(buffer.data) > 1000:
                 buffer.data = None
-        builder = flatbuffers.Builder(1000)
-        builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
-        return bytes(builder.Output())
+        return pack_model(model)
 
-    monkeypatch.setattr(tflite, "_convert", without_weights)
+    monkeypatch.setattr(tflite, "convert", without_weights)
     with pytest.raises(ConversionError, match="so weights are missing"):
         export_tflite(tiny.model, tiny.tokenizer, tmp_path / "a.tflite", **tiny.described)
     assert list(tmp_path.iterdir()) == []
@@ -150,7 +146,7 @@ def test_an_older_file_stays_when_the_new_one_fails(tiny, tmp_path, monkeypatch)
     def fail(*args, **kwargs):
         raise ConversionError("no")
 
-    monkeypatch.setattr(tflite, "_verify", fail)
+    monkeypatch.setattr(tflite, "verify", fail)
     with pytest.raises(ConversionError):
         export_tflite(tiny.model, tiny.tokenizer, path, **tiny.described)
     assert path.read_bytes() == b"older"

@@ -250,14 +250,15 @@ def _tflite_answer(
         lowercase=manifest.lowercase,
         max_length=manifest.max_length,
     )
-    if run.length != manifest.max_length:
+    if run.length not in (None, manifest.max_length) or run.output != manifest.output:
         raise ConfigError(
-            f"{path}: expected rows of {manifest.max_length} tokens, as {MANIFEST_FILE} inside "
-            f"says. Received: a model that takes {run.length}. Export it again."
+            f"{path}: expected {manifest.output} of rows of {manifest.max_length} tokens, as "
+            f"{MANIFEST_FILE} inside says. Received: a model that gives {run.output} of rows of "
+            f"{run.length or 'any number'}. Export it again."
         )
 
     tokenize = graph.batch_function(
-        tokenizer, max_length=run.length, has_pairs=manifest.has_pairs, length=run.length
+        tokenizer, max_length=manifest.max_length, has_pairs=manifest.has_pairs, length=run.length
     ).get_concrete_function()
 
     def answer(texts: list[str], text_pairs: list[str] | None) -> np.ndarray:

@@ -9,21 +9,23 @@ from pathlib import Path
 import numpy as np
 
 from tfmodel.config import ConfigError
-from tfmodel.export.metadata import INPUT_NAMES, OUTPUT_NAME
+from tfmodel.export.metadata import INPUT_NAMES, OUTPUT_NAMES
 from tfmodel.export.quiet import quiet
 
 BATCH_OF_INPUTS = dict(zip(INPUT_NAMES, ("token_ids", "padding_mask", "segment_ids"), strict=True))
+"""What the phone runtimes call each part of a batch, to what it is called elsewhere."""
 
 
 class LiteRT:
-    """A loaded `.tflite` classifier.
+    """A loaded `.tflite` classifier or embedder.
 
     Args:
         path: a file that `export_tflite` wrote.
         threads: processor threads; all by default.
 
     Attributes:
-        length: tokens a row, always.
+        length: tokens a row, always; None where rows are as long as their texts.
+        output: `scores` or `vector`.
 
     Raises:
         ConfigError: the file is no model, is cut off, or has other inputs and outputs.
@@ -45,29 +47,45 @@ class LiteRT:
             ) from None
         inputs = {tensor["name"]: tensor for tensor in self._interpreter.get_input_details()}
         outputs = {tensor["name"]: tensor for tensor in self._interpreter.get_output_details()}
-        if set(inputs) != set(INPUT_NAMES) or set(outputs) != {OUTPUT_NAME}:
+        meanings = [meaning for meaning, name in OUTPUT_NAMES.items() if {name} == set(outputs)]
+        if set(inputs) != set(INPUT_NAMES) or not meanings:
             raise ConfigError(
-                f"{path}: expected inputs {', '.join(INPUT_NAMES)} and the output {OUTPUT_NAME}, "
-                f"as `tfmodel export` writes them. Received: inputs {', '.join(inputs)} and "
-                f"outputs {', '.join(outputs)}."
+                f"{path}: expected inputs {', '.join(INPUT_NAMES)} and one output of "
+                f"{', '.join(OUTPUT_NAMES.values())}, as `tfmodel export` writes them. Received: "
+                f"inputs {', '.join(inputs)} and outputs {', '.join(outputs)}."
             )
         self._inputs = {BATCH_OF_INPUTS[name]: inputs[name]["index"] for name in inputs}
-        self._output = outputs[OUTPUT_NAME]["index"]
-        self.length = int(inputs[INPUT_NAMES[0]]["shape"][1])
+        (output,) = outputs.values()
+        (self.output,) = meanings
+        self._output = output["index"]
+        ids = inputs[INPUT_NAMES[0]]
+        self._allocated = int(ids["shape"][1])
+        self.length = None if ids["shape_signature"][1] == -1 else self._allocated
 
     def __call__(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
         """Answer a batch.
 
         Args:
-            batch: `token_ids`, `segment_ids` and `padding_mask`, int32 (B, length).
+            batch: `token_ids`, `segment_ids` and `padding_mask`, int32 (B, T); T is `length`
+                where that is given. Else each row runs at the length of its own text.
 
         Returns:
-            Probabilities, float32 (B, C).
+            Probabilities, float32 (B, C), or vectors, float32 (B, D).
         """
-        scores = []
+        answers = []
         for row in range(len(batch["token_ids"])):
+            length = self.length or max(int(np.count_nonzero(batch["padding_mask"][row])), 1)
+            self._allocate(length)
             for name, index in self._inputs.items():
-                self._interpreter.set_tensor(index, batch[name][row : row + 1])
+                self._interpreter.set_tensor(index, batch[name][row : row + 1, :length])
             self._interpreter.invoke()
-            scores.append(self._interpreter.get_tensor(self._output)[0])
-        return np.stack(scores)
+            answers.append(self._interpreter.get_tensor(self._output)[0])
+        return np.stack(answers)
+
+    def _allocate(self, length: int) -> None:
+        """Plan for rows of another length; what XNNPACK made of the weights stays."""
+        if length != self._allocated:
+            for index in self._inputs.values():
+                self._interpreter.resize_tensor_input(index, (1, length))
+            self._interpreter.allocate_tensors()
+            self._allocated = length

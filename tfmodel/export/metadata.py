@@ -32,12 +32,15 @@ INPUT_NAMES = ("ids", "mask", "segment_ids")
 """What both runtimes look for, by name, to recognize a BERT model."""
 OUTPUT_NAME = "probability"
 """With another name the Task Library 0.4.4 crashes."""
+OUTPUT_NAMES = {"scores": OUTPUT_NAME, "vector": "vector"}
+"""The one output of a file, by what the manifest calls it."""
 
 _DESCRIPTIONS = {
     "ids": "Ids of the text's word pieces, padded with [PAD].",
     "mask": "1 for a token, 0 for padding.",
     "segment_ids": "0 for the first text, 1 for the second.",
     OUTPUT_NAME: "Probability of each label, in the order of labels.txt.",
+    OUTPUT_NAMES["vector"]: "What the classifier reads its labels from.",
 }
 _BUFFER_ALIGNMENT_BYTES = 16
 """What the converter promises to kernels that load several numbers at once."""
@@ -75,15 +78,21 @@ def _tensor(name: str, files: Sequence[_Table] = ()) -> _Table:
 
 
 def metadata_flatbuffer(
-    inputs: Sequence[str], *, name: str, description: str, version: str
+    inputs: Sequence[str],
+    *,
+    name: str,
+    description: str,
+    version: str,
+    output: str = OUTPUT_NAME,
 ) -> bytes:
-    """Describe a BERT classifier as MediaPipe and the Task Library want it described.
+    """Describe a BERT classifier or embedder as MediaPipe and the Task Library want it.
 
     Args:
         inputs: `INPUT_NAMES` in the order in which the model takes its inputs.
         name: the model's name.
         description: what the model does, for people.
         version: the model's version, for people.
+        output: one of `OUTPUT_NAMES`; probabilities have the labels beside them.
 
     Returns:
         The flatbuffer, identifier included.
@@ -94,7 +103,7 @@ def metadata_flatbuffer(
     subgraph = _Table(
         {
             2: [_tensor(tensor) for tensor in inputs],
-            3: [_tensor(OUTPUT_NAME, [labels])],
+            3: [_tensor(output, [labels] if output == OUTPUT_NAME else [])],
             5: [tokenizer],
         }
     )
@@ -144,7 +153,7 @@ def add_metadata(
 
     Args:
         model: a `.tflite` as the converter wrote it, with a signature whose inputs are
-            `INPUT_NAMES` and whose one output is `OUTPUT_NAME`.
+            `INPUT_NAMES` and whose one output is among `OUTPUT_NAMES`.
         files: name to content; `vocab.txt` and `labels.txt` among them.
         name: the model's name.
         description: what the model does, for people.
@@ -162,8 +171,10 @@ def add_metadata(
     if missing:
         raise ValueError(f"Expected {VOCABULARY_FILE} and {LABELS_FILE}. Received: no {missing}.")
     parsed = schema.ModelT.InitFromPackedBuf(model)
-    inputs = _name_tensors(parsed)
-    flatbuffer = metadata_flatbuffer(inputs, name=name, description=description, version=version)
+    inputs, output = _name_tensors(parsed)
+    flatbuffer = metadata_flatbuffer(
+        inputs, name=name, description=description, version=version, output=output
+    )
     parsed.metadata = [m for m in parsed.metadata or [] if m.name != METADATA_BUFFER.encode()]
     entry = schema.MetadataT()
     entry.name, entry.buffer = METADATA_BUFFER, len(parsed.buffers)
@@ -171,11 +182,13 @@ def add_metadata(
     buffer = schema.BufferT()
     buffer.data = np.frombuffer(flatbuffer, np.uint8)
     parsed.buffers.append(buffer)
-    return _append_zip(_pack(parsed), files)
+    return _append_zip(pack_model(parsed), files)
 
 
-def _name_tensors(model: Any) -> list[str]:
+def _name_tensors(model: Any) -> tuple[list[str], str]:
     """Give the tensors the names of their signature; return the inputs' in the model's order.
+
+    The output's name comes second.
 
     The converter orders inputs as it likes and calls them `serving_default_ids:0`.
     """
@@ -186,17 +199,18 @@ def _name_tensors(model: Any) -> list[str]:
         names[tensor.tensorIndex] = tensor.name.decode()
     received = [names.get(index) for index in [*subgraph.inputs, *subgraph.outputs]]
     inputs, outputs = received[: len(subgraph.inputs)], received[len(subgraph.inputs) :]
-    if sorted(map(str, inputs)) != sorted(INPUT_NAMES) or outputs != [OUTPUT_NAME]:
+    is_known = len(outputs) == 1 and outputs[0] in OUTPUT_NAMES.values()
+    if sorted(map(str, inputs)) != sorted(INPUT_NAMES) or not is_known:
         raise ValueError(
-            f"Expected a model with inputs {', '.join(INPUT_NAMES)} and the output {OUTPUT_NAME}. "
-            f"Received: inputs {inputs} and outputs {outputs}."
+            f"Expected a model with inputs {', '.join(INPUT_NAMES)} and one output of "
+            f"{', '.join(OUTPUT_NAMES.values())}. Received: inputs {inputs} and outputs {outputs}."
         )
     for index, name in names.items():
         subgraph.tensors[index].name = name
-    return inputs
+    return inputs, outputs[0]
 
 
-def _pack(model: Any) -> bytes:
+def pack_model(model: Any) -> bytes:
     """Serialize, with buffers aligned as the converter aligns them.
 
     The generated Python code forgets the schema's `force_align: 16`; kernels on phones may

@@ -2,62 +2,59 @@
 
 from __future__ import annotations
 
-import contextlib
+import dataclasses
+import itertools
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
-import numpy as np
-import tensorflow as tf
 
 from tfmodel.config import ConfigError
 from tfmodel.export import graph
-from tfmodel.export.litert import BATCH_OF_INPUTS, LiteRT
 from tfmodel.export.manifest import Manifest, files_of, package_version
-from tfmodel.export.metadata import INPUT_NAMES, OUTPUT_NAME, add_metadata
+from tfmodel.export.metadata import OUTPUT_NAMES, add_metadata
+from tfmodel.export.phone_runtimes import RUNTIMES, check_operations, choose_runtime
 from tfmodel.export.places import make_folder
-from tfmodel.export.quiet import quiet
 from tfmodel.export.settings import ExportSettings
+from tfmodel.export.tflite_check import verify
+from tfmodel.export.tflite_variants import VARIANTS, ConversionError, convert
+from tfmodel.export.traced import Traced
 from tfmodel.export.trained import Trained
 from tfmodel.run_folder import write_aside
 from tfmodel.tokens.tokenizer import Tokenizer
 
+__all__ = ["ConversionError", "export_tflite", "export_tflite_variants", "write_artifacts"]
 
-class ConversionError(RuntimeError):
-    """The converter refused the model, or wrote a file that does not answer as the model."""
-
-
-def _keep(converter: tf.lite.TFLiteConverter) -> None:
-    """All weights as they are."""
+LENGTHS = ("fixed", "dynamic")
 
 
-def _halve(converter: tf.lite.TFLiteConverter) -> None:
-    """Weights in float16, computed with in float32."""
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.target_spec.supported_types = [tf.float16]
+@dataclasses.dataclass(frozen=True)
+class _Kind:
+    """One file: its number format, the length of its rows, and what it gives."""
 
+    variant: str
+    length: str = "fixed"
+    output: str = "scores"
 
-def _quantize_dynamically(converter: tf.lite.TFLiteConverter) -> None:
-    """Weights in int8, one scale a matrix; activations quantized as they come.
+    def __post_init__(self):
+        for name, value, known in (
+            ("variants", self.variant, VARIANTS),
+            ("lengths", self.length, LENGTHS),
+            ("outputs", self.output, OUTPUT_NAMES),
+        ):
+            if value not in known:
+                raise ConfigError(
+                    f"Expected TFLite {name} among {', '.join(known)}. Received: {value!r}."
+                )
 
-    One scale a column would be FULLY_CONNECTED version 12, which the Task Library 0.4.4 on
-    older phones refuses.
-    """
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter._experimental_disable_per_channel_quantization_for_dense_layers = True
-
-
-VARIANTS: dict[str, Callable[[tf.lite.TFLiteConverter], None]] = {
-    "float32": _keep,
-    "float16": _halve,
-    "int8": _quantize_dynamically,
-}
-_BYTES_A_WEIGHT = {"float32": 4, "float16": 2, "int8": 1}
-# Matrices below this size stay float32 when quantizing.
-_SMALLEST_QUANTIZED = 1024
-# How far a probe's scores may be off; the quantized one is for check_parity, on real rows.
-_PROBE_LIMITS = {"float32": 1e-3, "float16": 0.05, "int8": 1.0}
+    @property
+    def stem(self) -> str:
+        """What the file is called."""
+        start = "vector_" if self.output == "vector" else ""
+        end = "_dynamic_length" if self.length == "dynamic" else ""
+        return f"{start}{self.variant}{end}"
 
 
 def export_tflite(
@@ -68,7 +65,12 @@ def export_tflite(
     labels: Sequence[str],
     max_length: int,
     quantization: str = "float32",
+    length: str = "fixed",
+    output: str = "scores",
+    runtime: str = "auto",
     has_pairs: bool = False,
+    calibration_texts: Sequence[str] = (),
+    calibration_pairs: Sequence[str] | None = None,
 ) -> Path:
     """Export a classifier as one `.tflite` that MediaPipe and the Task Library take as it is.
 
@@ -77,31 +79,46 @@ def export_tflite(
         tokenizer: the tokenizer the model was trained with.
         path: the file to write; it appears whole, or not at all.
         labels: class names in the order of the logits.
-        max_length: tokens a row, always: shorter rows are padded to it.
-        quantization: `float32`, `float16` (half the size) or `int8` (a quarter; dynamic range).
+        max_length: tokens a row at most.
+        quantization: `float32`, `float16` (half the size), `int8` (a quarter; dynamic range),
+            `int8_weights` (a quarter; computed with in float32) or `int8_full` (a quarter;
+            activations in int8 too, floats in and out).
+        length: `fixed` (rows of `max_length`, shorter ones padded) or `dynamic` (each row at the
+            length of its text).
+        output: `scores`, or `vector` for what the classifier reads its labels from.
+        runtime: what the file must run in: `task-library-0.4`, `mediapipe` or `litert`; each
+            takes what those before it take. `auto`: the first that the model can satisfy.
         has_pairs: whether a row is two texts; the phone runtimes know single texts alone.
+        calibration_texts: real texts for `int8_full`, a hundred or so.
+        calibration_pairs: as many second texts, for a model of pairs.
 
     Returns:
-        `path`. Inputs `ids`, `mask` and `segment_ids`, int32 (1, max_length); output
-        `probability`, float32 (1, C).
+        `path`. Inputs `ids`, `mask` and `segment_ids`, int32 (1, T); output `probability`,
+        float32 (1, C), or `vector`, float32 (1, D).
 
     Raises:
-        ConfigError: an unknown quantization, or labels or `max_length` do not fit the model.
-        ConversionError: an operation is no TFLite builtin, or the file does not answer as the
-            model does.
+        ConfigError: an unknown kind, labels or `max_length` do not fit the model, the runtime
+            cannot run such a model, or `int8_full` has no texts to be calibrated on.
+        ConversionError: an operation is no TFLite builtin or too new for the runtime, or the
+            file does not answer as the model does.
         OSError: the disk is full.
 
     Example:
         >>> export_tflite(model, tokenizer, "phone.tflite", labels=["no", "yes"],
-        ...               max_length=128, quantization="int8")
+        ...               max_length=128, quantization="int8", length="dynamic")
         PosixPath('phone.tflite')
     """
-    path = Path(path)
-    with _converted(
-        model, tokenizer, labels=labels, max_length=max_length, has_pairs=has_pairs
-    ) as write:
-        write(quantization, path)
-    return path
+    kind = _Kind(quantization, length, output)
+    trained = Trained(
+        model,
+        tokenizer,
+        labels=labels,
+        max_length=max_length,
+        has_pairs=has_pairs,
+        calibration_texts=calibration_texts,
+        calibration_pairs=calibration_pairs,
+    )
+    return _export(trained, {kind: Path(path)}, runtime)[kind]
 
 
 def export_tflite_variants(
@@ -110,36 +127,40 @@ def export_tflite_variants(
     folder: str | Path,
     *,
     variants: Sequence[str],
-    labels: Sequence[str],
-    max_length: int,
-    has_pairs: bool = False,
+    lengths: Sequence[str] = ("fixed",),
+    outputs: Sequence[str] = ("scores",),
+    runtime: str = "auto",
+    **described: Any,
 ) -> dict[str, Path]:
-    """Export several variants of one model: `<variant>.tflite` each, the graph traced once.
+    """Export several files of one model: every variant in every length, for every output.
 
     Args:
         model: as in `export_tflite`, and so are the others.
         tokenizer: the tokenizer the model was trained with.
         folder: where the files go; made where missing.
-        variants: names of `VARIANTS`.
-        labels: class names in the order of the logits.
-        max_length: tokens a row.
-        has_pairs: whether a row is two texts.
+        variants: values of `quantization`.
+        lengths: values of `length`.
+        outputs: values of `output`.
+        runtime: what the files must run in.
+        **described: `labels`, `max_length`, `has_pairs`, `calibration_texts` and
+            `calibration_pairs`.
 
     Returns:
-        Variant to file.
+        Name to file: `<variant>`, `<variant>_dynamic_length`, `vector_<variant>` or
+        `vector_<variant>_dynamic_length`; the file adds `.tflite`.
 
     Raises:
         ConfigError: as `export_tflite`.
         ConversionError: as `export_tflite`.
         OSError: the disk is full.
     """
-    paths = {variant: Path(folder, f"{variant}.tflite") for variant in variants}
-    with _converted(
-        model, tokenizer, labels=labels, max_length=max_length, has_pairs=has_pairs
-    ) as write:
-        for variant, path in paths.items():
-            write(variant, path)
-    return paths
+    kinds = [
+        _Kind(variant, length, output)
+        for output, length, variant in itertools.product(outputs, lengths, variants)
+    ]
+    paths = {kind: Path(folder, f"{kind.stem}.tflite") for kind in kinds}
+    written = _export(Trained(model, tokenizer, **described), paths, runtime)
+    return {kind.stem: path for kind, path in written.items()}
 
 
 def write_artifacts(
@@ -148,164 +169,99 @@ def write_artifacts(
     """The TFLite files that the settings ask for: name to file below `aside`."""
     if not settings.tflite:
         return {}
-    tell(f"converting to TFLite {', '.join(settings.tflite)}")
+    rows = settings.calibration_rows
+    pairs = trained.calibration_pairs
+    outputs = ("scores", "vector") if settings.tflite_vector else ("scores",)
+    runtime = choose_runtime(settings.runtime, trained)
+    tell(f"converting to TFLite {', '.join(settings.tflite)} for {RUNTIMES[runtime].shown}")
     files = export_tflite_variants(
         trained.model,
         trained.tokenizer,
         aside / "tflite",
         variants=settings.tflite,
+        lengths=settings.tflite_length,
+        outputs=outputs,
+        runtime=runtime,
+        calibration_texts=trained.calibration_texts[:rows],
+        calibration_pairs=None if pairs is None else pairs[:rows],
         **trained.described,
     )
-    return {f"tflite/{variant}": path for variant, path in files.items()}
+    return {f"tflite/{stem}": path for stem, path in files.items()}
 
 
-@contextlib.contextmanager
-def _converted(
-    model: keras.Model, tokenizer: Tokenizer, **described
-) -> Iterator[Callable[[str, Path], None]]:
-    """Trace the model once; yields a function that writes one variant."""
+def _export(trained: Trained, paths: dict[_Kind, Path], runtime: str) -> dict[_Kind, Path]:
+    """Check what is wished for, all of it before anything is converted; then write each."""
+    runtime = choose_runtime(runtime, trained)
     graph.check_exportable(
-        model,
-        labels=described["labels"],
-        max_length=described["max_length"],
-        positions=graph.positions_of(model),
+        trained.model,
+        labels=trained.labels,
+        max_length=trained.max_length,
+        positions=graph.positions_of(trained.model),
     )
-    function = graph.scores_function(model)
-    scores = function.get_concrete_function()
-    graph.check_float32(scores)
-    module = _module(function, max_length=described["max_length"])
+    if any(VARIANTS[kind.variant].is_calibrated for kind in paths):
+        _check_calibration(trained)
+    with tempfile.TemporaryDirectory() as folder:
+        traced = Traced(trained, Path(folder))
+        for kind, path in paths.items():
+            _write(kind, path, traced, runtime)
+    return paths
 
-    def write(variant: str, path: Path) -> None:
-        if variant not in VARIANTS:
-            raise ConfigError(unknown_variant(variant))
-        manifest = Manifest(
-            labels=tuple(described["labels"]),
-            max_length=described["max_length"],
-            lowercase=tokenizer.lowercase,
-            has_pairs=described["has_pairs"],
-            precision=variant,
-            version=package_version(),
+
+def _check_calibration(trained: Trained) -> None:
+    if not len(trained.calibration_texts):
+        raise ConfigError(
+            "Expected real texts to calibrate int8_full on. Received: none. Pass "
+            "calibration_texts, a hundred or so of the training texts."
         )
-        content = add_metadata(
-            _convert(saved, variant),
-            files_of(manifest, tokenizer.vocabulary.pieces),
-            name="text classifier",
-            description=_description(manifest),
-            version=manifest.version,
+
+
+def _write(kind: _Kind, path: Path, traced: Traced, runtime: str) -> None:
+    """Convert, describe, verify, and only then put the file where it is wanted."""
+    trained = traced.trained
+    variant = VARIANTS[kind.variant]
+    saved, module = traced.saved(
+        is_dynamic=kind.length == "dynamic", output=kind.output, small_tables=variant.small_tables
+    )
+    manifest = Manifest(
+        labels=tuple(trained.labels),
+        max_length=trained.max_length,
+        lowercase=trained.tokenizer.lowercase,
+        has_pairs=trained.has_pairs,
+        precision=kind.variant,
+        output=kind.output,
+        version=package_version(),
+    )
+    converted = convert(
+        saved,
+        kind.variant,
+        per_channel=RUNTIMES[runtime].has_per_channel,
+        calibration=traced.calibration() if variant.is_calibrated else None,
+    )
+    check_operations(converted, runtime)
+    content = add_metadata(
+        converted,
+        files_of(manifest, trained.tokenizer.vocabulary.pieces),
+        name="text classifier" if kind.output == "scores" else "text embedder",
+        description=_description(manifest, runtime),
+        version=manifest.version,
+    )
+    make_folder(path.parent)
+    with write_aside(path) as aside:
+        aside.write_bytes(content)
+        verify(
+            aside,
+            traced.answer(kind.output),
+            module.weights,
+            variant=kind.variant,
+            vocabulary=trained.tokenizer.vocabulary,
+            max_length=trained.max_length,
         )
-        make_folder(path.parent)
-        with write_aside(path) as aside:
-            aside.write_bytes(content)
-            _verify(aside, scores, module.weights, variant=variant, tokenizer=tokenizer)
-
-    with tempfile.TemporaryDirectory() as saved:
-        # Converting the function itself drops the weights of a Keras 3 model without a word;
-        # by way of a SavedModel they stay.
-        with quiet():
-            tf.saved_model.save(module, saved, signatures={"serving_default": module.serve})
-        yield write
 
 
-def unknown_variant(name: object) -> str:
-    """The message for a variant that does not exist."""
-    return f"Expected TFLite variants among {', '.join(VARIANTS)}. Received: {name!r}."
-
-
-def _module(scores: tf.types.experimental.GenericFunction, *, max_length: int) -> tf.Module:
-    """The model as a phone calls it: one row of a fixed length."""
-    signature = [tf.TensorSpec((1, max_length), tf.int32, name=name) for name in INPUT_NAMES]
-
-    @tf.function(input_signature=signature, autograph=False)
-    def serve(ids, mask, segment_ids):
-        inputs = dict(zip(INPUT_NAMES, (ids, mask, segment_ids), strict=True))
-        batch = {BATCH_OF_INPUTS[name]: values for name, values in inputs.items()}
-        # The Python function, not the graph: here every shape is known, and folds away.
-        return {OUTPUT_NAME: scores.python_function(*(batch[n] for n in graph.BATCH_NAMES))}
-
-    module = tf.Module()
-    module.serve = serve
-    module.weights = list(serve.get_concrete_function().variables)
-    return module
-
-
-def _description(manifest: Manifest) -> str:
+def _description(manifest: Manifest, runtime: str) -> str:
     texts = "two texts" if manifest.has_pairs else "a text"
+    gives = f"{len(manifest.labels)} labels" if manifest.output == "scores" else "a vector"
     return (
-        f"BERT: {texts} of at most {manifest.max_length} tokens to {len(manifest.labels)} labels. "
-        f"{manifest.precision}. Made by tfmodel {manifest.version}."
+        f"BERT: {texts} of at most {manifest.max_length} tokens to {gives}. {manifest.precision}, "
+        f"for {RUNTIMES[runtime].shown}. Made by tfmodel {manifest.version}."
     )
-
-
-def _convert(saved: str, variant: str) -> bytes:
-    with quiet():
-        converter = tf.lite.TFLiteConverter.from_saved_model(
-            saved, signature_keys=["serving_default"]
-        )
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-        VARIANTS[variant](converter)
-        try:
-            return converter.convert()
-        except Exception as error:
-            raise ConversionError(_refused(error)) from error
-
-
-def _refused(error: Exception) -> str:
-    """What the converter did not take, and which layer it is in."""
-    found = []
-    for entry in getattr(error, "errors", []):
-        if entry.operator.name:
-            operation = entry.operator.name.removeprefix("tf.")
-            places = [call.name.split("@")[0] for call in entry.location.call]
-            layer = places[0].rpartition("/")[0] if places else ""
-            found.append(f"{operation} in layer {layer or 'unknown'}")
-    if not found:
-        return f"TensorFlow's converter refused the model: {str(error)[:500]}"
-    return (
-        "Expected operations that TFLite has built in; the phone runtimes have no others. "
-        f"Received: {'; '.join(sorted(set(found)))}. Compute it there with other operations."
-    )
-
-
-def _verify(
-    path: Path,
-    scores: tf.types.experimental.ConcreteFunction,
-    weights: Sequence[tf.Variable],
-    *,
-    variant: str,
-    tokenizer: Tokenizer,
-) -> None:
-    """Load the file and compare it with the model: on its size, and on two rows of any ids.
-
-    Raises:
-        ConversionError: the weights are not in the file, or its answers are others.
-    """
-    sizes = [int(np.prod(weight.shape)) for weight in weights]
-    expected_bytes = sum(
-        size * (_BYTES_A_WEIGHT[variant] if size >= _SMALLEST_QUANTIZED else 4) for size in sizes
-    )
-    # Half: the converter stores equal tensors once, and may fold some away.
-    if path.stat().st_size < expected_bytes / 2:
-        raise ConversionError(
-            f"{variant}: expected about {expected_bytes:,} bytes for {sum(sizes):,} weights. "
-            f"Received: a file of {path.stat().st_size:,} bytes, so weights are missing. "
-            "TensorFlow's converter dropped them, or they are all alike: was the model trained?"
-        )
-    run = LiteRT(path, threads=1)
-    length = run.length
-    generator = np.random.default_rng(0)
-    for real in (length, max(length // 4, 2)):
-        ids = generator.integers(0, len(tokenizer.vocabulary), (1, length), dtype=np.int32)
-        mask = (np.arange(length)[np.newaxis] < real).astype(np.int32)
-        batch = {
-            "token_ids": np.where(mask == 1, ids, tokenizer.vocabulary.padding_id).astype("int32"),
-            "segment_ids": np.zeros_like(ids),
-            "padding_mask": mask,
-        }
-        wanted = scores(**{name: tf.constant(rows) for name, rows in batch.items()}).numpy()
-        difference = float(np.max(np.abs(run(batch) - wanted)))
-        if not difference <= _PROBE_LIMITS[variant]:
-            raise ConversionError(
-                f"{variant}: expected the model's scores within {_PROBE_LIMITS[variant]}. "
-                f"Received: a file whose scores differ by {difference:.3g}. This is a fault of "
-                "TensorFlow's converter; report it with the model's config."
-            )

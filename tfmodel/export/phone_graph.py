@@ -1,0 +1,160 @@
+"""The model as a phone calls it: one row, every shape known or equal to the row's length.
+
+An interpreter on a phone plans its memory before it runs, and hands to XNNPACK what has shapes
+that need no computing. So nothing here asks a tensor for its shape: whatever depends on the row's
+length is the one -1 of a constant shape, and rows of any length run at their own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfmodel.export import graph
+from tfmodel.export.litert import BATCH_OF_INPUTS
+from tfmodel.export.metadata import INPUT_NAMES, OUTPUT_NAMES
+from tfmodel.model.attention import SelfAttention
+from tfmodel.model.embeddings import BertEmbeddings
+from tfmodel.model.encoder import encoder_config
+
+# Added to the attention score of padding: no share of the softmax is left to it.
+_APART = -1e9
+_LARGEST_INT8 = 127
+
+
+def phone_module(
+    model: keras.Model,
+    *,
+    max_length: int,
+    is_dynamic: bool = False,
+    output: str = "scores",
+    small_tables: bool = False,
+) -> tf.Module:
+    """Wrap a classifier as a phone calls it.
+
+    Args:
+        model: token batch to logits (B, C).
+        max_length: tokens a row at most.
+        is_dynamic: whether a row is as long as its text; else always `max_length`. A longer one
+            is cut to `max_length`, its last token kept, as in training.
+        output: `scores` (probabilities) or `vector` (the encoder's pooled output).
+        small_tables: hold the embeddings in int8, with a scale for each row.
+
+    Returns:
+        A module with `serve`, a function of `ids`, `mask` (1 for a token, 0 for padding) and
+        `segment_ids`, int32 (1, T), that gives `probability`, float32 (1, C), or `vector`,
+        float32 (1, D); and `weights`, the variables it reads.
+    """
+    length = None if is_dynamic else max_length
+    answer = _by_layers(model, output, small_tables) or _by_batch(model, output)
+    signature = [tf.TensorSpec((1, length), tf.int32, name=name) for name in INPUT_NAMES]
+
+    @tf.function(input_signature=signature, autograph=False)
+    def serve(ids, mask, segment_ids):
+        row = (ids, mask, segment_ids)
+        if is_dynamic:
+            row = [_at_most(values, max_length) for values in row]
+        return {OUTPUT_NAMES[output]: answer(*row)}
+
+    module = tf.Module()
+    module.serve = serve
+    module.weights = list(serve.get_concrete_function().variables)
+    return module
+
+
+def _at_most(values: tf.Tensor, length: int) -> tf.Tensor:
+    """Cut (1, T) to `length`, the last token kept; shorter rows stay as they are."""
+    return tf.concat([values[:, :-1][:, : length - 1], values[:, -1:]], axis=1)
+
+
+def _by_batch(model: keras.Model, output: str) -> Callable:
+    """Ask any model as the other artifacts do."""
+    wrap = {"scores": graph.scores_function, "vector": graph.vector_function}[output]
+    # The Python function, not the graph: here shapes are known, and fold away.
+    function = wrap(model).python_function
+
+    def answer(*row):
+        batch = dict(zip(BATCH_OF_INPUTS.values(), row, strict=True))
+        return function(*(batch[name] for name in graph.BATCH_NAMES))
+
+    return answer
+
+
+def _by_layers(model: keras.Model, output: str, small_tables: bool) -> Callable | None:
+    """Ask a classifier on our encoder layer by layer; None for another model."""
+    try:
+        encoder = model.get_layer("encoder")
+        layers = encoder_config(encoder).layers
+        # Named, or its number would be in the file: equal models give equal files.
+        pooled = model.get_layer("pooled_dropout").input
+        head = keras.Model(pooled, model.output, name="from_pooled")
+    except ValueError:
+        return None
+    embeddings = encoder.get_layer("embeddings")
+    attentions = [encoder.get_layer(f"layer_{index}_attention") for index in range(layers)]
+    if {type(embeddings), *map(type, attentions)} != {BertEmbeddings, SelfAttention}:
+        return None
+    embed = _embedder(embeddings, small_tables)
+
+    def answer(ids, mask, segment_ids):
+        hidden = embed(ids, mask, segment_ids)
+        apart = tf.cast(1 - mask, tf.float32)[:, None] * _APART  # (1, 1, T)
+        for index, attention in enumerate(attentions):
+            attended = _attend(attention, hidden, apart)
+            if attention.first_only:
+                hidden = hidden[:1]
+            hidden = encoder.get_layer(f"layer_{index}_attention_norm")(attended, hidden)
+            widened = encoder.get_layer(f"layer_{index}_feed_forward")(hidden)
+            hidden = encoder.get_layer(f"layer_{index}_feed_forward_norm")(widened, hidden)
+        first = tf.reshape(hidden[:1], (1, hidden.shape[-1]))
+        pooled = encoder.get_layer("pooler")(first)
+        return pooled if output == "vector" else tf.nn.softmax(head(pooled, training=False))
+
+    return answer
+
+
+def _embedder(layer: BertEmbeddings, small_tables: bool) -> Callable:
+    """What `BertEmbeddings` computes, for one text in one row."""
+    tables = [layer.token_table, layer.position_table, layer.segment_table]
+    look_up = [_small_table(table) if small_tables else _table(table) for table in tables]
+
+    def embed(ids, mask, segment_ids):
+        # A token's position is the number of tokens before it.
+        rows = (ids, tf.cumsum(mask, axis=1, exclusive=True), segment_ids)
+        token, position, segment = (
+            find(tf.reshape(row, (-1,))) for find, row in zip(look_up, rows, strict=True)
+        )
+        return layer.normalize(token + position + segment)
+
+    return embed
+
+
+def _table(table: keras.Variable) -> Callable:
+    """(T,) to (T, D)."""
+    return lambda rows: tf.gather(table.value, rows)
+
+
+def _small_table(table: keras.Variable) -> Callable:
+    """As `_table`, from int8: one scale for the whole table would be the rarest piece's."""
+    values = table.numpy()
+    scales = np.maximum(np.abs(values).max(axis=1, keepdims=True), 1e-12) / _LARGEST_INT8
+    codes = tf.Variable(np.round(values / scales).astype(np.int8), trainable=False)
+    scales = tf.Variable(scales.astype(np.float32), trainable=False)
+    return lambda rows: tf.cast(tf.gather(codes, rows), tf.float32) * tf.gather(scales, rows)
+
+
+def _attend(layer: SelfAttention, hidden: tf.Tensor, apart: tf.Tensor) -> tf.Tensor:
+    """What `SelfAttention` computes, for one row: (T, D) to (T, D), or (1, D) if `first_only`."""
+    hidden_size = hidden.shape[-1]
+    width = hidden_size // layer.heads
+    projected = tf.reshape(layer.query_key_value(hidden), (-1, 3 * layer.heads, width))
+    query, key, value = tf.split(tf.transpose(projected, (1, 0, 2)), 3)  # (N, T, H)
+    if layer.first_only:
+        query = query[:, :1]
+    scores = tf.matmul(query * (1 / math.sqrt(width)), key, transpose_b=True)
+    mixed = tf.transpose(tf.matmul(tf.nn.softmax(scores + apart), value), (1, 0, 2))  # (T, N, H)
+    return layer.output_projection(tf.reshape(mixed, (-1, hidden_size)))
