@@ -25,20 +25,40 @@ def _evaluation(labels, *, rows=120, seed=0):
 
 
 def _artifact(path, precision, size_bytes, **figures):
-    return {
-        "path": path,
-        "kind": "tflite" if path.endswith(".tflite") else "savedmodel",
-        "precision": precision,
+    asked = {
         "rows": 120,
         "largest_score_difference": 1.19e-7,
         "label_agreement": 1.0,
         "accuracy": 0.95,
-        "bytes": size_bytes,
+        "accuracy_interval": [0.9, 0.98],
         "load_seconds": 0.4,
-        "latency_ms": {"p50": 18.33, "p99": 24.1, "rows": 50},
+        "latency_ms": {"p50": 18.33, "p99": 24.1, "rows": 120},
         "threads": 1,
+        "peak_memory_mb": 131.2,
+        "runtime_memory_mb": 36.8,
         "passed": True,
         "failures": [],
+    }
+    is_tflite = path.endswith(".tflite")
+    runtime = "litert" if is_tflite else "tensorflow"
+    skew = {
+        "rows": 3,
+        "share": 0.06,
+        "example": {"text": "Un café", "ours": ["cafe"], "theirs": ["caf", "##é"]},
+    }
+    phones = {
+        "mediapipe": asked | {"rows": 50, "skew": skew, "peak_memory_mb": 217.0},
+        "task-library-0.4": {"not_run": "no Python with it"},
+    }
+    return {
+        "path": path,
+        "kind": "tflite" if is_tflite else "savedmodel",
+        "precision": precision,
+        "output": "scores",
+        **asked,
+        "bytes": size_bytes,
+        "runtime": runtime,
+        "runtimes": {runtime: asked} | (phones if is_tflite else {}),
         **figures,
     }
 

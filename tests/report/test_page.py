@@ -34,7 +34,12 @@ def test_a_finished_run_tells_everything(tmp_path, make_results):
         "a single row, which stays in train",
         "a⏎‹U+200B›b became a b",
         "Both artifacts answer as the Keras model does.",
-        "savedmodel/ 1 91.7 MB 18 ms 24 ms 1.2e-7 100% 95.0% passed",
+        "savedmodel/ 1 91.7 MB 400 ms 18 ms 24 ms 131 MB (37 MB) 1.2e-7 100% "
+        "95.0% (90.0% to 98.0%) passed",
+        "… in MediaPipe – 400 ms 18 ms 24 ms 217 MB (37 MB) 1.2e-7 100%",
+        "other tokens of 3 rows of 50, and may answer otherwise there: in “Un café” it reads "
+        "caf ##é where the model was trained on cafe.",
+        "Not run in Task Library 0.4: no Python with it.",
         "Smallest artifact 23.2 MB int8, 18 ms a text",
         'tfmodel predict runs/news "Shares fell."',
         "tfmodel run news.yaml",
@@ -141,6 +146,21 @@ def test_a_failed_artifact_is_said_and_why(tmp_path, make_results):
     assert "int8 and odd do not answer as the Keras model does." in page.text
     assert "int8: accuracy 60.0%, the Keras model's is 95.0%." in page.text
     assert "failed" in page.text and "nan" in page.text
+
+
+def test_vectors_are_judged_by_what_is_near(tmp_path, make_results):
+    parity = dict(make_results().parity)
+    parity["artifacts"] = {
+        "tflite/vector": {
+            "passed": True,
+            "largest_vector_difference": 0.061,
+            "cosine": 0.9934,
+            "neighbour_agreement": 0.98,
+        }
+    }
+    page = _page(tmp_path, make_results(parity=parity))
+    assert "mean cosine 0.993 with the Keras model’s, the same nearest text on 98.0%" in page.text
+    assert "0.061" in page.text
 
 
 def test_a_perfect_model_has_no_mistakes_to_show(tmp_path, make_results):

@@ -9,6 +9,7 @@ def test_a_finished_run_ends_with_figures_artifacts_and_the_next_command(make_re
     lines = text.splitlines()
     assert lines[0].startswith("accuracy") and "120 test rows" in lines[0]
     assert any(line.startswith("savedmodel/1") and line.endswith("ok") for line in lines)
+    assert any(line.startswith(" MediaPipe") and " 217 MB " in line for line in lines)
     assert lines[-4:] == [
         "files    runs/news",
         "data     runs/news/data_report.html",

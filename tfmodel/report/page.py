@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from tfmodel.report import head, sections
+from tfmodel.report.artifacts import artifacts
 from tfmodel.report.data import data_section
 from tfmodel.report.html import write_html
 from tfmodel.report.label_noise import label_noise
@@ -43,7 +44,7 @@ def _view(results: Results) -> dict[str, Any]:
         "calibration": sections.calibration(figures),
         "mistakes": sections.mistakes(figures),
         "correct": sections.correct(figures),
-        "artifacts": sections.artifacts(results.parity),
+        "artifacts": artifacts(results.parity),
         "settings": sections.settings(results),
         "footer": head.footer(results),
     }

@@ -3,10 +3,11 @@
 import textwrap
 
 from tfmodel.report import wording
+from tfmodel.report.artifacts import difference, further_runtimes, memory, shown_name
 from tfmodel.report.results import Figures, Results
 
 _WIDTH = 80
-_COLUMNS = ("artifact", "size", "p50", "p99", "difference", "same label", "accuracy", "")
+_COLUMNS = ("artifact", "size", "p50", "memory", "difference", "same label", "accuracy", "")
 
 
 def summary_text(results: Results, *, report: str = "", data_report: str = "") -> str:
@@ -61,19 +62,8 @@ def _artifacts(parity: Figures) -> str:
         return ""
     rows = [_COLUMNS]
     for name, figures in found.items():
-        latency = figures.get("latency_ms") or {}
-        rows.append(
-            (
-                (figures.get("path") or name).removesuffix(".tflite"),
-                wording.size(figures.get("bytes")),
-                wording.milliseconds(latency.get("p50")),
-                wording.milliseconds(latency.get("p99")),
-                wording.tiny(figures.get("largest_score_difference")),
-                wording.percent(figures.get("label_agreement")),
-                wording.percent(figures.get("accuracy")),
-                "ok" if figures.get("passed") else "FAILED",
-            )
-        )
+        rows.append(_row(shown_name(name, figures).removesuffix(".tflite"), figures))
+        rows += [_row(f" {there}", ran) for there, ran in further_runtimes(figures).items()]
     widths = [max(len(row[index]) for row in rows) for index in range(len(_COLUMNS))]
     widths[0] = min(widths[0], _WIDTH - sum(widths[1:]) - 2 * (len(widths) - 1))
     lines = []
@@ -84,6 +74,20 @@ def _artifacts(parity: Figures) -> str:
         cells += [cell.rjust(width) for cell, width in zip(row[1:-1], widths[1:-1], strict=True)]
         lines.append("  ".join([*cells, row[-1]]).rstrip())
     return "\n".join(lines)
+
+
+def _row(name: str, figures: Figures) -> tuple[str, ...]:
+    latency = figures.get("latency_ms") or {}
+    return (
+        name,
+        wording.size(figures.get("bytes")),
+        wording.milliseconds(latency.get("p50")),
+        memory(figures.get("peak_memory_mb")),
+        difference(figures),
+        wording.percent(figures.get("label_agreement")),
+        wording.percent(figures.get("accuracy")),
+        "ok" if figures.get("passed") else "FAILED",
+    )
 
 
 def _where(results: Results, report: str, data_report: str) -> str:

@@ -1,0 +1,167 @@
+"""The section on exported files: what each answers, weighs and takes, in each runtime."""
+
+from typing import Any
+
+from tfmodel.report import wording
+from tfmodel.report.results import Figures
+from tfmodel.report.tables import column
+
+RUNTIME_NAMES = {
+    "tensorflow": "TensorFlow",
+    "litert": "LiteRT",
+    "mediapipe": "MediaPipe",
+    "task-library-0.4": "Task Library 0.4",
+    "keras_hub": "KerasHub",
+    "onnx": "ONNX Runtime",
+}
+
+
+def artifacts(parity: Figures) -> dict[str, Any] | None:
+    """Prepare the table of exported files: what each weighs, takes, and gives away."""
+    found = parity.get("artifacts", {})
+    if not found:
+        return None
+    rows = [row for name, figures in found.items() for row in _artifact_rows(name, figures)]
+    if parity.get("reference"):
+        reference = {**parity["reference"], "label_agreement": 1.0, "largest_score_difference": 0.0}
+        rows.insert(0, _row("Keras model, float32", reference))
+    return {
+        "lede": _lede(found),
+        "columns": [
+            column("Artifact"),
+            column("Size", numeric=True),
+            column("Loads in", numeric=True),
+            column("p50", numeric=True),
+            column("p99", numeric=True),
+            column("Peak memory (runtime)", numeric=True),
+            column("Difference", numeric=True),
+            column("Same label", numeric=True),
+            column("Accuracy (95% interval)", numeric=True),
+            column("Gate", verdict=True),
+        ],
+        "rows": rows,
+        "failures": [
+            f"{shown_name(name, figures)}: {'; '.join(figures['failures'])}."
+            for name, figures in found.items()
+            if figures.get("failures")
+        ],
+        "notes": [_note(parity), *_vectors(found), *phone_notes(parity)],
+    }
+
+
+def shown_name(name: str, figures: Figures) -> str:
+    """Where an artifact stands below the export folder."""
+    return figures.get("path") or name
+
+
+def further_runtimes(figures: Figures) -> dict[str, Figures]:
+    """The runtimes that an artifact was asked in beside its first, by the names people know."""
+    return {
+        RUNTIME_NAMES.get(name, name): ran
+        for name, ran in figures.get("runtimes", {}).items()
+        if name != figures.get("runtime") and "not_run" not in ran
+    }
+
+
+def difference(figures: Figures) -> str:
+    """How far an artifact's numbers are from the Keras model's."""
+    for key in ("largest_score_difference", "largest_vector_difference"):
+        if figures.get(key) is not None:
+            return wording.tiny(figures[key])
+    return wording.tiny(None)
+
+
+def memory(megabytes: float | None) -> str:
+    """`961.2` as `961 MB`."""
+    return "–" if megabytes is None else f"{wording.count(megabytes)} MB"
+
+
+def _artifact_rows(name: str, figures: Figures) -> list[list[Any]]:
+    rows = [_row(shown_name(name, figures), figures)]
+    rows += [_row(f"… in {there}", ran) for there, ran in further_runtimes(figures).items()]
+    return rows
+
+
+def _row(name: str, figures: Figures) -> list[Any]:
+    latency = figures.get("latency_ms") or {}
+    peak, runtime = (memory(figures.get(f"{key}_memory_mb")) for key in ("peak", "runtime"))
+    accuracy = wording.percent(figures.get("accuracy"))
+    if figures.get("accuracy_interval"):
+        low, high = map(wording.percent, figures["accuracy_interval"])
+        accuracy += f" ({low} to {high})"
+    seconds = figures.get("load_seconds")
+    return [
+        name,
+        wording.size(figures.get("bytes")),
+        wording.milliseconds(None if seconds is None else 1000 * seconds),
+        wording.milliseconds(latency.get("p50")),
+        wording.milliseconds(latency.get("p99")),
+        peak if peak == runtime else f"{peak} ({runtime})",
+        difference(figures),
+        wording.percent(figures.get("label_agreement")),
+        accuracy,
+        figures.get("passed"),
+    ]
+
+
+def _lede(found: Figures) -> str:
+    failed = [shown_name(name, each) for name, each in found.items() if not each.get("passed")]
+    if failed:
+        does = "does" if len(failed) == 1 else "do"
+        return f"{wording.listed(failed)} {does} not answer as the Keras model does."
+    if len(found) == 1:
+        return "The artifact answers as the Keras model does."
+    number = "Both" if len(found) == 2 else f"All {len(found)}"
+    return f"{number} artifacts answer as the Keras model does."
+
+
+def _note(parity: Figures) -> str:
+    note = "Difference: the largest distance of a score from the Keras model’s"
+    if parity.get("rows") is not None:
+        note += f", over {wording.plural(parity['rows'], 'real row')}"
+    note += ". p50 and p99: half, and 99%, of single texts were answered within that time here"
+    measured = [each for each in parity["artifacts"].values() if each.get("peak_memory_mb")]
+    if not measured:
+        return f"{note}."
+    note += ", on one thread; the Keras model’s on all, and TFLite’s in LiteRT without tokenizing"
+    return (
+        f"{note}. Each was loaded and asked in a process of its own: peak memory is all that the "
+        "process took, in brackets what it took once the runtime was imported."
+    )
+
+
+def _vectors(found: Figures) -> list[str]:
+    notes = []
+    for name, figures in found.items():
+        if figures.get("cosine") is not None:
+            agreement = figures.get("neighbour_agreement")
+            near = f", the same nearest text on {wording.percent(agreement)} of the rows"
+            notes.append(
+                f"{shown_name(name, figures)} gives vectors: mean cosine {figures['cosine']:.3f} "
+                f"with the Keras model’s{near if agreement is not None else ''}."
+            )
+    return notes
+
+
+def phone_notes(parity: Figures) -> list[str]:
+    """Say which rows a phone tokenizes otherwise, and which runtimes were not asked."""
+    not_run: dict[str, None] = {}
+    most: Figures = {}
+    for figures in parity.get("artifacts", {}).values():
+        for name, ran in figures.get("runtimes", {}).items():
+            if "not_run" in ran:
+                not_run[f"{RUNTIME_NAMES.get(name, name)}: {ran['not_run']}"] = None
+            elif ran.get("skew", {}).get("rows", 0) > most.get("skew", {}).get("rows", 0):
+                most = ran
+    notes = []
+    if most:
+        example = most["skew"]["example"]
+        notes.append(
+            f"A phone makes other tokens of {wording.plural(most['skew']['rows'], 'row')} of "
+            f"{wording.count(most['rows'])}, and may answer otherwise there: in "
+            f"{wording.name(example['text'])} it reads {' '.join(example['theirs'])} where the "
+            f"model was trained on {' '.join(example['ours'])}."
+        )
+    if not_run:
+        notes.append(f"Not run in {'; in '.join(not_run)}.")
+    return notes
