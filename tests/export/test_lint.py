@@ -8,15 +8,18 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import tensorflow as tf
 import tensorflow_text
+from tensorflow.core.framework import op_def_pb2
 from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow.python.client import pywrap_tf_session as session
 from tensorflow_serving.apis import prediction_log_pb2
 
 from tfmodel.config import ConfigError
-from tfmodel.export import lint, servable
+from tfmodel.export import lint, servable, serving_ops
 from tfmodel.export.serving_ops import is_in, releases, since, until
 
 NEWEST = releases()[-1]
@@ -175,7 +178,7 @@ def test_what_is_no_operation_of_anybodys_is_not_reported(mine):
 def test_the_report_lists_operations_with_their_releases(small):
     report = lint(small)
     (use,) = [use for use in report.ops if use.name == "Sinh"]
-    assert (use.nodes, use.signatures) == (1, ("serving_default",))
+    assert (use.nodes, use.since, use.signatures) == (1, "2.2", ("serving_default",))
     notable = "\n".join(report.lines())
     assert "DisableCopyOnRead  since 2.10" in notable and "Sinh" not in notable
     assert "other operations are in every TF Serving since 2.2" in notable
@@ -198,6 +201,18 @@ def test_the_table_says_what_is_known_of_the_releases():
     assert until("MatMul") is None and is_in("CompareAndBitpack", "2.5")
     assert not is_in("CompareAndBitpack", "2.6")
     assert releases()[0] == "2.2" and "2.12" in releases()
+
+
+def test_the_table_agrees_with_the_tensorflow_that_is_installed():
+    release = ".".join(tf.__version__.split(".")[:2])
+    listed = op_def_pb2.OpList.FromString(session.TF_GetBuffer(session.TF_GetAllOpList()))
+    registered = {operation.name for operation in listed.op}
+    table = json.loads(Path(serving_ops.__file__).with_name("serving_ops.json").read_text())
+    known = [name for names in table["since"].values() for name in names]
+    wrong = {name for name in known if is_in(name, release) != (name in registered)}
+    # Decision Forests are linked into TF Serving alone.
+    assert {name for name in wrong if not name.startswith("SimpleML")} == set()
+    assert len(known) == len(set(known)) > 1500
 
 
 @pytest.mark.parametrize("target", ["2.12.1", "v2.19.1", "2.13.1-gpu", "2.99", " 2.12"])
@@ -386,11 +401,11 @@ def test_files_that_are_large(mine, monkeypatch):
 
 
 def test_the_highest_version_is_taken(small, tmp_path):
-    for version in ("9", "10"):
+    for version in ("9", "00010"):
         shutil.copytree(small, tmp_path / version)
     (tmp_path / "latest").mkdir()
     rename(tmp_path / "9", "Sinh", "AcmeSinh")
-    assert lint(tmp_path).passed and lint(tmp_path).path.name == "10"
+    assert lint(tmp_path).passed and lint(tmp_path).path.name == "00010"
     (tmp_path / "11").mkdir()
     with pytest.raises(ConfigError, match="Received: a folder with 11, the highest version, wit"):
         lint(tmp_path)

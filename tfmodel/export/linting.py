@@ -50,7 +50,7 @@ class LintReport:
     @property
     def needs(self) -> str | None:
         """The first release from which on every one has all operations; None: none has."""
-        found = [serving_ops.since(use.name) for use in self.ops]
+        found = [use.since for use in self.ops]
         return None if None in found else serving_ops.newest(serving_ops.releases()[0], *found)
 
     @property
@@ -61,9 +61,9 @@ class LintReport:
             for kind, found in (("problem", self.problems), ("warning", self.warnings))
             if found
         )
-        needs = f"its operations need {self.needs} or newer" if self.needs else (
-            "no release has all of its operations"
-        )  # fmt: skip
+        needs = "no release has all of its operations"
+        if self.needs:
+            needs = f"its operations need {self.needs} or newer"
         outcome = "can serve" if self.passed else "cannot serve"
         return (
             f"TF Serving {self.target} {outcome} {self.path}: {counts or 'nothing found'}; {needs}"
@@ -71,10 +71,13 @@ class LintReport:
 
     def as_dict(self) -> dict[str, Any]:
         """Everything in types that JSON has, each operation with its release."""
-        found = dataclasses.asdict(self)
-        ops = [{**use, "since": serving_ops.since(use["name"])} for use in found.pop("ops")]
-        head = {"passed": self.passed, "needs": self.needs}
-        return {**head, **found, "path": str(self.path), "ops": ops}
+        return {
+            "passed": self.passed,
+            "needs": self.needs,
+            **dataclasses.asdict(self),
+            "path": str(self.path),
+            "ops": [{"since": use.since, **dataclasses.asdict(use)} for use in self.ops],
+        }
 
     def lines(self, *, every: bool = False) -> list[str]:
         """The report to read, but for the verdict.
@@ -123,12 +126,7 @@ def lint(where: str | Path, *, target: str = DEFAULT_TARGET) -> LintReport:
     release = serving_ops.check_release(target)
     graph = read_saved_graph(where)
     uses = operation_uses(graph.meta_graphs)
-    found = [
-        Finding(f"{use.name} {_lack(use.name, release)}; it is in {_where(use)}. "
-                f"{serving_ops.remedy(use.name)}", refuses=True)
-        for use in uses
-        if not serving_ops.is_in(use.name, release)
-    ]  # fmt: skip
+    found = [_lack(use, release) for use in uses if not serving_ops.is_in(use.name, release)]
     found += servable_findings(graph)
     served = graph.served or graph.meta_graphs[0]
     return LintReport(
@@ -142,13 +140,17 @@ def lint(where: str | Path, *, target: str = DEFAULT_TARGET) -> LintReport:
     )
 
 
-def _lack(operation: str, release: str) -> str:
-    first, last = serving_ops.since(operation), serving_ops.until(operation)
-    if first is None:
-        return "is in no stock TF Serving"
-    if last and serving_ops.newest(first, release) == release:
-        return f"is in TF Serving up to {last}, not in {release}"
-    return f"is in TF Serving since {first}, not in {release}"
+def _lack(use: OperationUse, release: str) -> Finding:
+    """An operation that the release has not."""
+    last = serving_ops.until(use.name)
+    if use.since is None:
+        lack = "is in no stock TF Serving"
+    elif last and serving_ops.newest(use.since, release) == release:
+        lack = f"is in TF Serving up to {last}, not in {release}"
+    else:
+        lack = f"is in TF Serving since {use.since}, not in {release}"
+    remedy = serving_ops.remedy(use.name)
+    return Finding(f"{use.name} {lack}; it is in {_where(use)}. {remedy}", refuses=True)
 
 
 def _span(operation: str) -> str:
@@ -160,8 +162,8 @@ def _where(use: OperationUse) -> str:
     """`signature ids, serving_default (function __inference_f_12)`."""
     functions = [name for name in use.functions if name != "graph"]
     shown = ", ".join(functions[:_SHOWN_FUNCTIONS])
-    if more := len(functions) - _SHOWN_FUNCTIONS if len(functions) > _SHOWN_FUNCTIONS else 0:
-        shown += f" and {more} more"
+    if len(functions) > _SHOWN_FUNCTIONS:
+        shown += f" and {len(functions) - _SHOWN_FUNCTIONS} more"
     inside = f"function {shown}" if shown else "the graph itself"
     if not use.signatures:
         return f"{inside}, which no signature comes to"

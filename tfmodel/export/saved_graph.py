@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from tfmodel.config import ConfigError
-from tfmodel.export.places import versions
+from tfmodel.export import serving_ops
+from tfmodel.export.places import is_version, versions
 
 GRAPH_FILE = "saved_model.pb"
 _META_GRAPHS_FIELD = 2  # of the message SavedModel
@@ -57,6 +58,11 @@ class OperationUse:
     nodes: int
     signatures: tuple[str, ...]
     functions: tuple[str, ...]
+
+    @property
+    def since(self) -> str | None:
+        """The first TF Serving release from which on every one has it; None: none has."""
+        return serving_ops.since(self.name)
 
 
 def read_saved_graph(where: str | Path) -> SavedGraph:
@@ -122,10 +128,11 @@ def _version_folder(where: Path) -> Path:
         return where
     # TF Serving takes the highest number and does not look at another one.
     highest = versions(where)[-1:]
-    folders = [entry for entry in where.iterdir() if entry.is_dir() and entry.name.isdigit()]
-    for folder in folders:
-        if int(folder.name) in highest and (folder / GRAPH_FILE).is_file():
-            return folder
+    for folder in where.iterdir():
+        # Its name may have leading zeros.
+        if is_version(folder.name) and int(folder.name) in highest:
+            if (folder / GRAPH_FILE).is_file():
+                return folder
     names = sorted(entry.name for entry in where.iterdir())
     received = ", ".join(names[:8]) + (", …" if len(names) > 8 else "") if names else "nothing"
     if highest:

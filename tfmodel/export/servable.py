@@ -16,13 +16,14 @@ LARGE_ASSETS_BYTES = 100_000_000
 LARGE_GRAPH_BYTES = 1_000_000_000  # half of what protocol buffers can hold
 
 _NO_JSON = re.compile("BFLOAT16|COMPLEX|QU?INT|FLOAT8|INT4|VARIANT|RESOURCE")
+_XLA = "experimental in TF Serving (--xla_cpu_compilation_enabled=true): try it on your server"
 _ABSOLUTE_PATH = re.compile(rb"(/[\w.+@-]+){2,}\.\w+")
 _SUSPECTS = {
     r"Print(V2)?": "writes to the server's log at every request",
     r"Debug\w+|CheckNumerics(V2)?": "is for debugging, and costs time at every request",
     r"Cudnn\w+|Nccl\w+": "runs on a GPU only",
     r"TPU\w+|\w+TPU[A-Z]\w+": "runs on a TPU only",
-    r"Xla\w+": "needs a server with --xla_cpu_compilation_enabled=true, which is experimental",
+    r"Xla\w+": f"is computed by XLA, {_XLA}",
     r"ReadFile|WholeFileReader(V2)?|MatchingFiles": "reads files when asked, on the server's disk",
 }
 
@@ -75,8 +76,8 @@ def _input_findings(name: str, signature: Any) -> Iterator[Finding]:
     unknown = _shapes(signature.inputs, lambda sizes: sizes is None)
     if unknown:
         yield Finding(
-            f"Signature {name}: the shape of {unknown} is not known, so requests are neither "
-            "checked nor batched. Give the function an input_signature."
+            f"Signature {name}: the shape of {unknown} is not known, so that of a "
+            "request is not checked. Give the function an input_signature."
         )
     fixed = _shapes(signature.inputs, lambda sizes: bool(sizes) and sizes[0] >= 0)
     if fixed:
@@ -161,9 +162,7 @@ def _operation_findings(graph: SavedGraph) -> Iterator[Finding]:
             yield Finding(f"{shown}: {words}.")
     if compiled:
         yield Finding(
-            "Functions are marked to be compiled by XLA, which needs a server with "
-            "--xla_cpu_compilation_enabled=true, which is experimental. Export without "
-            "jit_compile=True."
+            f"Functions are marked to be compiled by XLA, {_XLA}. Export without jit_compile=True."
         )
     for path in sorted(paths):
         yield Finding(
