@@ -26,14 +26,12 @@ class Tensors:
         outputs: names in the model's order.
         described_inputs: names in the metadata; none without metadata.
         described_outputs: names in the metadata.
-        is_dynamic: whether rows may have any length.
     """
 
     inputs: list[str]
     outputs: list[str]
     described_inputs: list[str]
     described_outputs: list[str]
-    is_dynamic: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,12 +137,7 @@ def read_tensors(path: str | Path) -> Tensors:
                 outputs=[tensor.Name().decode() for tensor in outputs],
                 described_inputs=described[0],
                 described_outputs=described[1],
-                is_dynamic=any(_is_dynamic(tensor) for tensor in inputs),
             )
-
-
-def _is_dynamic(tensor: Any) -> bool:
-    return any(tensor.ShapeSignature(i) < 0 for i in range(tensor.ShapeSignatureLength()))
 
 
 def _metadata(model: Any) -> bytes:

@@ -80,11 +80,11 @@ class DeviceRows:
 def device_rows(description: Description, texts: Sequence[str]) -> DeviceRows:
     """Tokenize as a device does, cut and wrapped as it does, and compare with ours.
 
-    A file of fixed length gets rows that are cut to it; to one of dynamic length a device gives
-    all of a text.
+    A device cuts rows for a file of fixed length, and a file of dynamic length cuts them itself:
+    both to `max_length`, the last token kept.
     """
     vocabulary = description.tokenizer().vocabulary
-    limit = None if description.tensors.is_dynamic else description.manifest.max_length - 2
+    limit = description.manifest.max_length - 2
     ours = [row["ids"] for row in token_rows(description, texts, None)]
     first, last = vocabulary.start_id, vocabulary.end_id
     theirs = [

@@ -11,6 +11,7 @@ import numpy as np
 from tfmodel.export import graph
 from tfmodel.export.description import Description
 from tfmodel.export.measure import Told, run_client
+from tfmodel.export.metadata import OUTPUT_NAMES
 
 RUNTIME_OF_KIND = {"savedmodel": "tensorflow", "tflite": "litert"}
 CHECK_ROWS = 20
@@ -72,7 +73,7 @@ def ask_litert(
     """
     request = {
         "path": str(description.path),
-        "output": output_name(description),
+        "output": OUTPUT_NAMES[description.manifest.output],
         "padding_id": description.tokenizer().vocabulary.padding_id,
         "rows": token_rows(description, texts, text_pairs),
     }
@@ -80,14 +81,6 @@ def ask_litert(
     if told.errors:
         return Asked(None, told.figures, [_refused(told)])
     return Asked(np.asarray(told.answers, np.float32), told.figures)
-
-
-def output_name(description: Description) -> str:
-    """How the one output of a TFLite file must be called."""
-    from tfmodel.export import metadata
-
-    names = {"scores": metadata.OUTPUT_NAME, "vector": "vector"}
-    return names[description.manifest.output]
 
 
 def ask_tensorflow(

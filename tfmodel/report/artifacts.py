@@ -40,11 +40,7 @@ def artifacts(parity: Figures) -> dict[str, Any] | None:
             column("Gate", verdict=True),
         ],
         "rows": rows,
-        "failures": [
-            f"{shown_name(name, figures)}: {'; '.join(figures['failures'])}."
-            for name, figures in found.items()
-            if figures.get("failures")
-        ],
+        "failures": [line for name, each in found.items() for line in _failures(name, each)],
         "notes": [_note(parity), *_vectors(found), *phone_notes(parity)],
     }
 
@@ -102,6 +98,17 @@ def _row(name: str, figures: Figures) -> list[Any]:
         accuracy,
         figures.get("passed"),
     ]
+
+
+def _failures(name: str, figures: Figures) -> list[str]:
+    """What failed an artifact, and what it does not do in runtimes that nobody demanded."""
+    shown, failures = shown_name(name, figures), list(figures.get("failures", ()))
+    lines = [f"{shown}: {'; '.join(failures)}."] if failures else []
+    for there, ran in further_runtimes(figures).items():
+        others = [text for text in ran["failures"] if not any(text in known for known in failures)]
+        if others:
+            lines.append(f"{shown} in {there}: {'; '.join(others)}.")
+    return lines
 
 
 def _lede(found: Figures) -> str:
