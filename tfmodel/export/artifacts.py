@@ -16,17 +16,18 @@ from tfmodel.export.predictor import Answer, Predictor
 
 _LOOKED_FOR = (
     "a run folder (config.yaml and model/), a model folder (config.json and model.safetensors), "
-    "a SavedModel (saved_model.pb, or version folders 1, 2, … with one) or a .tflite file"
+    "a SavedModel (saved_model.pb, or version folders 1, 2, … with one), a KerasHub preset "
+    "(task.json), an ONNX folder (model.onnx) or a .tflite file"
 )
 
 
 def load(where: str | Path, *, threads: int | None = None) -> Predictor:
-    """Load a run folder, a model folder, a SavedModel or a `.tflite` to ask it.
+    """Load a run folder, a model folder or whatever was exported, to ask it.
 
     Args:
         where: the path. Of a SavedModel's base folder the highest version is taken, as TF
             Serving does.
-        threads: processor threads of a `.tflite`; all by default.
+        threads: processor threads of a `.tflite` and of ONNX; all by default.
 
     Returns:
         A predictor; `kind` says what was found.
@@ -47,6 +48,14 @@ def load(where: str | Path, *, threads: int | None = None) -> Predictor:
         return _load_tflite(path, threads)
     if (path / "saved_model.pb").is_file():
         return _load_savedmodel(path)
+    if (path / "model.onnx").is_file():
+        from tfmodel.export.onnx_model import load_onnx
+
+        return load_onnx(path, threads=threads)
+    if (path / "task.json").is_file():
+        from tfmodel.export.keras_hub import load_keras_hub
+
+        return load_keras_hub(path)
     if (path / "config.json").is_file():
         return _load_model_folder(path, path)
     if (path / "config.yaml").is_file():

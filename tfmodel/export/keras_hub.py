@@ -133,11 +133,21 @@ def write_artifacts(
     """
     if not settings.keras_hub:
         return {}
-    import_keras_hub()
+    require_extra(settings)
     tell("writing a KerasHub preset")
     folder = export_keras_hub(trained.model, trained.tokenizer, aside / NAME, **trained.described)
     _verify(folder, trained.model, trained.tokenizer)
     return {NAME: folder}
+
+
+def require_extra(settings: ExportSettings) -> None:
+    """Refuse to begin an export that could not be checked.
+
+    Raises:
+        ConfigError: a preset is asked for, and KerasHub is not installed.
+    """
+    if settings.keras_hub:
+        import_keras_hub()
 
 
 def import_keras_hub() -> Any:

@@ -125,11 +125,13 @@ def _write(
     settings: ExportSettings, trained: Trained, aside: Path, tell: Callable[[str], None]
 ) -> dict[str, Path]:
     """All artifacts, each where it will stand below the export folder; name to path."""
-    from tfmodel.export import savedmodel, tflite
+    from tfmodel.export import keras_hub, onnx_model, savedmodel, tflite
 
+    for door in (keras_hub, onnx_model):
+        door.require_extra(settings)  # before the minutes that the others take
     staged = {}
     # Each door writes what the settings ask of it, and names it.
-    for door in (savedmodel, tflite):
+    for door in (savedmodel, tflite, keras_hub, onnx_model):
         staged |= door.write_artifacts(settings, trained, aside, tell)
     return staged
 

@@ -1,0 +1,215 @@
+"""The graph of a BERT classifier, written node by node in ONNX's standard operators.
+
+Operators and their order are those that ONNX Runtime knows how to fuse (attention, GELU, layer
+normalization with what is added before it), and the last layer is computed for the first token
+alone, as everywhere in tfmodel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tfmodel.export.weights import HEAD
+from tfmodel.model.sizes import BertConfig
+
+OPSET = 17
+"""The first with LayerNormalization; ONNX Runtime takes it since 1.12."""
+IR_VERSION = 8  # of the same age
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+OUTPUT = "logits"
+
+_HIDDEN_FROM_PADDING = -10_000.0  # the value that ONNX Runtime's fusion looks for
+_GELU_SCALE = float(np.sqrt(2 / np.pi))
+
+
+class _Graph:
+    """Nodes and constants in the order they are made; a method adds nodes, gives their output.
+
+    Letters: B batch, T tokens, D hidden, N heads, C classes.
+    """
+
+    def __init__(self, tensors: Mapping[str, np.ndarray]):
+        self.tensors = tensors
+        self.nodes: list[Any] = []
+        self.constants: dict[str, np.ndarray] = {}
+
+    def add(self, kind: str, *inputs: str, name: str, **attributes: Any) -> str:
+        """Add a node; its output has its name."""
+        from onnx import helper
+
+        output = attributes.pop("output", name)
+        self.nodes.append(helper.make_node(kind, inputs, [output], name=name, **attributes))
+        return output
+
+    def constant(self, name: str, value: Any, dtype: type = np.float32) -> str:
+        """Keep a constant."""
+        self.constants[name] = np.asarray(value, dtype)
+        return name
+
+    def table(self, name: str) -> str:
+        """Keep a tensor of the checkpoint as it is."""
+        return self.constant(name, self.tensors[name])
+
+    def dense(self, hidden: str, name: str) -> str:
+        """(B, T, D) times a kernel, plus a bias."""
+        kernel = self.constant(f"{name}.kernel", self.tensors[f"{name}.weight"].T)
+        product = self.add("MatMul", hidden, kernel, name=f"{name}/product")
+        return self.add("Add", product, self.table(f"{name}.bias"), name=f"{name}/sum")
+
+    def normalize(self, hidden: str, name: str, epsilon: float) -> str:
+        """Layer normalization over D."""
+        return self.add(
+            "LayerNormalization",
+            hidden,
+            self.table(f"{name}.weight"),
+            self.table(f"{name}.bias"),
+            name=name,
+            axis=-1,
+            epsilon=epsilon,
+        )
+
+    def first_token(self, hidden: str, name: str) -> str:
+        """(B, T, D) to (B, 1, D)."""
+        axes = [self.constant(f"first.{key}", [value], np.int64) for key, value in _FIRST]
+        return self.add("Slice", hidden, *axes, name=name)
+
+    # --- parts of a BERT ------------------------------------------------------------------
+
+    def embed(self, epsilon: float) -> str:
+        """Sum of the three embeddings, normalized: (B, T, D)."""
+        ids, _, segments = INPUTS
+        word = self.table("embeddings.word_embeddings.weight")
+        word = self.add("Gather", word, ids, name="embeddings/word", axis=0)
+        shape = self.add("Shape", ids, name="embeddings/shape")
+        one, zero = (self.constant(name, value, np.int64) for name, value in _SCALARS)
+        length = self.add("Gather", shape, one, name="embeddings/length", axis=0)
+        positions = self.add("Range", zero, length, one, name="embeddings/positions")
+        position = self.table("embeddings.position_embeddings.weight")
+        position = self.add("Gather", position, positions, name="embeddings/position", axis=0)
+        segment = self.table("embeddings.token_type_embeddings.weight")
+        segment = self.add("Gather", segment, segments, name="embeddings/segment", axis=0)
+        hidden = self.add("Add", word, segment, name="embeddings/sum_of_two")
+        hidden = self.add("Add", hidden, position, name="embeddings/sum")
+        return self.normalize(hidden, "embeddings.LayerNorm", epsilon)
+
+    def mask(self) -> str:
+        """(B, 1, 1, T): 0 where a token is, far below every score where padding is."""
+        axes = self.constant("mask.axes", [1, 2], np.int64)
+        wide = self.add("Unsqueeze", INPUTS[1], axes, name="mask/wide")
+        real = self.add("Cast", wide, name="mask/real", to=1)
+        padding = self.add("Sub", self.constant("mask.one", 1.0), real, name="mask/padding")
+        low = self.constant("mask.low", _HIDDEN_FROM_PADDING)
+        return self.add("Mul", padding, low, name="mask/added")
+
+    def attention(self, hidden: str, asking: str, mask: str, name: str, shape: BertConfig) -> str:
+        """What the tokens of `asking` (B, T or 1, D) take from those of `hidden` (B, T, D)."""
+        width = shape.hidden_size // shape.heads
+        split = self.constant("split", [0, 0, shape.heads, width], np.int64)
+
+        def heads(part: str, source: str, order: Sequence[int]) -> str:
+            projected = self.dense(source, f"{name}.self.{part}")
+            projected = self.add("Reshape", projected, split, name=f"{name}/{part}/heads")
+            return self.add("Transpose", projected, name=f"{name}/{part}/turned", perm=order)
+
+        query = heads("query", asking, (0, 2, 1, 3))
+        key = heads("key", hidden, (0, 2, 3, 1))
+        value = heads("value", hidden, (0, 2, 1, 3))
+        scores = self.add("MatMul", query, key, name=f"{name}/scores")
+        scale = self.constant("scale", float(np.sqrt(width)))
+        scores = self.add("Div", scores, scale, name=f"{name}/scaled")
+        scores = self.add("Add", scores, mask, name=f"{name}/masked")
+        weights = self.add("Softmax", scores, name=f"{name}/weights", axis=-1)
+        mixed = self.add("MatMul", weights, value, name=f"{name}/mixed")
+        mixed = self.add("Transpose", mixed, name=f"{name}/turned", perm=(0, 2, 1, 3))
+        joined = self.constant("joined", [0, 0, shape.hidden_size], np.int64)
+        mixed = self.add("Reshape", mixed, joined, name=f"{name}/joined")
+        return self.dense(mixed, f"{name}.output.dense")
+
+    def activate(self, hidden: str, name: str, kind: str) -> str:
+        """ReLU, or GELU by its formula: the operator came with a later opset."""
+        if kind == "relu":
+            return self.add("Relu", hidden, name=f"{name}/relu")
+        half, one = self.constant("half", 0.5), self.constant("one_float", 1.0)
+        if kind == "gelu":
+            root = self.constant("root_of_two", float(np.sqrt(2)))
+            share = self.add("Div", hidden, root, name=f"{name}/scaled")
+            share = self.add("Erf", share, name=f"{name}/erf")
+        else:
+            three = self.constant("three", 3.0)
+            cube = self.add("Pow", hidden, three, name=f"{name}/cube")
+            little = self.constant("little", 0.044715)
+            cube = self.add("Mul", cube, little, name=f"{name}/little")
+            bent = self.add("Add", hidden, cube, name=f"{name}/bent")
+            scale = self.constant("gelu_scale", _GELU_SCALE)
+            bent = self.add("Mul", bent, scale, name=f"{name}/scaled")
+            share = self.add("Tanh", bent, name=f"{name}/tanh")
+        share = self.add("Add", share, one, name=f"{name}/share")
+        product = self.add("Mul", hidden, share, name=f"{name}/product")
+        return self.add("Mul", product, half, name=f"{name}/gelu")
+
+    def layer(self, hidden: str, mask: str, name: str, shape: BertConfig, *, last: bool) -> str:
+        """One transformer layer: (B, T, D) to the same, or to (B, 1, D) where it is the last."""
+        asking = self.first_token(hidden, f"{name}/first_token") if last else hidden
+        attended = self.attention(hidden, asking, mask, f"{name}.attention", shape)
+        hidden = self.add("Add", attended, asking, name=f"{name}/attended")
+        epsilon = shape.layer_norm_epsilon
+        hidden = self.normalize(hidden, f"{name}.attention.output.LayerNorm", epsilon)
+        widened = self.dense(hidden, f"{name}.intermediate.dense")
+        widened = self.activate(widened, f"{name}/activation", shape.activation)
+        narrowed = self.dense(widened, f"{name}.output.dense")
+        hidden = self.add("Add", narrowed, hidden, name=f"{name}/fed_forward")
+        return self.normalize(hidden, f"{name}.output.LayerNorm", epsilon)
+
+
+_FIRST = (("start", 0), ("end", 1), ("axis", 1))
+_SCALARS = (("one", 1), ("zero", 0))
+
+
+def classifier_graph(
+    shape: BertConfig, tensors: Mapping[str, np.ndarray], *, classes: int, producer: str
+) -> Any:
+    """Write a classifier as an ONNX model.
+
+    Args:
+        shape: the encoder's.
+        tensors: float32 arrays by Hugging Face name, as `read_classifier` gives them.
+        classes: C.
+        producer: version of tfmodel.
+
+    Returns:
+        An `onnx.ModelProto`. Inputs `input_ids`, `attention_mask` and `token_type_ids`, int64
+        (B, T) with any B and T; output `logits`, float32 (B, C).
+    """
+    from onnx import TensorProto, helper, numpy_helper
+
+    graph = _Graph(tensors)
+    mask = graph.mask()
+    hidden = graph.embed(shape.layer_norm_epsilon)
+    for index in range(shape.layers):
+        last = index == shape.layers - 1
+        hidden = graph.layer(hidden, mask, f"encoder.layer.{index}", shape, last=last)
+    flat = graph.constant("flat", [-1, shape.hidden_size], np.int64)
+    first = graph.add("Reshape", hidden, flat, name="first_token")
+    pooled = graph.add("Tanh", graph.dense(first, "pooler.dense"), name="pooled")
+    graph.dense(pooled, HEAD)
+    graph.nodes[-1].output[0] = OUTPUT
+    sizes = ["batch", "sequence"]
+    return helper.make_model(
+        helper.make_graph(
+            graph.nodes,
+            "classifier",
+            [helper.make_tensor_value_info(name, TensorProto.INT64, sizes) for name in INPUTS],
+            [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["batch", classes])],
+            [
+                numpy_helper.from_array(np.ascontiguousarray(value).reshape(value.shape), name)
+                for name, value in graph.constants.items()
+            ],
+        ),
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=IR_VERSION,
+        producer_name="tfmodel",
+        producer_version=producer,
+    )

@@ -1,0 +1,347 @@
+"""ONNX: the graph in one file, and beside it the tokenizer as Hugging Face's tools read it.
+
+The graph is written from the layers, in standard operators: the converters that exist trace
+TensorFlow, and what they give does not load (docs/LOG.md).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from tfmodel.config import ConfigError
+from tfmodel.export import graph
+from tfmodel.export.manifest import MANIFEST_FILE, Manifest, files_of, package_version, read_files
+from tfmodel.export.onnx_graph import INPUTS, OUTPUT, classifier_graph
+from tfmodel.export.places import make_folder
+from tfmodel.export.predictor import Predictor
+from tfmodel.export.settings import ExportSettings
+from tfmodel.export.trained import Trained
+from tfmodel.export.weights import read_classifier
+from tfmodel.model.checkpoints import CONFIG_FILE
+from tfmodel.run_folder import write_aside
+from tfmodel.tokens.tokenizer import Tokenizer
+from tfmodel.tokens.vocabulary import SPECIAL_PIECES, Vocabulary
+
+NAME = "onnx"
+MODEL_FILE = "model.onnx"
+TOKENIZER_FILE = "tokenizer.json"
+
+_LARGEST_BYTES = 2**31 - 2**20  # of a protobuf, less what is not weights
+_EXTRA = "pip install 'tfmodel[onnx]'"
+_BATCH_OF_INPUTS = dict(
+    zip(INPUTS, ("token_ids", "padding_mask", "segment_ids"), strict=True),
+)
+
+
+def export_onnx(
+    model: keras.Model,
+    tokenizer: Tokenizer,
+    folder: str | Path,
+    *,
+    labels: Sequence[str],
+    max_length: int,
+    has_pairs: bool = False,
+) -> Path:
+    """Write a classifier as `model.onnx`, in a folder as Hugging Face's tools expect it.
+
+    Args:
+        model: float32 classifier on an encoder from `build_encoder`.
+        tokenizer: the tokenizer the model was trained with.
+        folder: replaced as a whole, once everything is written.
+        labels: class names in the order of the logits.
+        max_length: tokens a row at most; `tokenizer.json` cuts to it.
+        has_pairs: whether a row is two texts.
+
+    Returns:
+        `folder`: `model.onnx` takes `input_ids`, `attention_mask` and `token_type_ids`, int64
+        (B, T), and gives `logits`, float32 (B, C). `tokenizer.json` makes the three inputs with
+        `tokenizers.Tokenizer.from_file`; `config.json` names the labels.
+
+    Raises:
+        ConfigError: the package onnx is missing, labels or `max_length` do not fit the model, it
+            is not one of ours, or it is larger than 2 GB.
+        OSError: the disk is full.
+
+    Example:
+        >>> export_onnx(model, tokenizer, "served", labels=["no", "yes"], max_length=128)
+        PosixPath('served')
+    """
+    import_extra("onnx")
+    graph.check_exportable(
+        model, labels=labels, max_length=max_length, positions=graph.positions_of(model)
+    )
+    shape, tensors = read_classifier(model, door="ONNX")
+    if (size := sum(value.nbytes for value in tensors.values())) > _LARGEST_BYTES:
+        raise ConfigError(
+            "ONNX: expected a model of at most 2 GB, which is what one file can hold. Received: "
+            f"one of {size:,} bytes. Export it as a SavedModel."
+        )
+    manifest = Manifest(
+        labels=tuple(labels),
+        max_length=max_length,
+        lowercase=tokenizer.lowercase,
+        has_pairs=has_pairs,
+        version=package_version(),
+    )
+    config = {
+        **shape.to_huggingface(),
+        "architectures": ["BertForSequenceClassification"],
+        "problem_type": "single_label_classification",
+        "id2label": {str(index): label for index, label in enumerate(labels)},
+        "label2id": {label: index for index, label in enumerate(labels)},
+    }
+    proto = classifier_graph(shape, tensors, classes=len(labels), producer=manifest.version)
+    folder = Path(folder)
+    make_folder(folder.parent)
+    with write_aside(folder, replace=True) as aside:
+        aside.mkdir(parents=True, exist_ok=True)
+        Tokenizer(tokenizer.vocabulary, lowercase=tokenizer.lowercase, max_length=max_length).save(
+            aside
+        )
+        for name, content in files_of(manifest, tokenizer.vocabulary.pieces).items():
+            (aside / name).write_bytes(content)
+        for name, values in (
+            (CONFIG_FILE, config),
+            (TOKENIZER_FILE, tokenizer_json(tokenizer, max_length=max_length)),
+        ):
+            text = json.dumps(values, ensure_ascii=False, indent=2)
+            (aside / name).write_text(text + "\n", "utf-8")
+        (aside / MODEL_FILE).write_bytes(proto.SerializeToString())
+    return folder
+
+
+def write_artifacts(
+    settings: ExportSettings, trained: Trained, aside: Path, tell: Callable[[str], None]
+) -> dict[str, Path]:
+    """The ONNX folder, where the settings ask for it: name to folder below `aside`.
+
+    Raises:
+        ConfigError: as `export_onnx` and `require_extra`: what was not asked in ONNX Runtime is
+            not published.
+        RuntimeError: `tokenizer.json` gives other ids than the tokenizer it was made from.
+    """
+    if not settings.onnx:
+        return {}
+    require_extra(settings)
+    tell("writing ONNX")
+    folder = export_onnx(trained.model, trained.tokenizer, aside / NAME, **trained.described)
+    texts, pairs = list(trained.calibration_texts), trained.calibration_pairs
+    differ = token_skew(folder, texts, pairs) if texts else 0
+    if differ > max(1, len(texts) // 100):  # as many may name a special token
+        raise RuntimeError(
+            f"ONNX: expected {TOKENIZER_FILE} to give the ids of training. Received: others on "
+            f"{differ} of {len(texts)} texts. This is a fault of tfmodel's; report it with the "
+            "tokenizer's vocabulary."
+        )
+    return {NAME: folder}
+
+
+def require_extra(settings: ExportSettings) -> None:
+    """Refuse to begin an export that could not be checked.
+
+    Raises:
+        ConfigError: ONNX is asked for, and a package of the extra is not installed.
+    """
+    for package in ("onnx", "onnxruntime", "tokenizers") if settings.onnx else ():
+        import_extra(package)
+
+
+def import_extra(package: str) -> Any:
+    """Import a package of the extra.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    import importlib
+
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise ConfigError(
+            f"ONNX: expected the package {package}. Received: none ({error}). Install it: "
+            f"{_EXTRA}; or leave it out: export.onnx=false."
+        ) from None
+
+
+def tokenizer_json(tokenizer: Tokenizer, *, max_length: int) -> dict[str, Any]:
+    """A tokenizer in the format of Hugging Face's `tokenizers`.
+
+    Args:
+        tokenizer: ours.
+        max_length: tokens a row at most.
+
+    Returns:
+        What goes into `tokenizer.json`. Special tokens are not added ones: `[SEP]` in a user's
+        text stays text, and cannot end a row.
+    """
+    vocabulary = tokenizer.vocabulary
+    start, end = SPECIAL_PIECES["start"], SPECIAL_PIECES["end"]
+
+    def token(piece: str, segment: int) -> dict[str, Any]:
+        return {"SpecialToken": {"id": piece, "type_id": segment}}
+
+    def text(name: str, segment: int) -> dict[str, Any]:
+        return {"Sequence": {"id": name, "type_id": segment}}
+
+    single = [token(start, 0), text("A", 0), token(end, 0)]
+    return {
+        "version": "1.0",
+        "truncation": {
+            "direction": "Right",
+            "max_length": max_length,
+            "strategy": "LongestFirst",
+            "stride": 0,
+        },
+        "padding": {
+            "strategy": "BatchLongest",
+            "direction": "Right",
+            "pad_to_multiple_of": None,
+            "pad_id": vocabulary.padding_id,
+            "pad_type_id": 0,
+            "pad_token": SPECIAL_PIECES["padding"],
+        },
+        "added_tokens": [],
+        "normalizer": {
+            "type": "BertNormalizer",
+            "clean_text": True,
+            "handle_chinese_chars": True,
+            "strip_accents": None,  # as lowercase
+            "lowercase": tokenizer.lowercase,
+        },
+        "pre_tokenizer": {"type": "BertPreTokenizer"},
+        "post_processor": {
+            "type": "TemplateProcessing",
+            "single": single,
+            "pair": [*single, text("B", 1), token(end, 1)],
+            "special_tokens": {
+                piece: {"id": piece, "ids": [vocabulary.ids[piece]], "tokens": [piece]}
+                for piece in (start, end)
+            },
+        },
+        "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": True},
+        "model": {
+            "type": "WordPiece",
+            "unk_token": SPECIAL_PIECES["unknown"],
+            "continuing_subword_prefix": "##",
+            "max_input_chars_per_word": 100,
+            "vocab": vocabulary.ids,
+        },
+    }
+
+
+# --- reading it back ----------------------------------------------------------------------
+
+
+def load_onnx(folder: Path, *, threads: int | None = None) -> Predictor:
+    """Load a folder that `export_onnx` wrote, in ONNX Runtime.
+
+    The predictor feeds it the ids of the training's tokenizer, as `load` does with a `.tflite`:
+    `token_skew` counts the texts to which `tokenizer.json` gives others.
+
+    Args:
+        folder: the folder.
+        threads: processor threads; all by default.
+
+    Raises:
+        ConfigError: ONNX Runtime is missing or refuses the file, or the folder is not ours.
+    """
+    from tfmodel.export.artifacts import _utf8
+
+    manifest, tokenizer = _read(folder)
+    session = _session(folder / MODEL_FILE, threads)
+    tokenize = graph.batch_function(
+        tokenizer, max_length=manifest.max_length, has_pairs=manifest.has_pairs
+    ).get_concrete_function()
+
+    def answer(texts: list[str], text_pairs: list[str] | None) -> np.ndarray:
+        from tfmodel.tasks import classify
+
+        batch = tokenize(*_utf8(texts, text_pairs))
+        feed = {
+            theirs: batch[ours].numpy().astype(np.int64)
+            for theirs, ours in _BATCH_OF_INPUTS.items()
+        }
+        return classify.probabilities(session.run([OUTPUT], feed)[0])
+
+    return Predictor(answer, manifest, kind=NAME, where=str(folder))
+
+
+def token_skew(
+    folder: str | Path, texts: Sequence[str], text_pairs: Sequence[str] | None = None
+) -> int:
+    """How many rows `tokenizer.json` gives other ids than the training's tokenizer.
+
+    Args:
+        folder: a folder that `export_onnx` wrote.
+        texts: n texts.
+        text_pairs: n second texts, for a model of pairs.
+
+    Returns:
+        A number from 0 to n.
+
+    Raises:
+        ConfigError: `tokenizers` is missing, or the folder is not ours.
+    """
+    folder = Path(folder)
+    _, tokenizer = _read(folder)
+    theirs = import_extra("tokenizers").Tokenizer.from_file(str(folder / TOKENIZER_FILE))
+    rows = list(texts) if text_pairs is None else list(zip(texts, text_pairs, strict=True))
+    encoded = theirs.encode_batch(rows)
+    ours = {name: values.numpy().tolist() for name, values in tokenizer(texts, text_pairs).items()}
+    return sum(
+        row.ids != ids or row.attention_mask != mask or row.type_ids != segments
+        for row, ids, mask, segments in zip(
+            encoded, ours["token_ids"], ours["padding_mask"], ours["segment_ids"], strict=True
+        )
+    )
+
+
+def _read(folder: Path) -> tuple[Manifest, Tokenizer]:
+    files = {
+        path.name: path.read_bytes()
+        for path in folder.iterdir()
+        if path.is_file() and path.name != MODEL_FILE
+    }
+    manifest, pieces = read_files(files, name=str(folder))
+    vocabulary = Vocabulary(pieces, name=f"{folder}: vocab.txt")
+    tokenizer = Tokenizer(vocabulary, lowercase=manifest.lowercase, max_length=manifest.max_length)
+    try:
+        found = json.loads(files[TOKENIZER_FILE])
+    except (KeyError, ValueError) as error:
+        found = f"none that can be read ({error!r})"
+    if found != tokenizer_json(tokenizer, max_length=manifest.max_length):
+        raise ConfigError(
+            f"{folder / TOKENIZER_FILE}: expected the tokenizer that {MANIFEST_FILE} and vocab.txt "
+            f"tell of. Received: {found if isinstance(found, str) else 'another'}. Export it again."
+        )
+    return manifest, tokenizer
+
+
+def _session(path: Path, threads: int | None) -> Any:
+    runtime = import_extra("onnxruntime")
+    options = runtime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = threads or 0
+    try:
+        session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except MemoryError:
+        raise
+    except Exception as error:  # of types that ONNX Runtime does not export
+        raise ConfigError(
+            f"{path}: expected a model that ONNX Runtime {runtime.__version__} loads. Received: "
+            f"{' '.join(str(error).split())[:300]}. Copy or export it again."
+        ) from None
+    inputs = [each.name for each in session.get_inputs()]
+    outputs = [each.name for each in session.get_outputs()]
+    if sorted(inputs) != sorted(INPUTS) or outputs != [OUTPUT]:
+        raise ConfigError(
+            f"{path}: expected inputs {', '.join(INPUTS)} and the output {OUTPUT}. Received: "
+            f"inputs {', '.join(inputs)} and outputs {', '.join(outputs)}. Export it again."
+        )
+    return session
