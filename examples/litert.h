@@ -1,5 +1,5 @@
-/* The part of LiteRT 2.3's C API that `answer_ids.cpp` needs. The pip wheel ai-edge-litert has the
- * library without its headers; LiteRT's own SDK has both, and all the rest.
+/* The part of LiteRT's C API (2.2 and 2.3) that `answer_ids.cpp` needs. The pip wheel ai-edge-litert
+ * has the library without its headers; LiteRT's own SDK has both, and all the rest.
  */
 #ifndef EXAMPLES_LITERT_H_
 #define EXAMPLES_LITERT_H_

@@ -1,26 +1,30 @@
-"""A program without Python answers as the Keras model does.
+"""Programs without Python answer as the Keras model does.
 
 `examples/answer.c`, which users copy, compiled against TensorFlow's pip wheel: the nearest there
-is to TF Serving, whose loader and kernels the wheel's library holds.
+is to TF Serving, whose loader and kernels the wheel's library holds. And `examples/answer_ids.cpp`,
+compiled against LiteRT's.
 """
 
 from __future__ import annotations
 
 import shutil
 import subprocess
+from importlib.metadata import version
 from pathlib import Path
 
+import ai_edge_litert
 import needs
+import numpy as np
 import pytest
 import questions
 import tensorflow as tf
 import tensorflow_text
 
-from tfmodel.export import export_savedmodel
+from tfmodel.export import export_savedmodel, export_tflite
 
 pytestmark = pytest.mark.slow
 
-SOURCE = Path(__file__).parents[2] / "examples/answer.c"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 # Of tensorflow_text's 23 libraries, those that our graphs need; docs/export.md names them.
 LIBRARIES = ["_fast_wordpiece_tokenizer.so", "_fast_bert_normalizer.so"]
 
@@ -30,7 +34,16 @@ def program(tmp_path_factory) -> Path:
     if shutil.which("gcc") is None:
         needs.give_up("there is no gcc")
     compiled, tensorflow = tmp_path_factory.mktemp("c") / "answer", tf.sysconfig.get_lib()
-    command = ["gcc", "-O2", "-Wall", "-Wextra", "-Werror", str(SOURCE), "-o", str(compiled)]
+    command = [
+        "gcc",
+        "-O2",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        str(EXAMPLES / "answer.c"),
+        "-o",
+        str(compiled),
+    ]
     command += ["-I", tf.sysconfig.get_include(), "-L", tensorflow, f"-Wl,-rpath,{tensorflow}"]
     command += ["-l:libtensorflow_cc.so.2", "-l:libtensorflow_framework.so.2"]
     done = subprocess.run(command, capture_output=True, text=True)
@@ -104,7 +117,7 @@ def test_the_guide_names_the_libraries_that_are_needed(program, exported, missin
     arguments = (exported / "savedmodel/1", "serving_default", "text", "label", 1)
     done = run(program, *arguments, rows="good\n", libraries=libraries)
     assert done.returncode == 1 and "Op type not registered" in done.stderr
-    guide = (SOURCE.parents[1] / "docs/export.md").read_text("utf-8")
+    guide = (EXAMPLES.parent / "docs/export.md").read_text("utf-8")
     assert all(name in guide for name in LIBRARIES)
 
 
@@ -119,3 +132,48 @@ def test_mistakes_end_with_a_sentence(program, exported):
     ]:
         done = run(program, *arguments, rows=rows)
         assert done.returncode == 1 and words in done.stderr, done.stderr[-500:]
+
+
+# --- LiteRT ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def ids_program(tmp_path_factory) -> Path:
+    if shutil.which("g++") is None:
+        needs.give_up("there is no g++")
+    if [int(part) for part in version("ai-edge-litert").split(".")[:2]] < [2, 2]:
+        needs.give_up("LiteRT's C API before 2.2 is another one")
+    compiled, litert = tmp_path_factory.mktemp("c") / "answer_ids", ai_edge_litert.__path__[0]
+    command = ["g++", "-std=c++17", "-O2", "-Wall", "-Wextra", "-Werror"]
+    command += [str(EXAMPLES / "answer_ids.cpp"), "-o", str(compiled)]
+    command += ["-L", litert, f"-Wl,-rpath,{litert}", "-lLiteRt"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return compiled
+
+
+@pytest.mark.parametrize("length", ["fixed", "dynamic"])
+def test_token_ids_are_answered_as_keras_answers_texts(ids_program, tiny, tmp_path, length):
+    path = export_tflite(
+        tiny.model, tiny.tokenizer, tmp_path / "it.tflite", length=length, **tiny.described
+    )
+    texts = [*questions.TEXTS, *tiny.texts]
+    rows = [tiny.tokenizer([text])["token_ids"].numpy()[0] for text in texts]
+    assert len({len(row) for row in rows}) > 3
+    done = subprocess.run(
+        [str(ids_program), str(path)],
+        input="".join(" ".join(map(str, row)) + "\n" for row in rows),
+        capture_output=True,
+        text=True,
+        env={},
+    )
+    assert done.returncode == 0, done.stderr
+    scores = [[float(number) for number in line.split()] for line in done.stdout.splitlines()]
+    np.testing.assert_allclose(scores, tiny.reference.probabilities(texts), atol=1e-5)
+
+
+@pytest.mark.parametrize("rows, words", [("2 7 3 \n\n", "without token ids"), ("4 " * 99, "many")])
+def test_rows_that_cannot_be_answered_are_refused(ids_program, exported, rows, words):
+    path = exported / "tflite/float32.tflite"
+    done = subprocess.run([ids_program, path], input=rows, capture_output=True, text=True)
+    assert done.returncode == 1 and words in done.stderr.splitlines()[-1]
