@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Mapping
 
 from tfmodel.config import ConfigError
+from tfmodel.export.phone_operations import MEDIAPIPE, TASK_LIBRARY_0_4
 from tfmodel.export.settings import PHONE_RUNTIMES
+from tfmodel.export.tflite_variants import ConversionError
 from tfmodel.export.trained import Trained
 
 _log = logging.getLogger(__name__)
@@ -20,17 +23,19 @@ class Runtime:
         shown: its name for people.
         takes_text: whether it tokenizes itself: one text a row, ASCII lower-cased, always.
         has_per_channel: whether it knows int8 matrices with a scale for each column.
+        operations: the newest version that it knows of each operation; None for all.
     """
 
     shown: str
     takes_text: bool
     has_per_channel: bool
+    operations: Mapping[str, int] | None = None
 
 
 RUNTIMES = {
-    "task-library-0.4": Runtime("the Task Library 0.4", True, has_per_channel=False),
-    "mediapipe": Runtime("MediaPipe", True, has_per_channel=True),
-    "litert": Runtime("LiteRT", False, has_per_channel=True),
+    "task-library-0.4": Runtime("the Task Library 0.4", True, False, TASK_LIBRARY_0_4),
+    "mediapipe": Runtime("MediaPipe", True, True, MEDIAPIPE),
+    "litert": Runtime("LiteRT", False, True),
 }
 """Each takes what those before it take."""
 
@@ -71,4 +76,34 @@ def choose_runtime(wish: str, trained: Trained) -> str:
 
 
 def check_operations(content: bytes, runtime: str) -> None:
-    """Placeholder."""
+    """Check that a runtime knows every operation of a file in the version that it has.
+
+    Args:
+        content: a `.tflite` file's content.
+        runtime: a name of `RUNTIMES`.
+
+    Raises:
+        ConversionError: it does not; names the operations and where they are.
+    """
+    from tensorflow.lite.python import schema_py_generated as schema
+
+    known = RUNTIMES[runtime].operations
+    if known is None:
+        return
+    names = {kind: name for name, kind in vars(schema.BuiltinOperator).items()}
+    model = schema.ModelT.InitFromPackedBuf(content)
+    unknown = {}
+    for subgraph in model.subgraphs:
+        for operator in subgraph.operators:
+            code = model.operatorCodes[operator.opcodeIndex]
+            newest = known.get(names[code.builtinCode], 0)
+            if code.version > newest:
+                layer = subgraph.tensors[operator.outputs[0]].name.decode().split(";")[0]
+                shown = f"{names[code.builtinCode]} version {code.version} in {layer}"
+                unknown.setdefault(f"{names[code.builtinCode]} up to version {newest}", shown)
+    if unknown:
+        raise ConversionError(
+            f"export.runtime={runtime}: expected {', '.join(unknown)}, which is all that "
+            f"{RUNTIMES[runtime].shown} knows. Received: {', '.join(unknown.values())}. "
+            "Set a newer runtime (export.runtime=litert takes all), or another export.tflite."
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 
 from tfmodel.export import graph
@@ -58,15 +59,20 @@ class Traced:
         return self._saved[key]
 
     def calibration(self) -> CalibrationRows:
-        """Real rows as a file of fixed length takes them."""
+        """Real rows, filled up with themselves: what padding gives must not set a range."""
         trained, length = self.trained, self.trained.max_length
         tokenize = graph.batch_function(
             trained.tokenizer, max_length=length, has_pairs=trained.has_pairs, length=length
         )
         columns = [trained.calibration_texts, trained.calibration_pairs]
         batch = tokenize(*(tf.constant(list(column)) for column in columns if column is not None))
+        mask = batch["padding_mask"].numpy()
         rows = {name: batch[key].numpy() for name, key in BATCH_OF_INPUTS.items()}
         return [
-            {name: values[row : row + 1] for name, values in rows.items()}
-            for row in range(len(trained.calibration_texts))
+            {
+                name: np.resize(values[row, : max(np.count_nonzero(mask[row]), 1)], (1, length))
+                for name, values in rows.items()
+            }
+            | {"mask": mask[row : row + 1]}
+            for row in range(len(mask))
         ]
