@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import sys
 from pathlib import Path
 
 import keras
@@ -32,6 +33,16 @@ TEXTS = [
     "café \U0001f600 KITE \U0001f468\u200d\U0001f469\u200d\U0001f467 \u0130",
     "good",
 ]
+
+
+_OLDER = ["tensorflow==2.12.*", "tensorflow-text==2.12.1", "tensorflow-serving-api==2.12.*"]
+
+
+def older_python() -> str:
+    """An interpreter with TensorFlow 2.12 and the TF Text that TF Serving 2.12 links."""
+    if sys.version_info >= (3, 12):
+        needs.give_up("tensorflow 2.12 has wheels for Python 3.8 to 3.11 alone")
+    return needs.environment("tensorflow-2.12", *_OLDER)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,12 +1,13 @@
 """Programs without Python answer as the Keras model does.
 
 `examples/answer.c`, which users copy, compiled against TensorFlow's pip wheel: the nearest there
-is to TF Serving, whose loader and kernels the wheel's library holds. And `examples/answer_ids.cpp`,
-compiled against LiteRT's.
+is to TF Serving, whose loader and kernels the wheel's library holds; and against that of 2.12, the
+oldest that we promise. And `examples/answer_ids.cpp`, compiled against LiteRT's.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import subprocess
 from importlib.metadata import version
@@ -18,7 +19,6 @@ import numpy as np
 import pytest
 import questions
 import tensorflow as tf
-import tensorflow_text
 
 from tfmodel.export import export_savedmodel, export_tflite
 
@@ -29,42 +29,55 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 LIBRARIES = ["_fast_wordpiece_tokenizer.so", "_fast_bert_normalizer.so"]
 
 
-@pytest.fixture(scope="module")
-def program(tmp_path_factory) -> Path:
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """The compiled program, the packages it is linked to, and how near it must come to Keras."""
+
+    path: Path
+    packages: Path
+    limit: float
+
+    def run(
+        self, *arguments: object, rows: str, libraries: list[str] = LIBRARIES
+    ) -> subprocess.CompletedProcess:
+        operations = self.packages / "tensorflow_text/python/ops"
+        command = [self.path, *arguments, *(operations / name for name in libraries)]
+        return subprocess.run(
+            [str(word) for word in command],
+            input=rows,
+            capture_output=True,
+            text=True,
+            env={"TF_CPP_MIN_LOG_LEVEL": "2"},
+        )
+
+
+def compile_answer(folder: Path, packages: Path, *, limit: float) -> Program:
     if shutil.which("gcc") is None:
         needs.give_up("there is no gcc")
-    compiled, tensorflow = tmp_path_factory.mktemp("c") / "answer", tf.sysconfig.get_lib()
-    command = [
-        "gcc",
-        "-O2",
-        "-Wall",
-        "-Wextra",
-        "-Werror",
-        str(EXAMPLES / "answer.c"),
-        "-o",
-        str(compiled),
-    ]
-    command += ["-I", tf.sysconfig.get_include(), "-L", tensorflow, f"-Wl,-rpath,{tensorflow}"]
+    tensorflow = str(packages / "tensorflow")
+    command = ["gcc", "-O2", "-Wall", "-Wextra", "-Werror", str(EXAMPLES / "answer.c")]
+    command += ["-I", f"{tensorflow}/include", "-L", tensorflow, f"-Wl,-rpath,{tensorflow}"]
     command += ["-l:libtensorflow_cc.so.2", "-l:libtensorflow_framework.so.2"]
+    command += ["-o", str(folder / "answer")]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    return compiled
+    return Program(folder / "answer", packages, limit)
 
 
-def run(
-    program: Path, *arguments: object, rows: str, libraries: list[str] = LIBRARIES
-) -> subprocess.CompletedProcess:
-    operations = Path(tensorflow_text.__file__).parent / "python/ops"
-    return subprocess.run(
-        [str(program), *map(str, arguments), *(str(operations / name) for name in libraries)],
-        input=rows,
-        capture_output=True,
-        text=True,
-        env={"TF_CPP_MIN_LOG_LEVEL": "2"},
-    )
+@pytest.fixture(scope="module")
+def program(tmp_path_factory) -> Program:
+    packages = Path(tf.sysconfig.get_lib()).parent
+    return compile_answer(tmp_path_factory.mktemp("c"), packages, limit=1e-5)
 
 
-def ask(program: Path, folder: Path, name: str, question: questions.Question, rows: int) -> dict:
+@pytest.fixture(scope="module")
+def older_program(tmp_path_factory) -> Program:
+    """The same source with TensorFlow 2.12's headers and library."""
+    (packages,) = Path(questions.older_python()).parents[1].glob("lib/python3*/site-packages")
+    return compile_answer(tmp_path_factory.mktemp("c"), packages, limit=1e-4)
+
+
+def ask(program: Program, folder: Path, name: str, question: questions.Question, rows: int) -> dict:
     """The program's answers, by output."""
     columns = [
         [" ".join(map(str, cell)) if isinstance(cell, list) else str(cell) for cell in column]
@@ -72,7 +85,7 @@ def ask(program: Path, folder: Path, name: str, question: questions.Question, ro
     ]
     lines = "".join("\t".join(cells) + "\n" for cells in zip(*columns, strict=True))
     names = [",".join(question.inputs), ",".join(question.outputs)]
-    done = run(program, folder, name, *names, rows, rows=lines)
+    done = program.run(folder, name, *names, rows, rows=lines)
     assert done.returncode == 0, done.stderr[-2000:]
     cells = [line.split("\t") for line in done.stdout.splitlines()]
     answers = dict(zip(question.outputs, zip(*cells, strict=True), strict=True))
@@ -88,7 +101,9 @@ def subject(request):
     return request.getfixturevalue(request.param)
 
 
-def test_every_signature_answers_as_keras(program, subject, tmp_path):
+@pytest.mark.parametrize("which", ["program", "older_program"])
+def test_every_signature_answers_as_keras(which, subject, tmp_path, request):
+    program = request.getfixturevalue(which)
     texts = [*questions.TEXTS, *subject.texts]
     pairs = subject.text_pairs and [*reversed(questions.TEXTS), *subject.text_pairs]
     folder = export_savedmodel(
@@ -99,23 +114,25 @@ def test_every_signature_answers_as_keras(program, subject, tmp_path):
     for name, question in asked.items():
         for rows in (1, 7, len(texts)) if name == "serving_default" else (len(texts),):
             answers = ask(program, folder, name, question, rows)
-            questions.check(question, answers, limit=1e-5)
+            questions.check(question, answers, limit=program.limit)
     assert len({*asked["serving_default"].outputs["label"]}) == 3
 
 
-def test_real_weights_answer_as_keras(program, tmp_path):
+@pytest.mark.parametrize("which", ["program", "older_program"])
+def test_real_weights_answer_as_keras(which, tmp_path, request):
+    program = request.getfixturevalue(which)
     real = questions.real_classifier()
     folder = export_savedmodel(real.model, real.tokenizer, tmp_path / "served", **real.described)
     for name, question in questions.questions(folder, real, questions.TEXTS).items():
         answers = ask(program, folder, name, question, len(questions.TEXTS))
-        questions.check(question, answers, limit=1e-5)
+        questions.check(question, answers, limit=program.limit)
 
 
 @pytest.mark.parametrize("missing", LIBRARIES)
 def test_the_guide_names_the_libraries_that_are_needed(program, exported, missing):
     libraries = [name for name in LIBRARIES if name != missing]
     arguments = (exported / "savedmodel/1", "serving_default", "text", "label", 1)
-    done = run(program, *arguments, rows="good\n", libraries=libraries)
+    done = program.run(*arguments, rows="good\n", libraries=libraries)
     assert done.returncode == 1 and "Op type not registered" in done.stderr
     guide = (EXAMPLES.parent / "docs/export.md").read_text("utf-8")
     assert all(name in guide for name in LIBRARIES)
@@ -130,7 +147,7 @@ def test_mistakes_end_with_a_sentence(program, exported):
         ((folder, "ids", "token_ids,segment_ids", "label", 1), "2 3\n", "too few inputs"),
         ((folder, "ids", "token_ids", "label", 2), "2 3\n2\n", "rows of different lengths"),
     ]:
-        done = run(program, *arguments, rows=rows)
+        done = program.run(*arguments, rows=rows)
         assert done.returncode == 1 and words in done.stderr, done.stderr[-500:]
 
 

@@ -11,15 +11,12 @@ import dataclasses
 import json
 import os
 import subprocess
-import sys
 
-import needs
 import pytest
 import questions
 
 pytestmark = pytest.mark.slow
 
-_PACKAGES = ["tensorflow==2.12.*", "tensorflow-text==2.12.1", "tensorflow-serving-api==2.12.*"]
 _LIMITS = {"float32": 1e-4, "mixed_bfloat16": 0.05}
 
 # In: version folder -> signature -> column -> rows. Out: the same of outputs, from each way in,
@@ -95,9 +92,7 @@ class Asked:
 @pytest.fixture(scope="module")
 def asked(tiny, tiny_pairs, tmp_path_factory) -> dict[str, Asked]:
     """Every kind of SavedModel, asked in one process of TensorFlow 2.12."""
-    if sys.version_info >= (3, 12):
-        needs.give_up("tensorflow 2.12 has wheels for Python 3.8 to 3.11 alone")
-    python = needs.environment("tensorflow-2.12", *_PACKAGES)
+    python = questions.older_python()
     texts, pairs = questions.TEXTS, [*reversed(questions.TEXTS)]
     written = {}
     for name, subject, second in [
