@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import mmap
+import struct
 from pathlib import Path
 from typing import Any
 
+from tfmodel.config import ConfigError
 from tfmodel.export.manifest import LABELS_FILE, Manifest, read_files
 from tfmodel.export.metadata import METADATA_BUFFER, read_associated_files
 from tfmodel.export.places import versions
@@ -120,24 +122,37 @@ def read_tensors(path: str | Path) -> Tensors:
     """Read how a `.tflite` and the metadata in it name inputs and outputs.
 
     Args:
-        path: the file; it may be larger than memory.
+        path: the file; its weights stay on disk.
+
+    Raises:
+        ConfigError: it is damaged.
     """
     from tensorflow.lite.python import schema_py_generated as schema
 
-    with Path(path).open("rb") as file:
-        # Only the pages that are read are loaded: the weights stay on disk.
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            model = schema.Model.GetRootAs(content, 0)
-            graph = model.Subgraphs(0)
-            inputs = [graph.Tensors(graph.Inputs(i)) for i in range(graph.InputsLength())]
-            outputs = [graph.Tensors(graph.Outputs(i)) for i in range(graph.OutputsLength())]
-            described = _described_tensors(_metadata(model))
-            return Tensors(
-                inputs=[tensor.Name().decode() for tensor in inputs],
-                outputs=[tensor.Name().decode() for tensor in outputs],
-                described_inputs=described[0],
-                described_outputs=described[1],
-            )
+    try:
+        with (
+            Path(path).open("rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
+        ):
+            return _tensors(schema.Model.GetRootAs(content, 0))
+    except (struct.error, AttributeError, IndexError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"{path}: expected a TFLite model with inputs and outputs. Received: one that cannot "
+            f"be read ({error}). Copy or export the file again."
+        ) from None
+
+
+def _tensors(model: Any) -> Tensors:
+    graph = model.Subgraphs(0)
+    described = _described_tensors(_metadata(model))
+    inputs = [graph.Tensors(graph.Inputs(i)) for i in range(graph.InputsLength())]
+    outputs = [graph.Tensors(graph.Outputs(i)) for i in range(graph.OutputsLength())]
+    return Tensors(
+        inputs=[tensor.Name().decode() for tensor in inputs],
+        outputs=[tensor.Name().decode() for tensor in outputs],
+        described_inputs=described[0],
+        described_outputs=described[1],
+    )
 
 
 def _metadata(model: Any) -> bytes:
