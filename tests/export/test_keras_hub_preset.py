@@ -7,6 +7,7 @@ import dataclasses
 import json
 import random
 import sys
+from pathlib import Path
 
 import h5py
 import keras
@@ -225,3 +226,31 @@ def test_real_weights_differ_by_the_formula_of_gelu_alone(tmp_path):
     theirs = hub.models.BertTextClassifier.from_preset(str(folder), dtype="float32")
     logits = theirs.predict(texts, verbose=0)
     assert np.abs(classify.probabilities(logits) - tanh).max() < 1e-4
+
+
+@pytest.mark.slow
+def test_the_lines_of_the_guide_and_of_the_card_answer(tiny, tmp_path, monkeypatch, capsys):
+    needs.package("keras_hub")
+    said = []
+    export = tmp_path / "runs/reviews/export"
+    _export(tiny, export, calibration_texts=["the\u00a0good", "good"], progress=said.append)
+    monkeypatch.chdir(tmp_path)
+    exec(_python(Path(__file__).parents[2] / "docs/export.md", "<!-- test of keras_hub -->\n"), {})
+    scores = tiny.reference.probabilities(["The rice tasted fresh."])[0]
+    label = tiny.described["labels"][scores.argmax()]
+    assert capsys.readouterr().out.splitlines()[-1].split()[0] == label
+
+    lines = _python(export / "keras_hub/README.md", "## How to call it\n\n")
+    found = {}
+    exec(lines.replace("this folder", str(export / "keras_hub")), found)
+    scores = tiny.reference.probabilities(["some text"])
+    assert np.abs(np.asarray(found["scores"]) - scores).max() < 0.01
+    limits = json.loads((export / "keras_hub/card.json").read_text())["limits"]
+    assert any("GELU by the tanh approximation" in limit for limit in limits)
+    assert any("gives 1 of 2 training rows other tokens" in limit for limit in limits)
+    assert any("gives 1 of 2 training rows" in line for line in said)
+
+
+def _python(page, after):
+    """The first block of Python behind a mark."""
+    return page.read_text("utf-8").partition(f"{after}```python\n")[2].partition("```")[0]

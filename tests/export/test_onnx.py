@@ -7,7 +7,7 @@ import dataclasses
 import importlib
 import json
 import random
-import shutil
+from pathlib import Path
 
 import keras
 import needs
@@ -20,6 +20,7 @@ from tfmodel.export.onnx_model import export_onnx, token_skew, tokenizer_json
 from tfmodel.export.trained import Trained
 from tfmodel.export.weights import read_classifier
 from tfmodel.model.sizes import BertConfig
+from tfmodel.tasks import classify
 from tfmodel.tokens import Tokenizer, Vocabulary
 
 AWKWARD = [
@@ -126,7 +127,6 @@ def test_it_answers_as_the_model(tiny, written):
 def test_every_activation_and_any_shape_of_batch(activation, tmp_path):
     onnx, runtime = needs.package("onnx"), needs.package("onnxruntime")
     from tfmodel.model.encoder import build_encoder
-    from tfmodel.tasks import classify
 
     config = BertConfig(
         vocabulary_size=50,
@@ -225,7 +225,6 @@ def test_real_weights_answer_the_same_without_tensorflow(tmp_path):
     needs.package("onnx")
     from tfmodel.export import predictor_of
     from tfmodel.model import load_encoder
-    from tfmodel.tasks import classify
 
     folder = needs.fetched(needs.MINILM)
     keras.utils.set_random_seed(0)
@@ -255,4 +254,25 @@ def test_real_weights_answer_the_same_without_tensorflow(tmp_path):
     assert np.abs(classify.probabilities(logits) - wanted).max() < 1e-5
     names = json.loads((served / "config.json").read_text())["id2label"]
     assert [names[str(index)] for index in range(3)] == ["a", "b", "c"]
-    shutil.rmtree(served)
+
+
+@pytest.mark.slow
+def test_the_lines_of_the_guide_and_of_the_card_answer(tiny, tmp_path, monkeypatch, capsys):
+    needs.package("onnx"), needs.package("onnxruntime"), needs.package("tokenizers")
+    _export(tiny, tmp_path / "runs/reviews/export")
+    monkeypatch.chdir(tmp_path)
+    exec(_python(Path(__file__).parents[2] / "docs/export.md", "<!-- test of onnx -->\n"), {})
+    scores = tiny.reference.probabilities(["The rice tasted fresh."])[0]
+    assert capsys.readouterr().out.split()[0] == tiny.described["labels"][scores.argmax()]
+
+    monkeypatch.chdir("runs/reviews/export/onnx")
+    found = {}
+    exec(_python(Path("README.md"), "## How to call it\n\n"), found)
+    scores = tiny.reference.probabilities(["some text"])
+    assert np.abs(classify.probabilities(found["logits"]) - scores).max() < 1e-5
+    assert json.loads(Path("card.json").read_text())["model"]["labels"] == ["bad", "so-so", "good"]
+
+
+def _python(page, after):
+    """The first block of Python behind a mark."""
+    return page.read_text("utf-8").partition(f"{after}```python\n")[2].partition("```")[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tfmodel.export.card_text import readme
@@ -22,7 +22,14 @@ _FEW_ROWS = 30
 _PACKAGES = ("tensorflow", "keras", "tensorflow-text")
 
 
-def card_files(trained: Trained, *, precision: str, signatures: Signatures) -> dict[str, bytes]:
+def card_files(
+    trained: Trained,
+    *,
+    precision: str,
+    signatures: Signatures,
+    call: str = "",
+    limits: Sequence[str] = (),
+) -> dict[str, bytes]:
     """Write the card of an artifact.
 
     All of it comes from `trained`; what its `facts` leave out is said to be unknown. The same
@@ -37,6 +44,8 @@ def card_files(trained: Trained, *, precision: str, signatures: Signatures) -> d
             `tfmodel data --skew` found) and `environment` (package to version).
         precision: number format of the artifact.
         signatures: what can be asked of it.
+        call: how it is asked, in Markdown; by default by TF Serving's REST.
+        limits: what else it does not do: sentences.
 
     Returns:
         `README.md`, in the form of Hugging Face's model cards, and `card.json`, the same facts
@@ -45,8 +54,9 @@ def card_files(trained: Trained, *, precision: str, signatures: Signatures) -> d
     Source: Mitchell et al. 2019, "Model Cards for Model Reporting".
     """
     card = _card(trained, precision, signatures)
+    card["limits"] += limits
     return {
-        README_FILE: readme(card).encode("utf-8", "replace"),
+        README_FILE: readme(card, call=call).encode("utf-8", "replace"),
         CARD_FILE: (json.dumps(card, ensure_ascii=False, indent=2, default=str) + "\n").encode(
             "utf-8", "replace"
         ),

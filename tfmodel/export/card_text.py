@@ -17,11 +17,12 @@ _METRICS = {
 }
 
 
-def readme(card: Mapping[str, Any]) -> str:
+def readme(card: Mapping[str, Any], *, call: str = "") -> str:
     """Word a card.
 
     Args:
         card: what `card.json` holds.
+        call: how the artifact is asked, in Markdown; by default by TF Serving's REST.
 
     Returns:
         The content of `README.md`.
@@ -29,7 +30,7 @@ def readme(card: Mapping[str, Any]) -> str:
     header = yaml.safe_dump(_front_matter(card), sort_keys=False, allow_unicode=True, width=1000)
     sections = [
         _head(card),
-        _calls(card),
+        f"## How to call it\n\n{call.strip() or _rest(card)}",
         _figures(card["evaluation"]),
         "## Limits\n\n" + "\n".join(f"- {plain(limit)}" for limit in card["limits"]),
         _data(card["data"]),
@@ -90,8 +91,8 @@ def _head(card: Mapping[str, Any]) -> str:
     return f"# {title}\n\n{_table(('', ''), rows)}\n\nLabels, in the order of the scores: {labels}."
 
 
-def _calls(card: Mapping[str, Any]) -> str:
-    """How it is asked, with its own labels in the answer."""
+def _rest(card: Mapping[str, Any]) -> str:
+    """How TF Serving is asked, with the model's own labels in the answer."""
     model, name = card["model"], re.sub(r"[^\w.-]+", "_", card["name"] or "model")
     instance = {"text": "some text"} | ({"text_pair": "another"} if model["has_pairs"] else {})
     count = len(model["labels"])
@@ -99,7 +100,6 @@ def _calls(card: Mapping[str, Any]) -> str:
     scores = [best, *[round((1 - best) / (count - 1), 4)] * (count - 1)]
     answer = {"label": model["labels"][0], "score": best, "scores": scores[:20]}
     lines = [
-        "## How to call it",
         "With TF Serving (REST; gRPC takes the same names):",
         f"```bash\ncurl -d '{json.dumps({'instances': [instance]})}' \\\n"
         f"  http://localhost:8501/v1/models/{name}:predict\n```",

@@ -19,6 +19,7 @@ import numpy as np
 
 from tfmodel.config import ConfigError
 from tfmodel.export import graph
+from tfmodel.export.card import card_files
 from tfmodel.export.keras_hub_preset import (
     BACKBONE_WEIGHTS,
     TASK_WEIGHTS,
@@ -43,6 +44,7 @@ from tfmodel.export.predictor import Predictor
 from tfmodel.export.settings import ExportSettings
 from tfmodel.export.trained import Trained
 from tfmodel.export.weights import HEAD, read_classifier
+from tfmodel.model.encoder import encoder_config
 from tfmodel.model.sizes import BertConfig
 from tfmodel.run_folder import write_aside
 from tfmodel.tokens.tokenizer import Tokenizer
@@ -137,7 +139,46 @@ def write_artifacts(
     tell("writing a KerasHub preset")
     folder = export_keras_hub(trained.model, trained.tokenizer, aside / NAME, **trained.described)
     _verify(folder, trained.model, trained.tokenizer)
+    limits = _limits(folder, trained)
+    for limit in limits:
+        tell(limit)
+    precision = Manifest.from_json((folder / MANIFEST_FILE).read_bytes(), name=NAME).precision
+    card = card_files(
+        trained, precision=precision, signatures={}, call=_call(trained.has_pairs), limits=limits
+    )
+    for name, content in card.items():
+        (folder / name).write_bytes(content)
     return {NAME: folder}
+
+
+def _call(has_pairs: bool) -> str:
+    """How a preset is asked, in Markdown."""
+    texts = '(["some text"], ["another"])' if has_pairs else '["some text"]'
+    return f"""
+```python
+import keras, keras_hub
+
+classifier = keras_hub.models.BertTextClassifier.from_preset("this folder")
+scores = keras.ops.softmax(classifier.predict({texts}))  # in the order of labels.txt
+```
+"""
+
+
+def _limits(folder: Path, trained: Trained) -> list[str]:
+    """What KerasHub does otherwise, counted on train rows: sentences."""
+    limits = []
+    if keras_hub_shape(shape := encoder_config(trained.model.get_layer("encoder"))) != shape:
+        limits.append(
+            "KerasHub computes GELU by the tanh approximation, in training it was computed "
+            "exactly: scores are about 0.001 off, and near-ties may fall the other way."
+        )
+    if texts := trained.calibration_texts:
+        differ = token_skew(folder, texts, trained.calibration_pairs)
+        limits.append(
+            f"KerasHub's own tokenizer gives {differ:,} of {len(texts):,} training rows other "
+            "tokens than those of training."
+        )
+    return limits
 
 
 def require_extra(settings: ExportSettings) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 
 from tfmodel.config import ConfigError
 from tfmodel.export import graph
+from tfmodel.export.card import card_files
 from tfmodel.export.manifest import MANIFEST_FILE, Manifest, files_of, package_version, read_files
 from tfmodel.export.onnx_graph import INPUTS, OUTPUT, classifier_graph
 from tfmodel.export.places import make_folder
@@ -139,7 +140,30 @@ def write_artifacts(
             f"{differ} of {len(texts)} texts. This is a fault of tfmodel's; report it with the "
             "tokenizer's vocabulary."
         )
+    for name, content in card_files(
+        trained, precision="float32", signatures={}, call=_call(trained.has_pairs)
+    ).items():
+        (folder / name).write_bytes(content)
     return {NAME: folder}
+
+
+def _call(has_pairs: bool) -> str:
+    """How the folder is asked, in Markdown."""
+    row = '("some text", "another")' if has_pairs else '"some text"'
+    return f"""
+```python
+import numpy, onnxruntime, tokenizers
+
+rows = tokenizers.Tokenizer.from_file("{TOKENIZER_FILE}").encode_batch([{row}])
+logits = onnxruntime.InferenceSession("{MODEL_FILE}").run(["{OUTPUT}"], {{
+    "input_ids": numpy.array([row.ids for row in rows]),
+    "attention_mask": numpy.array([row.attention_mask for row in rows]),
+    "token_type_ids": numpy.array([row.type_ids for row in rows]),
+}})[0]  # softmax gives the scores, in the order of labels.txt
+```
+
+Inputs are int64 (rows, tokens), the output is float32 (rows, labels); any number of either.
+"""
 
 
 def require_extra(settings: ExportSettings) -> None:
