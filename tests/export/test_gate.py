@@ -1,7 +1,9 @@
 """Sabotage of what an artifact says: each is caught in the process that asks it."""
 
 import dataclasses
+import re
 import shutil
+import zipfile
 
 import numpy as np
 import pytest
@@ -90,8 +92,6 @@ def test_a_renamed_output_of_the_metadata_alone(copied, tiny):
 
 def _with_files(path, change):
     """Write the files inside a `.tflite` anew, behind the same model."""
-    import zipfile
-
     files = read_associated_files(path)
     with zipfile.ZipFile(path) as archive:
         start = min(entry.header_offset for entry in archive.infolist())
@@ -125,8 +125,6 @@ def test_a_model_cut_off_behind_its_head(copied, tiny, part):
     files = read_associated_files(copied)
     content = copied.read_bytes()
     copied.write_bytes(content[: int(part * len(content))])
-    import zipfile
-
     with zipfile.ZipFile(copied, "a") as archive:
         for name, inside in files.items():
             archive.writestr(name, inside)
@@ -159,11 +157,13 @@ def answering(exported, tiny, monkeypatch):
         def answer(client, request, **kwargs):
             few = tiny.scores[order(request)].tolist()
             vectors = tiny.reference.vectors([tiny.texts[i] for i in order(request)[:20]])
-            checks = [{"scores": few[:20]}, {"scores": few[:20]}, {"vector": vectors.tolist()}]
+            names = [check["signature"] for check in request["checks"]]
+            checks = {name: {"scores": few[:20]} for name in names}
+            checks["vector"] = {"vector": vectors.tolist()}
             told = {"answers": [row(scores) for scores in few], "checks": checks}
-            errors = spoil(told) or {}
-            figures = {"latency_ms": None}
-            return Told(told["answers"], {}, told["checks"], errors, figures)
+            error = spoil(told)
+            errors = {} if error is None else {names.index("ids"): error}
+            return Told(told["answers"], {}, [*checks.values()], errors, {"latency_ms": None})
 
         def order(request):
             return [tiny.texts.index(row["inputs"]["text"][0]) for row in request["rows"]]
@@ -177,7 +177,7 @@ def answering(exported, tiny, monkeypatch):
 def test_a_savedmodel_tells_each_signature(answering):
     figures = answering(lambda told: None)
     assert figures["passed"], figures["failures"]
-    assert list(figures["signatures"]) == ["serving_default", "ids", "vector"]
+    assert list(figures["signatures"]) == ["serving_default", "max_length", "ids", "vector"]
 
 
 def _rename_output(told):
@@ -192,20 +192,22 @@ def _shift_labels(told):
 
 
 def _permute_ids(told):
-    told["checks"][1]["scores"] = [scores[::-1] for scores in told["checks"][1]["scores"]]
+    ids = told["checks"]["ids"]
+    ids["scores"] = [scores[::-1] for scores in ids["scores"]]
 
 
 def _shuffle_vectors(told):
-    told["checks"][2]["vector"] = told["checks"][2]["vector"][::-1]
+    vector = told["checks"]["vector"]
+    vector["vector"] = vector["vector"][::-1]
 
 
 def _lose_ids(told):
-    told["checks"][1] = None
-    return {1: "no signature ids; it has serving_default"}
+    told["checks"]["ids"] = None
+    return "no signature ids; it has serving_default"
 
 
 def _rename_vector(told):
-    told["checks"][2] = {"embedding": told["checks"][2]["vector"]}
+    told["checks"]["vector"] = {"embedding": told["checks"]["vector"]["vector"]}
 
 
 @pytest.mark.parametrize(
@@ -222,8 +224,6 @@ def _rename_vector(told):
 def test_sabotage_of_a_signature_is_caught(answering, spoil, message):
     figures = answering(spoil)
     assert not figures["passed"]
-    import re
-
     assert any(re.search(message, text) for text in figures["failures"]), figures["failures"]
 
 

