@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import logging
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -28,6 +29,8 @@ from tfmodel.tokens.tokenizer import Tokenizer
 __all__ = ["ConversionError", "export_tflite", "export_tflite_variants", "write_artifacts"]
 
 LENGTHS = ("fixed", "dynamic")
+
+_log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,8 +175,7 @@ def write_artifacts(
     rows = settings.calibration_rows
     pairs = trained.calibration_pairs
     outputs = ("scores", "vector") if settings.tflite_vector else ("scores",)
-    runtime = choose_runtime(settings.runtime, trained)
-    tell(f"converting to TFLite {', '.join(settings.tflite)} for {RUNTIMES[runtime].shown}")
+    tell(f"converting to TFLite {', '.join(settings.tflite)}")
     files = export_tflite_variants(
         trained.model,
         trained.tokenizer,
@@ -181,7 +183,7 @@ def write_artifacts(
         variants=settings.tflite,
         lengths=settings.tflite_length,
         outputs=outputs,
-        runtime=runtime,
+        runtime=settings.runtime,
         calibration_texts=trained.calibration_texts[:rows],
         calibration_pairs=None if pairs is None else pairs[:rows],
         **trained.described,
@@ -192,12 +194,16 @@ def write_artifacts(
 def _export(trained: Trained, paths: dict[_Kind, Path], runtime: str) -> dict[_Kind, Path]:
     """Check what is wished for, all of it before anything is converted; then write each."""
     runtime = choose_runtime(runtime, trained)
+    _log.info("TFLite files are made for %s", RUNTIMES[runtime].shown)
+    positions = graph.positions_of(trained.model)
     graph.check_exportable(
-        trained.model,
-        labels=trained.labels,
-        max_length=trained.max_length,
-        positions=graph.positions_of(trained.model),
+        trained.model, labels=trained.labels, max_length=trained.max_length, positions=positions
     )
+    if positions is None and any(kind.output == "vector" for kind in paths):
+        raise ConfigError(
+            "Expected a classifier on an encoder from build_encoder, whose pooled output is the "
+            "sentence vector. Received: another model. Leave the vector out."
+        )
     if any(VARIANTS[kind.variant].is_calibrated for kind in paths):
         _check_calibration(trained)
     with tempfile.TemporaryDirectory() as folder:
