@@ -1,6 +1,7 @@
 """SavedModels: what TF Serving finds, and what it answers."""
 
 import json
+import math
 import subprocess
 import sys
 import textwrap
@@ -16,6 +17,8 @@ from tfmodel.config import ConfigError
 from tfmodel.export import export_savedmodel, savedmodel
 from tfmodel.model.encoder import build_encoder, encoder_config
 from tfmodel.tasks import classify
+
+MAX_LENGTH = 16
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +94,7 @@ def test_a_folder_holds_what_tf_serving_looks_for(exported, tiny):
     model = saved_model_pb2.SavedModel.FromString((version / "saved_model.pb").read_bytes())
     (meta,) = model.meta_graphs
     assert {asset.filename for asset in meta.asset_file_def} == set(names)
-    assert {"serving_default", "ids"} <= set(meta.signature_def)
+    assert {"serving_default", "max_length", "ids", "vector"} <= set(meta.signature_def)
     assert not [n for s in meta.signature_def.values() for n in s.outputs if "_bytes" in n]
 
 
@@ -110,7 +113,7 @@ def test_the_graph_draws_no_random_number_and_holds_no_state_of_training(exporte
     assert all("weights" in name for name in weights)
 
 
-def test_warm_up_asks_real_texts_in_several_batch_sizes(tiny_pairs, tmp_path):
+def test_warm_up_asks_every_text_signature_in_every_batch_size(tiny_pairs, tmp_path):
     folder = export_savedmodel(
         tiny_pairs.model,
         tiny_pairs.tokenizer,
@@ -123,15 +126,118 @@ def test_warm_up_asks_real_texts_in_several_batch_sizes(tiny_pairs, tmp_path):
         prediction_log_pb2.PredictionLog.FromString(record.numpy()).predict_log.request
         for record in records
     ]
-    sizes = [request.inputs["text"].tensor_shape.dim[0].size for request in requests]
-    assert sizes == [1, 8, 32]
-    signature = tf.saved_model.load(str(folder)).signatures["serving_default"]
+    asked = [
+        (
+            request.model_spec.signature_name,
+            request.inputs["text"].tensor_shape.dim[0].size,
+        )
+        for request in requests
+    ]
+    assert asked == [
+        (signature, size)
+        for signature in ("serving_default", "max_length", "vector")
+        for size in (1, 2, 4, 8, 16, 32)
+    ]
+    loaded = tf.saved_model.load(str(folder))
     for request in requests:
-        assert request.model_spec.signature_name == "serving_default"
         inputs = {
             name: tf.constant(tf.make_ndarray(proto)) for name, proto in request.inputs.items()
         }
-        assert signature(**inputs)["scores"].shape[0] == len(inputs["text"])
+        answer = loaded.signatures[request.model_spec.signature_name](**inputs)
+        assert all(len(values) == len(inputs["text"]) for values in answer.values())
+    # Short rows and such as fill the longest one.
+    lengths = tiny_pairs.tokenizer([text.decode() for text in inputs["text"].numpy()])
+    tokens = lengths["padding_mask"].numpy().sum(axis=1)
+    assert tokens.min() < 6 and tokens.max() == MAX_LENGTH
+
+
+def test_each_row_may_have_a_limit_of_its_own(served, tiny):
+    texts = ["good movie the bad was very bad", "good movie the bad was very bad", "good"]
+    answer = served.signatures["max_length"](
+        text=tf.constant(texts), max_length=tf.constant([4, 99, 1], tf.int32)
+    )
+    # 99 is more than the model takes, 1 less than a row can be.
+    wanted = tiny.reference.probabilities(["good movie", texts[1], "good"])
+    np.testing.assert_allclose(answer["scores"], wanted, atol=1e-5)
+    assert np.abs(wanted[0] - wanted[1]).max() > 0.01
+
+
+def test_pairs_with_limits_are_cut_longest_first(served_pairs, tiny_pairs):
+    texts, pairs = tiny_pairs.texts, tiny_pairs.text_pairs
+    answer = served_pairs.signatures["max_length"](
+        text=tf.constant(texts),
+        text_pair=tf.constant(pairs),
+        max_length=tf.fill([len(texts)], 8),
+    )
+    batch = tiny_pairs.tokenizer(texts, pairs, max_length=8)
+    wanted = tf.nn.softmax(tiny_pairs.model(batch))
+    np.testing.assert_allclose(answer["scores"], wanted, atol=1e-5)
+
+
+def test_the_vector_is_what_the_classes_are_read_from(served, tiny):
+    vector = served.signatures["vector"](text=tf.constant(tiny.texts))["vector"]
+    wanted = tiny.model.get_layer("encoder")(tiny.tokenizer(tiny.texts))["pooled"]
+    np.testing.assert_allclose(vector, wanted, atol=1e-5)
+    scores = tf.nn.softmax(tiny.model.get_layer("head")(vector))
+    np.testing.assert_allclose(scores, tiny.scores, atol=1e-5)
+
+
+def test_ids_of_texts_packed_behind_the_first_change_nothing(served, tiny):
+    batch = {name: values.numpy() for name, values in tiny.tokenizer(["good", "bad"]).items()}
+    packed = {name: np.concatenate([rows[:1], rows[1:]], axis=1) for name, rows in batch.items()}
+    packed["padding_mask"][0, batch["token_ids"].shape[1] :] = 2
+    answer = served.signatures["ids"](**{name: tf.constant(v) for name, v in packed.items()})
+    np.testing.assert_allclose(answer["scores"], tf.nn.softmax(tiny.model(packed)), atol=1e-5)
+
+
+def test_mixed_precision_halves_the_weights_and_answers_alike(tiny, exported, tmp_path):
+    folder = export_savedmodel(
+        tiny.model, tiny.tokenizer, tmp_path, precision="mixed_bfloat16", **tiny.described
+    )
+    answer = tf.saved_model.load(str(folder)).signatures["serving_default"](
+        text=tf.constant(tiny.texts)
+    )
+    assert 1e-6 < np.abs(answer["scores"] - tiny.scores).max() < 0.1
+    assert np.mean(np.argmax(answer["scores"], axis=1) == tiny.scores.argmax(axis=1)) > 0.95
+    (meta,) = saved_model_pb2.SavedModel.FromString(
+        (folder / "saved_model.pb").read_bytes()
+    ).meta_graphs
+    nodes = [node for function in meta.graph_def.library.function for node in function.node_def]
+    kept = [node.attr["value"].tensor for node in nodes if node.op == "Const"]
+    halves = sum(
+        math.prod(dimension.size for dimension in tensor.tensor_shape.dim)
+        for tensor in kept
+        if tensor.dtype == tf.bfloat16.as_datatype_enum
+    )
+    encoder = tiny.model.get_layer("encoder")
+    assert halves >= encoder.count_params()
+    # Nothing is left to be read as a variable: the weights are part of the graph.
+    assert not [node for node in nodes if node.op == "VarHandleOp"]
+
+
+def test_mixed_precision_of_a_model_of_ones_own_is_refused(tiny, tmp_path):
+    inputs = {
+        name: keras.Input((None,), dtype="int32", name=name)
+        for name in ("token_ids", "segment_ids", "padding_mask")
+    }
+    embedded = keras.layers.Embedding(len(tiny.tokenizer.vocabulary), 8)(inputs["token_ids"])
+    logits = keras.layers.Dense(3)(keras.layers.GlobalAveragePooling1D()(embedded))
+    with pytest.raises(ConfigError, match="made by tfmodel for mixed_bfloat16.*in float32"):
+        export_savedmodel(
+            keras.Model(inputs, logits),
+            tiny.tokenizer,
+            tmp_path,
+            precision="mixed_bfloat16",
+            **tiny.described,
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_card_says_what_the_model_is(exported, tiny):
+    card = json.loads((exported / "savedmodel/1/card.json").read_text())
+    assert set(card["signatures"]) == {"serving_default", "max_length", "ids", "vector"}
+    readme = (exported / "savedmodel/1/README.md").read_text("utf-8")
+    assert all(label in readme for label in tiny.described["labels"])
 
 
 def test_versions_count_up_and_older_ones_stay(tiny, tmp_path):
@@ -145,7 +251,7 @@ def test_versions_count_up_and_older_ones_stay(tiny, tmp_path):
 
 
 def test_a_failure_in_the_middle_leaves_no_version(tiny, tmp_path, monkeypatch):
-    def fail(folder, texts, *, has_pairs):
+    def fail(folder, *rest):
         assert (folder / "saved_model.pb").exists()
         raise OSError(28, "No space left on device")
 

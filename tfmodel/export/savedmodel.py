@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from tfmodel.export import graph
+from tfmodel.export.card import card_files, signatures_of
 from tfmodel.export.manifest import Manifest, files_of, package_version
+from tfmodel.export.mixed_precision import freeze, in_bfloat16
 from tfmodel.export.places import make_folder, next_version
 from tfmodel.export.quiet import quiet
 from tfmodel.export.settings import ExportSettings
 from tfmodel.export.trained import Trained
+from tfmodel.export.unpadded import answer_function, flatten, flatten_batch
+from tfmodel.export.warmup import write_warmup
 from tfmodel.run_folder import write_aside
-from tfmodel.tokens.tokenizer import Tokenizer
+from tfmodel.tokens.tokenizer import SHORTEST_LIMIT, Tokenizer
 
 TEXT_SIGNATURE = "serving_default"
 IDS_SIGNATURE = "ids"
-WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
-WARMUP_BATCH_SIZES = (1, 8, 32)
+VECTOR_SIGNATURE = "vector"
+MAX_LENGTH_SIGNATURE = "max_length"
 
 
 def export_savedmodel(
@@ -32,7 +37,9 @@ def export_savedmodel(
     labels: Sequence[str],
     max_length: int,
     has_pairs: bool = False,
+    precision: str = "float32",
     warmup_texts: Sequence[str] = (),
+    facts: Mapping[str, Any] | None = None,
 ) -> Path:
     """Export a classifier as the next version under a folder that TF Serving watches.
 
@@ -43,17 +50,25 @@ def export_savedmodel(
         labels: class names in the order of the logits.
         max_length: tokens a row at most; longer texts are cut.
         has_pairs: whether a row is two texts.
+        precision: `float32`, or `mixed_bfloat16`: half the size, and up to twice as fast where
+            the server's processor multiplies bfloat16 (AVX512-BF16, AMX).
         warmup_texts: texts for the records that TF Serving answers before it takes traffic;
             by default the labels.
+        facts: what the model card says of data, metrics, seeds and limits; see `card_files`.
 
     Returns:
         The new version's folder: the highest number so far plus one. It appears whole, and no
-        older version is touched. Signature `serving_default` takes strings `text` (B,), and
-        `text_pair` (B,) for pairs; `ids` takes int32 `token_ids`, `segment_ids` and
-        `padding_mask` (B, T). Both give `label` (B,) string, `score` (B,) and `scores` (B, C).
+        older version is touched. Signatures, for batches of any size and any length up to
+        `max_length`: `serving_default` takes strings `text` (B,), and `text_pair` (B,) for pairs;
+        `max_length` takes int32 `max_length` (B,) too, a limit for each row; `ids` takes int32
+        `token_ids`, `segment_ids` and `padding_mask` (B, T). They give `label` (B,) string,
+        `score` (B,) and `scores` (B, C). `vector` takes what `serving_default` takes and gives
+        `vector` (B, D), what the classes are read from (BERT's pooled output). A model that is
+        not made of `build_encoder` and `classify.build` has no `vector`.
 
     Raises:
-        ConfigError: labels or `max_length` do not fit the model, or `base` cannot be written.
+        ConfigError: labels or `max_length` do not fit the model, it cannot be had in this
+            precision, or `base` cannot be written.
         ValueError: the model computes in half precision.
         OSError: the disk is full.
 
@@ -69,15 +84,22 @@ def export_savedmodel(
         max_length=max_length,
         lowercase=tokenizer.lowercase,
         has_pairs=has_pairs,
+        precision=precision,
         version=package_version(),
     )
+    trained = Trained(model, tokenizer, labels, max_length, has_pairs, facts=facts or {})
     base = make_folder(base)
     version = base / str(next_version(base))
     # Its name is no integer until it is whole, and TF Serving looks at integers alone.
     with write_aside(version) as folder, quiet():
-        files = files_of(manifest, tokenizer.vocabulary.pieces)
-        _save(_module(model, tokenizer, manifest), folder, files)
-        write_warmup(folder, list(warmup_texts) or list(labels), has_pairs=has_pairs)
+        module = _module(_answer(model, precision), tokenizer, manifest)
+        _save(module, folder, files_of(manifest, tokenizer.vocabulary.pieces))
+        signatures = signatures_of(module.signatures_by_name)
+        for name, content in card_files(
+            trained, precision=precision, signatures=signatures
+        ).items():
+            (folder / name).write_bytes(content)
+        write_warmup(folder, list(warmup_texts) or list(labels), manifest, [*signatures])
     return version
 
 
@@ -90,51 +112,67 @@ def write_artifacts(
         name = "savedmodel" if precision == "float32" else f"savedmodel_{precision}"
         tell(f"writing {name}")
         written[name] = export_savedmodel(
-            trained.model, trained.tokenizer, aside / name, **trained.described
+            trained.model,
+            trained.tokenizer,
+            aside / name,
+            precision=precision,
+            facts=trained.facts,
+            **trained.described,
         )
     return written
 
 
-def _module(model: keras.Model, tokenizer: Tokenizer, manifest: Manifest) -> tf.Module:
-    """Everything a version serves, as an object that `tf.saved_model.save` takes."""
-    scores = graph.scores_function(model)
-    concrete_scores = scores.get_concrete_function()
-    graph.check_float32(concrete_scores)
-    names = tf.constant(manifest.labels)
+def _answer(model: keras.Model, precision: str) -> tf.types.experimental.ConcreteFunction:
+    """The graph of a model in a precision, with nothing in it that only training needs."""
+    if precision == "float32":
+        function = answer_function(model).get_concrete_function()
+        graph.check_float32(function)
+        return function
+    return freeze(answer_function(in_bfloat16(model)).get_concrete_function())
 
-    def answers(batch):
-        probabilities = concrete_scores(**batch)
+
+def _module(
+    answer: tf.types.experimental.ConcreteFunction, tokenizer: Tokenizer, manifest: Manifest
+) -> tf.Module:
+    """Everything a version serves, as an object that `tf.saved_model.save` takes."""
+    labels = tf.constant(manifest.labels)
+    columns = ("text", "text_pair") if manifest.has_pairs else ("text",)
+    texts = {name: tf.TensorSpec((None,), tf.string, name=name) for name in columns}
+    limits = {"max_length": tf.TensorSpec((None,), tf.int32, name="max_length")}
+    batch = {name: tf.TensorSpec((None, None), tf.int32, name=name) for name in graph.BATCH_NAMES}
+
+    def tokens(text, text_pair=None, max_length=manifest.max_length):
+        return flatten(tokenizer, text, text_pair, max_length=max_length)
+
+    def decode(scores):
         return {
-            "label": tf.gather(names, tf.argmax(probabilities, axis=-1)),
-            "score": tf.reduce_max(probabilities, axis=-1),
-            "scores": probabilities,
+            "label": tf.gather(labels, tf.argmax(scores, axis=-1)),
+            "score": tf.reduce_max(scores, axis=-1),
+            "scores": scores,
         }
 
-    tokenize = graph.batch_function(
-        tokenizer, max_length=manifest.max_length, has_pairs=manifest.has_pairs
-    )
-    concrete_tokenize = tokenize.get_concrete_function()
+    def from_limited_texts(max_length, **columns):
+        limit = tf.clip_by_value(max_length, SHORTEST_LIMIT, manifest.max_length)
+        return decode(answer(*tokens(**columns, max_length=limit))["scores"])
 
-    def from_texts(*texts):
-        return answers(concrete_tokenize(*texts))
-
-    def from_ids(*batch):
-        named = dict(zip(graph.BATCH_NAMES, batch, strict=True))
-        return answers(graph.at_least_one_token(named))
-
+    functions = {
+        TEXT_SIGNATURE: (lambda **columns: decode(answer(*tokens(**columns))["scores"]), texts),
+        MAX_LENGTH_SIGNATURE: (from_limited_texts, texts | limits),
+        IDS_SIGNATURE: (lambda **ids: decode(answer(*flatten_batch(**ids))["scores"]), batch),
+    }
+    if "vector" in answer.structured_outputs:
+        functions[VECTOR_SIGNATURE] = (
+            lambda **columns: {"vector": answer(*tokens(**columns))["vector"]},
+            texts,
+        )
     module = tf.Module()
     # Only what the graph reads: no state of dropout, no optimizer.
-    module.weights = list(concrete_scores.variables)
+    module.weights = list(answer.variables)
     module.signatures_by_name = {
-        TEXT_SIGNATURE: _like(tokenize, from_texts),
-        IDS_SIGNATURE: _like(scores, from_ids),
+        name: tf.function(function, autograph=False).get_concrete_function(**specs)
+        for name, (function, specs) in functions.items()
     }
     return module
-
-
-def _like(function, python_function):
-    """A graph of `python_function` that takes what `function` takes."""
-    return tf.function(python_function, input_signature=function.input_signature, autograph=False)
 
 
 def _save(module: tf.Module, folder: Path, files: dict[str, bytes]) -> None:
@@ -146,30 +184,3 @@ def _save(module: tf.Module, folder: Path, files: dict[str, bytes]) -> None:
             assets.append(tf.saved_model.Asset(str(path)))
         module.files = assets
         tf.saved_model.save(module, str(folder), signatures=module.signatures_by_name)
-
-
-def write_warmup(folder: Path, texts: Sequence[str], *, has_pairs: bool) -> None:
-    """Write the requests that TF Serving answers before a version takes traffic.
-
-    Args:
-        folder: a SavedModel version folder.
-        texts: real texts; repeated to fill the batches.
-        has_pairs: whether the model takes `text_pair` too; it gets the same texts.
-    """
-    from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
-
-    path = folder / WARMUP_FILE
-    path.parent.mkdir(parents=True, exist_ok=True)
-    names = ("text", "text_pair") if has_pairs else ("text",)
-    with tf.io.TFRecordWriter(str(path)) as writer:
-        for rows in WARMUP_BATCH_SIZES:
-            request = predict_pb2.PredictRequest()
-            request.model_spec.name = "model"
-            request.model_spec.signature_name = TEXT_SIGNATURE
-            batch = [texts[index % len(texts)] for index in range(rows)]
-            for name in names:
-                request.inputs[name].CopyFrom(tf.make_tensor_proto(batch, tf.string))
-            log = prediction_log_pb2.PredictionLog(
-                predict_log=prediction_log_pb2.PredictLog(request=request)
-            )
-            writer.write(log.SerializeToString())

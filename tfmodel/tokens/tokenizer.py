@@ -29,7 +29,7 @@ VOCABULARY_FILE = "vocab.txt"
 
 # BERT's limit is 100 characters a word, the operation's is in bytes: four for the longest.
 _LONGEST_WORD_BYTES = 4 * LONGEST_WORD_CHARACTERS
-_SHORTEST_LIMIT = 4
+SHORTEST_LIMIT = 4
 # Names that transformers gives to this one way of splitting ("Fast" added or not).
 _CLASSES = (
     "BertTokenizer",
@@ -180,7 +180,11 @@ class Tokenizer:
         }
 
     def join(
-        self, first: tf.RaggedTensor, second: tf.RaggedTensor | None, *, max_length: int
+        self,
+        first: tf.RaggedTensor,
+        second: tf.RaggedTensor | None,
+        *,
+        max_length: int | tf.Tensor,
     ) -> tuple[tf.RaggedTensor, tf.Tensor]:
         """Truncate and add special tokens: [CLS] first [SEP], or [CLS] first [SEP] second [SEP].
 
@@ -191,14 +195,16 @@ class Tokenizer:
         Args:
             first: int32 (B, None) piece ids.
             second: int32 (B, None) piece ids, or None.
-            max_length: tokens a row at most.
+            max_length: tokens a row at most; or int32 (B,), a limit of each row's own, 4 or more.
 
         Returns:
             int32 ragged (B, None) rows, and int32 (B,): how many tokens of each row belong to
             the first segment.
         """
+        if isinstance(max_length, tf.Tensor):
+            max_length = tf.cast(max_length, first.row_splits.dtype)
         if second is None:
-            first = first[:, : max_length - 2]
+            first = _keep(first, tf.minimum(first.row_lengths(), max_length - 2))
         else:
             budget = max_length - 3
             first_length, second_length = first.row_lengths(), second.row_lengths()
@@ -271,8 +277,8 @@ def _constant(model: bytes) -> tf.Tensor:
 
 
 def _check_limit(name: str, value: int) -> None:
-    if not _SHORTEST_LIMIT <= value <= 100_000:
-        raise ConfigError(f"{name} must be in [{_SHORTEST_LIMIT}, 100000]. Received: {value}.")
+    if not SHORTEST_LIMIT <= value <= 100_000:
+        raise ConfigError(f"{name} must be in [{SHORTEST_LIMIT}, 100000]. Received: {value}.")
 
 
 def _check_splitting(folder: Path, settings: dict, normalizer: dict, *, lowercase: bool) -> None:

@@ -1,0 +1,222 @@
+"""A classifier that computes on real tokens alone, as servers ask it: no work on padding.
+
+Every layer of the encoder works on rows of (tokens, D) and does not care how they are grouped;
+attention alone wants them by text. So the tokens of a batch lie one after the other, and are
+gathered into (B, N, T, H) for attention and back: gathering does the work of padding and of
+transposing at once. Rows of a batch may then differ in length at little cost.
+
+The layers are the model's own, so whatever projections were given to `build_encoder` stay.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import keras
+import tensorflow as tf
+
+from tfmodel.export.graph import BATCH_NAMES
+from tfmodel.model.attention import SelfAttention
+from tfmodel.model.encoder import encoder_config
+from tfmodel.tokens.tokenizer import Tokenizer
+
+FLAT_NAMES = ("token_ids", "segment_ids", "lengths")
+_ROUND_TO = 8
+"""Token counts are rounded up to a multiple: oneDNN compiles each matrix product anew for a count
+that it has not seen, for milliseconds."""
+_APART = -1e9
+
+
+def answer_function(model: keras.Model) -> tf.types.experimental.GenericFunction:
+    """Wrap a classifier as one graph on the tokens of all texts, one text after the other.
+
+    Args:
+        model: token batch to logits (B, C).
+
+    Returns:
+        A function of `token_ids` and `segment_ids`, int32 (R,), and `lengths`, int32 (B,) with
+        the sum R, that gives `scores`, float32 (B, C), and, where the encoder is one of
+        `build_encoder`, `vector`, float32 (B, D), its pooled output.
+    """
+    answer = _of_real_tokens if is_unpaddable(model) else _of_padded_rows
+    signature = [tf.TensorSpec((None,), tf.int32, name=name) for name in FLAT_NAMES]
+
+    def function(token_ids, segment_ids, lengths):
+        return answer(model, token_ids, segment_ids, lengths)
+
+    return tf.function(function, input_signature=signature, autograph=False)
+
+
+def is_unpaddable(model: keras.Model) -> bool:
+    """Whether a model is a head on the pooled output of an encoder from `build_encoder`."""
+    try:
+        encoder_config(model.get_layer("encoder"))
+        return {layer.name for layer in model.layers} == {
+            *BATCH_NAMES,
+            *("encoder", "pooled_dropout", "head"),
+        }
+    except ValueError:
+        return False
+
+
+def flatten(
+    tokenizer: Tokenizer,
+    text: tf.Tensor,
+    text_pair: tf.Tensor | None,
+    *,
+    max_length: int | tf.Tensor,
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Tokenize texts for `answer_function`.
+
+    Args:
+        tokenizer: strings to tokens.
+        text: strings (B,).
+        text_pair: strings (B,), or None.
+        max_length: tokens a row at most; or int32 (B,), a limit for each row.
+
+    Returns:
+        `token_ids`, `segment_ids` and `lengths`.
+    """
+    second = None if text_pair is None else tokenizer.tokenize(text_pair)
+    rows, first_lengths = tokenizer.join(tokenizer.tokenize(text), second, max_length=max_length)
+    lengths = tf.cast(rows.row_lengths(), tf.int32)
+    if second is None:
+        return rows.flat_values, tf.zeros_like(rows.flat_values), lengths
+    is_second = _positions(lengths) >= tf.repeat(first_lengths, lengths)
+    return rows.flat_values, tf.cast(is_second, tf.int32), lengths
+
+
+def flatten_batch(
+    token_ids: tf.Tensor, segment_ids: tf.Tensor, padding_mask: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Leave the padding of a batch (B, T) out, and texts packed behind the first: it answers.
+
+    The first token stays in any case, so that every row has one.
+    """
+    missing = tf.maximum(1 - tf.shape(padding_mask)[1], 0)
+    token_ids, segment_ids, padding_mask = (
+        tf.pad(each, [[0, 0], [0, missing]]) for each in (token_ids, segment_ids, padding_mask)
+    )
+    is_first = tf.range(tf.shape(padding_mask)[1]) == 0
+    real = tf.equal(padding_mask, 1) | is_first
+    lengths = tf.reduce_sum(tf.cast(real, tf.int32), axis=1)
+    return tf.boolean_mask(token_ids, real), tf.boolean_mask(segment_ids, real), lengths
+
+
+def _positions(lengths: tf.Tensor) -> tf.Tensor:
+    """0, 1, 2, … for each text, int32 (R,)."""
+    ends = tf.cumsum(lengths)
+    return tf.range(tf.reduce_sum(lengths)) - tf.repeat(ends - lengths, lengths)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Layout:
+    """Where tokens that lie one after the other stand in their texts.
+
+    Attributes:
+        positions: int32 (R',), of each token in its text; R' is R rounded up.
+        into_heads: for query, key and value, int32 (B, N, T): which row of width H it is.
+        out_of_heads: int32 (R', N): the way back.
+        first: int32 (B,): the first token of each text.
+        apart: float (B, 1, 1, T): 0 for a token, -1e9 behind a text's end.
+    """
+
+    positions: tf.Tensor
+    into_heads: tuple[tf.Tensor, ...]
+    out_of_heads: tf.Tensor
+    first: tf.Tensor
+    apart: tf.Tensor
+
+
+def _lay_out(lengths: tf.Tensor, *, heads: int, dtype: tf.DType) -> _Layout:
+    starts = tf.cumsum(lengths, exclusive=True)
+    longest = _rounded(tf.reduce_max(tf.concat([lengths, [1]], axis=0)))
+    columns = tf.range(longest)[tf.newaxis]
+    is_token = columns < lengths[:, tf.newaxis]
+    tokens = tf.where(is_token, starts[:, tf.newaxis] + columns, 0)
+    head = tf.range(heads)
+    query = 3 * heads * tokens[:, tf.newaxis] + head[tf.newaxis, :, tf.newaxis]
+    positions = _filled(_positions(lengths))
+    texts = _filled(tf.repeat(tf.range(tf.size(lengths)), lengths))
+    back = (heads * texts[:, tf.newaxis] + head[tf.newaxis]) * longest + positions[:, tf.newaxis]
+    return _Layout(
+        positions=positions,
+        into_heads=(query, query + heads, query + 2 * heads),
+        out_of_heads=back,
+        first=starts,
+        apart=tf.where(is_token, tf.zeros((), dtype), _APART)[:, tf.newaxis, tf.newaxis],
+    )
+
+
+def _rounded(count: tf.Tensor) -> tf.Tensor:
+    return -(-count // _ROUND_TO) * _ROUND_TO
+
+
+def _filled(values: tf.Tensor) -> tf.Tensor:
+    """(R,) to (R',): the zeros at the end are answered, and nobody asks for them."""
+    count = tf.size(values)
+    return tf.pad(values, [[0, _rounded(count) - count]])
+
+
+def _of_real_tokens(model, token_ids, segment_ids, lengths):
+    encoder = model.get_layer("encoder")
+    config = encoder_config(encoder)
+    embeddings = encoder.get_layer("embeddings")
+    dtype = tf.as_dtype(embeddings.compute_dtype)
+    layout = _lay_out(lengths, heads=config.heads, dtype=dtype)
+    hidden = _embed(embeddings, _filled(token_ids), _filled(segment_ids), layout.positions)
+    for index in range(config.layers):
+        is_last = index == config.layers - 1
+        attention = encoder.get_layer(f"layer_{index}_attention")
+        attended = _attend(attention, hidden, layout, first_only=is_last)
+        if is_last:
+            # Only the first token of each text is asked for what the last layer says.
+            hidden = tf.gather(hidden, layout.first)
+        hidden = encoder.get_layer(f"layer_{index}_attention_norm")(attended, hidden)
+        widened = encoder.get_layer(f"layer_{index}_feed_forward")(hidden)
+        hidden = encoder.get_layer(f"layer_{index}_feed_forward_norm")(widened, hidden)
+    pooled = encoder.get_layer("pooler")(hidden)
+    logits = model.get_layer("head")(pooled)
+    return {
+        "scores": tf.nn.softmax(tf.cast(logits, tf.float32)),
+        "vector": tf.cast(pooled, tf.float32),
+    }
+
+
+def _embed(layer, token_ids, segment_ids, positions):
+    tables = (layer.token_table, layer.position_table, layer.segment_table)
+    ids = (token_ids, positions, segment_ids)
+    rows = [
+        tf.nn.embedding_lookup(table.value, each) for table, each in zip(tables, ids, strict=True)
+    ]
+    return layer.normalize(tf.cast(rows[0] + rows[1] + rows[2], layer.compute_dtype))
+
+
+def _attend(layer: SelfAttention, hidden, layout: _Layout, *, first_only: bool):
+    """Self-attention on (R', D) to (R', D), or (B, D): `SelfAttention.call` without its padding."""
+    hidden_size = hidden.shape[-1]
+    width = hidden_size // layer.heads
+    projected = tf.reshape(layer.query_key_value(hidden), (-1, width))
+    asking, *asked = layout.into_heads
+    query = tf.gather(projected, asking[:, :, :1] if first_only else asking)
+    key, value = (tf.gather(projected, rows) for rows in asked)
+    query *= tf.cast(1 / math.sqrt(width), query.dtype)
+    weights = tf.nn.softmax(tf.matmul(query, key, transpose_b=True) + layout.apart)
+    mixed = tf.matmul(weights, value)  # (B, N, T, H)
+    if not first_only:
+        mixed = tf.gather(tf.reshape(mixed, (-1, width)), layout.out_of_heads)
+    return layer.output_projection(tf.reshape(mixed, (-1, hidden_size)))
+
+
+def _of_padded_rows(model, token_ids, segment_ids, lengths):
+    """The model as it is called in training: for models whose layers are not known here."""
+
+    def rows(values):
+        padded = tf.RaggedTensor.from_row_lengths(values, lengths, validate=False).to_tensor()
+        # A batch of no rows has no columns, and models need one.
+        return tf.pad(padded, [[0, 0], [0, tf.maximum(1 - tf.shape(padded)[1], 0)]])
+
+    columns = (token_ids, segment_ids, tf.ones_like(token_ids))
+    batch = dict(zip(BATCH_NAMES, map(rows, columns), strict=True))
+    return {"scores": tf.nn.softmax(tf.cast(model(batch, training=False), tf.float32))}

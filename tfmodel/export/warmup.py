@@ -1,0 +1,61 @@
+"""Requests that TF Serving answers before a version takes traffic."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tfmodel.export.manifest import Manifest
+from tfmodel.export.warmup_records import WARMUP_FILE
+
+BATCH_SIZES = (1, 2, 4, 8, 16, 32)
+"""Of a server that batches: what `allowed_batch_sizes` should be."""
+
+
+def write_warmup(
+    folder: Path, texts: Sequence[str], manifest: Manifest, signatures: Sequence[str]
+) -> None:
+    """Write requests for every signature that takes texts, in every batch size.
+
+    A request has short and long rows in turn, so that the work for a short and for a full row has
+    been prepared when the first users come.
+
+    Args:
+        folder: a SavedModel version folder.
+        texts: texts; repeated to fill the batches, and within a row to fill it.
+        manifest: whether the model takes `text_pair` too (it gets the same texts), and the
+            longest row.
+        signatures: names of the model's signatures; `ids` is left out.
+    """
+    import tensorflow as tf
+    from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+
+    path = folder / WARMUP_FILE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for signature in (name for name in signatures if name != "ids"):
+            for rows in BATCH_SIZES:
+                request = predict_pb2.PredictRequest()
+                request.model_spec.name = "model"
+                request.model_spec.signature_name = signature
+                for name, values in _columns(texts, rows, manifest, signature).items():
+                    request.inputs[name].CopyFrom(tf.make_tensor_proto(values))
+                log = prediction_log_pb2.PredictionLog(
+                    predict_log=prediction_log_pb2.PredictLog(request=request)
+                )
+                writer.write(log.SerializeToString())
+
+
+def _columns(
+    texts: Sequence[str], rows: int, manifest: Manifest, signature: str
+) -> Mapping[str, list]:
+    batch = [texts[row % len(texts)] for row in range(rows)]
+    # A word is a token or more, so this fills a row; a single row is the short one.
+    filled = [" ".join([text or "a"] * manifest.max_length) for text in batch]
+    column = [filled[row] if row % 2 else batch[row] for row in range(rows)]
+    columns = {
+        name: column for name in ("text", "text_pair") if name == "text" or manifest.has_pairs
+    }
+    if signature == "max_length":
+        columns["max_length"] = [manifest.max_length] * rows
+    return columns
