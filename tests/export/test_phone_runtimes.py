@@ -26,7 +26,11 @@ from tfmodel.model.sizes import BertConfig
 from tfmodel.tasks import classify
 from tfmodel.tokens import Tokenizer, Vocabulary
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    # The converter calibrates with its own older interpreter.
+    pytest.mark.filterwarnings("ignore:.*tf.lite.Interpreter is deprecated:UserWarning"),
+]
 
 LABELS = ["no", "perhaps", "yes"]
 MAX_LENGTH = 48

@@ -78,3 +78,35 @@ def test_what_a_model_of_pairs_refuses(texts, pairs, message):
 def test_batch_size_is_checked():
     with pytest.raises(ConfigError, match="batch_size must be 1 or more. Received: 0"):
         _counting([]).predict(["a"], batch_size=0)
+
+
+def _embedding() -> Predictor:
+    """Gives a text's length and its negative as its vector."""
+    manifest = Manifest(labels=("long", "short"), max_length=16, output="vector")
+
+    def answer(texts, text_pairs):
+        lengths = np.array([len(text) for text in texts], np.float32)
+        return np.stack([lengths, -lengths], axis=1)
+
+    return Predictor(answer, manifest, kind="tflite", where="mine.tflite")
+
+
+def test_an_embedder_gives_vectors_in_the_order_of_the_texts():
+    vectors = _embedding().vectors(["abc", "", "ab"], batch_size=2)
+    assert vectors.dtype == np.float32 and vectors.tolist() == [[3, -3], [0, 0], [2, -2]]
+    assert _embedding().predict(["abc"]) == [{"text": "abc", "vector": [3.0, -3.0]}]
+    assert _embedding().vectors([]).shape == (0, 0)
+
+
+def test_scores_and_vectors_are_not_taken_for_each_other():
+    with pytest.raises(ConfigError, match=r"mine.tflite: expected .* scores. Received: .*vector"):
+        _embedding().probabilities(["a"])
+    with pytest.raises(ConfigError, match=r"mine: expected .* sentence vectors.*tflite_vector"):
+        _counting([]).vectors(["a"])
+
+
+def test_a_keras_model_gives_the_vectors_that_its_head_reads(tiny):
+    vectors = tiny.reference.vectors(tiny.texts)
+    head = tiny.model.get_layer("head")
+    logits = vectors @ head.kernel.numpy() + head.bias.numpy()
+    assert np.array_equal(logits.argmax(axis=1), tiny.scores.argmax(axis=1))
