@@ -53,7 +53,7 @@ def load(where: str | Path, *, threads: int | None = None) -> Predictor:
 
         return load_onnx(path, threads=threads)
     if (path / "task.json").is_file():
-        from tfmodel.export.keras_hub import load_keras_hub
+        from tfmodel.export.keras_hub_loader import load_keras_hub
 
         return load_keras_hub(path)
     if (path / "config.json").is_file():

@@ -12,7 +12,6 @@ import dataclasses
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -20,8 +19,10 @@ import numpy as np
 from tfmodel.config import ConfigError
 from tfmodel.export import graph
 from tfmodel.export.card import card_files
+from tfmodel.export.keras_hub_loader import import_keras_hub, read_preset, token_skew
 from tfmodel.export.keras_hub_preset import (
     BACKBONE_WEIGHTS,
+    NAME,
     TASK_WEIGHTS,
     VOCABULARY,
     backbone_weights,
@@ -37,10 +38,8 @@ from tfmodel.export.manifest import (
     Manifest,
     files_of,
     package_version,
-    read_files,
 )
 from tfmodel.export.places import make_folder
-from tfmodel.export.predictor import Predictor
 from tfmodel.export.settings import ExportSettings
 from tfmodel.export.trained import Trained
 from tfmodel.export.weights import HEAD, read_classifier
@@ -48,9 +47,7 @@ from tfmodel.model.encoder import encoder_config
 from tfmodel.model.sizes import BertConfig
 from tfmodel.run_folder import write_aside
 from tfmodel.tokens.tokenizer import Tokenizer
-from tfmodel.tokens.vocabulary import Vocabulary
 
-NAME = "keras_hub"
 APPROXIMATE = "float32_approximate"
 """Precision of a preset that KerasHub computes by other formulas than the model's own."""
 
@@ -191,23 +188,6 @@ def require_extra(settings: ExportSettings) -> None:
         import_keras_hub()
 
 
-def import_keras_hub() -> Any:
-    """Import KerasHub.
-
-    Raises:
-        ConfigError: it is not installed.
-    """
-    try:
-        import keras_hub
-    except ImportError as error:
-        raise ConfigError(
-            "A KerasHub preset is loaded with KerasHub before anyone can use it. Expected the "
-            f"package keras-hub. Received: none ({error}). Install it: "
-            "pip install 'tfmodel[keras-hub]'; or leave it out: export.keras_hub=false."
-        ) from None
-    return keras_hub
-
-
 def keras_hub_shape(shape: BertConfig) -> BertConfig:
     """The shape as KerasHub's BERT computes it: it has one GELU and one epsilon for all."""
     return dataclasses.replace(shape, activation="gelu_new", layer_norm_epsilon=1e-12)
@@ -237,108 +217,6 @@ def _check_pieces(pieces: Sequence[str]) -> None:
         )
 
 
-# --- reading it back ----------------------------------------------------------------------
-
-
-def load_keras_hub(folder: Path) -> Predictor:
-    """Load a preset that tfmodel wrote, with KerasHub.
-
-    The predictor feeds it the ids of the training's tokenizer, as `load` does with a `.tflite`:
-    `token_skew` counts the texts to which KerasHub's own gives others.
-
-    Raises:
-        ConfigError: KerasHub is not installed or refuses the folder, or the folder is not ours.
-    """
-    from tfmodel.export.artifacts import _utf8
-
-    manifest, pieces, classifier = _read(folder)
-    tokenizer = Tokenizer(
-        Vocabulary(pieces, name=f"{folder}: {VOCABULARY}"),
-        lowercase=manifest.lowercase,
-        max_length=manifest.max_length,
-    )
-    tokenize = graph.batch_function(
-        tokenizer, max_length=manifest.max_length, has_pairs=manifest.has_pairs
-    ).get_concrete_function()
-    scores = graph.scores_function(classifier).get_concrete_function()
-
-    def answer(texts: list[str], text_pairs: list[str] | None) -> np.ndarray:
-        return scores(**tokenize(*_utf8(texts, text_pairs))).numpy()
-
-    answer.model = classifier  # a traced function does not keep its weights alive
-    return Predictor(answer, manifest, kind=NAME, where=str(folder))
-
-
-def token_skew(
-    folder: str | Path, texts: Sequence[str], text_pairs: Sequence[str] | None = None
-) -> int:
-    """How many rows KerasHub's own preprocessor gives other ids than the training's tokenizer.
-
-    Args:
-        folder: a preset that tfmodel wrote.
-        texts: n texts.
-        text_pairs: n second texts, for a model of pairs.
-
-    Returns:
-        A number from 0 to n.
-
-    Raises:
-        ConfigError: as `load`.
-    """
-    from tfmodel.export.artifacts import _utf8
-
-    manifest, pieces, classifier = _read(Path(folder))
-    ours = Tokenizer(
-        Vocabulary(pieces), lowercase=manifest.lowercase, max_length=manifest.max_length
-    )(texts, text_pairs, length=manifest.max_length)
-    columns = _utf8(list(texts), None if text_pairs is None else list(text_pairs))
-    # Called as a layer it would take the second of two for labels.
-    classifier.preprocessor.build(None)
-    theirs = classifier.preprocessor.call(tuple(columns))
-    ours, theirs = (np.asarray(batch["token_ids"]) for batch in (ours, theirs))
-    return int(np.sum(np.any(ours != theirs, axis=1)))
-
-
-def _read(folder: Path) -> tuple[Manifest, list[str], Any]:
-    """A preset's manifest, pieces, and the classifier that KerasHub makes of it."""
-    files = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
-    if (folder / VOCABULARY).is_file():
-        files[VOCABULARY_FILE] = (folder / VOCABULARY).read_bytes()
-    manifest, pieces = read_files(files, name=str(folder))
-    keras_hub = import_keras_hub()
-    try:
-        classifier = keras_hub.models.BertTextClassifier.from_preset(str(folder), dtype="float32")
-    except MemoryError:
-        raise
-    except Exception as error:  # Keras and h5py report damage with errors of any type
-        raise ConfigError(
-            f"{folder}: expected a preset that KerasHub {keras_hub.__version__} loads. Received: "
-            f"{' '.join(str(error).split())[:300]}. Copy or export it again."
-        ) from None
-    _check_preprocessor(folder, classifier.preprocessor, manifest, pieces)
-    return manifest, pieces, classifier
-
-
-def _check_preprocessor(
-    folder: Path, preprocessor: Any, manifest: Manifest, pieces: list[str]
-) -> None:
-    """Refuse a tokenizer in the preset that is not the one `tfmodel.json` tells of."""
-    tokenizer = preprocessor.tokenizer
-    told = {
-        "lower-casing": (tokenizer.lowercase, manifest.lowercase),
-        "stripping of accents": (tokenizer.strip_accents, manifest.lowercase),
-        "tokens a row": (preprocessor.sequence_length, manifest.max_length),
-        # It strips every line it reads.
-        "vocabulary": (tokenizer.vocabulary, [piece.rstrip() for piece in pieces]),
-    }
-    other = [name for name, (received, expected) in told.items() if received != expected]
-    if other:
-        raise ConfigError(
-            f"{folder}: expected the tokenizer that {MANIFEST_FILE} tells of. Received: another "
-            f"{' and '.join(other)}. Export it again."
-        )
-
-
 def _verify(folder: Path, model: keras.Model, tokenizer: Tokenizer) -> None:
     """Compare what KerasHub loads with our own model, computed by KerasHub's formulas.
 
@@ -352,7 +230,7 @@ def _verify(folder: Path, model: keras.Model, tokenizer: Tokenizer) -> None:
     from tfmodel.model.encoder import build_encoder
     from tfmodel.tasks import classify
 
-    manifest, _, classifier = _read(folder)
+    manifest, _, classifier = read_preset(folder)
     shape, tensors = read_classifier(model, door="KerasHub")
     encoder = build_encoder(keras_hub_shape(shape), sequence=False, dtype="float32")
     assign_encoder(encoder, {name: value for name, value in tensors.items() if HEAD not in name})

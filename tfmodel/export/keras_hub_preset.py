@@ -13,6 +13,8 @@ from tfmodel.export.manifest import Manifest
 from tfmodel.export.weights import HEAD
 from tfmodel.model.sizes import BertConfig
 
+NAME = "keras_hub"
+"""The artifact, its folder, and the kind of its predictor."""
 TASK_FILE = "task.json"
 TOKENIZER_FOLDER = "assets/tokenizer"
 VOCABULARY = f"{TOKENIZER_FOLDER}/vocabulary.txt"

@@ -19,6 +19,7 @@ from tfmodel.export import graph
 from tfmodel.export.card import card_files
 from tfmodel.export.manifest import MANIFEST_FILE, Manifest, files_of, package_version, read_files
 from tfmodel.export.onnx_graph import INPUTS, OUTPUT, classifier_graph
+from tfmodel.export.onnx_tokenizer import TOKENIZER_FILE, tokenizer_json
 from tfmodel.export.places import make_folder
 from tfmodel.export.predictor import Predictor
 from tfmodel.export.settings import ExportSettings
@@ -27,11 +28,10 @@ from tfmodel.export.weights import read_classifier
 from tfmodel.model.checkpoints import CONFIG_FILE
 from tfmodel.run_folder import write_aside
 from tfmodel.tokens.tokenizer import Tokenizer
-from tfmodel.tokens.vocabulary import SPECIAL_PIECES, Vocabulary
+from tfmodel.tokens.vocabulary import Vocabulary
 
 NAME = "onnx"
 MODEL_FILE = "model.onnx"
-TOKENIZER_FILE = "tokenizer.json"
 
 _LARGEST_BYTES = 2**31 - 2**20  # of a protobuf, less what is not weights
 _EXTRA = "pip install 'tfmodel[onnx]'"
@@ -191,72 +191,6 @@ def import_extra(package: str) -> Any:
             f"ONNX: expected the package {package}. Received: none ({error}). Install it: "
             f"{_EXTRA}; or leave it out: export.onnx=false."
         ) from None
-
-
-def tokenizer_json(tokenizer: Tokenizer, *, max_length: int) -> dict[str, Any]:
-    """A tokenizer in the format of Hugging Face's `tokenizers`.
-
-    Args:
-        tokenizer: ours.
-        max_length: tokens a row at most.
-
-    Returns:
-        What goes into `tokenizer.json`. Special tokens are not added ones: `[SEP]` in a user's
-        text stays text, and cannot end a row.
-    """
-    vocabulary = tokenizer.vocabulary
-    start, end = SPECIAL_PIECES["start"], SPECIAL_PIECES["end"]
-
-    def token(piece: str, segment: int) -> dict[str, Any]:
-        return {"SpecialToken": {"id": piece, "type_id": segment}}
-
-    def text(name: str, segment: int) -> dict[str, Any]:
-        return {"Sequence": {"id": name, "type_id": segment}}
-
-    single = [token(start, 0), text("A", 0), token(end, 0)]
-    return {
-        "version": "1.0",
-        "truncation": {
-            "direction": "Right",
-            "max_length": max_length,
-            "strategy": "LongestFirst",
-            "stride": 0,
-        },
-        "padding": {
-            "strategy": "BatchLongest",
-            "direction": "Right",
-            "pad_to_multiple_of": None,
-            "pad_id": vocabulary.padding_id,
-            "pad_type_id": 0,
-            "pad_token": SPECIAL_PIECES["padding"],
-        },
-        "added_tokens": [],
-        "normalizer": {
-            "type": "BertNormalizer",
-            "clean_text": True,
-            "handle_chinese_chars": True,
-            "strip_accents": None,  # as lowercase
-            "lowercase": tokenizer.lowercase,
-        },
-        "pre_tokenizer": {"type": "BertPreTokenizer"},
-        "post_processor": {
-            "type": "TemplateProcessing",
-            "single": single,
-            "pair": [*single, text("B", 1), token(end, 1)],
-            "special_tokens": {
-                piece: {"id": piece, "ids": [vocabulary.ids[piece]], "tokens": [piece]}
-                for piece in (start, end)
-            },
-        },
-        "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": True},
-        "model": {
-            "type": "WordPiece",
-            "unk_token": SPECIAL_PIECES["unknown"],
-            "continuing_subword_prefix": "##",
-            "max_input_chars_per_word": 100,
-            "vocab": vocabulary.ids,
-        },
-    }
 
 
 # --- reading it back ----------------------------------------------------------------------
