@@ -305,3 +305,23 @@ def test_another_models_weights_and_vocabulary_in_a_savedmodel(another, tiny, tm
     )
     path = export_savedmodel(tiny.model, shuffled, tmp_path / "base", **tiny.described)
     assert "a score is off by" in _check(tiny, path)["failures"][0]
+
+
+@pytest.mark.slow
+def test_mixed_precision_is_judged_by_its_labels(another, tiny, tmp_path):
+    right = tiny.scores.argmax(axis=1)
+    other = another(seed=3).model
+    for model, verdict in ((tiny.model, True), (other, False)):
+        path = export_savedmodel(
+            model,
+            tiny.tokenizer,
+            tmp_path / "base",
+            precision="mixed_bfloat16",
+            **tiny.described,
+        )
+        figures = _check(tiny, path, targets=right, max_drop=0.1)
+        assert figures["passed"] is verdict, figures["failures"]
+        assert figures["precision"] == "mixed_bfloat16"
+    found = " ".join(figures["failures"])
+    assert "rows lost (max_drop 10.0%)" in found
+    assert "signature vector: the mean cosine with the Keras model's vectors is" in found
