@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -106,8 +107,11 @@ def _calibrated(
     converter.representative_dataset = lambda: iter(rows)
     converter._experimental_calibrate_only = True
     others = {name for name in vars(BuiltinOperator) if name.isupper()} - {"FULLY_CONNECTED"}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"\s*Warning: tf.lite.Interpreter is deprecated")
+        calibrated = converter.convert()
     return mlir_quantize(
-        converter.convert(),
+        calibrated,
         denylisted_ops=others,
         disable_per_channel_for_dense_layers=not per_channel,
     )
