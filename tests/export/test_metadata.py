@@ -63,6 +63,18 @@ def test_metadata_says_what_both_phone_runtimes_look_for():
     assert (vocabulary.text(0), vocabulary.byte(2)) == ("vocab.txt", 5)  # VOCABULARY
 
 
+def test_an_embedder_has_a_vocabulary_and_no_labels():
+    buffer = metadata_flatbuffer(
+        ["ids", "mask", "segment_ids"], name="news", description="", version="", output="vector"
+    )
+    (subgraph,) = _root(buffer).children(3)
+    (output,) = subgraph.children(3)
+    assert output.text(0) == "vector"
+    assert not output.table.Offset(4 + 2 * 6)  # no files
+    (unit,) = subgraph.children(5)
+    assert unit.byte(0) == 4  # BertTokenizerOptions
+
+
 def test_metadata_names_the_inputs_in_the_order_of_the_model(exported):
     content = (exported / "tflite/float32.tflite").read_bytes()
     model = schema.ModelT.InitFromPackedBuf(content)
