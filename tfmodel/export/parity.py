@@ -32,7 +32,8 @@ _DEMANDED = {
     "task-library-0.4": ("task-library-0.4", "mediapipe"),
     "mediapipe": ("mediapipe",),
 }
-_STARTING_SECONDS = 120
+_STARTING_SECONDS = 600
+"""A machine with much else to do takes minutes to import TensorFlow."""
 _PATIENCE = 10
 """A process may take this many times as long as the Keras model on one thread."""
 

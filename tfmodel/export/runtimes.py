@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from tfmodel.export import graph
 from tfmodel.export.description import Description
 from tfmodel.export.measure import Told, run_client
 from tfmodel.export.metadata import OUTPUT_NAMES
@@ -45,12 +44,10 @@ def token_rows(
     Returns:
         For each row `ids` and `segment_ids`, special tokens included and without padding.
     """
-    manifest = description.manifest
-    tokenize = graph.batch_function(
-        description.tokenizer(), max_length=manifest.max_length, has_pairs=manifest.has_pairs
-    )
     columns = [texts] if text_pairs is None else [texts, text_pairs]
-    batch = tokenize(*([text.encode("utf-8", "replace") for text in column] for column in columns))
+    batch = description.tokenizer()(
+        *([text.encode("utf-8", "replace") for text in column] for column in columns)
+    )
     lengths = batch["padding_mask"].numpy().astype(bool).sum(axis=1)
     arrays = {"ids": batch["token_ids"].numpy(), "segment_ids": batch["segment_ids"].numpy()}
     return [
