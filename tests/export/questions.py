@@ -45,6 +45,10 @@ def older_python() -> str:
     return needs.environment("tensorflow-2.12", *_OLDER)
 
 
+SIGNATURES = {"serving_default", "ids", "max_length", "vector"}
+"""Those that must be there; whatever else is there is asked, too."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Question:
     """Columns of n rows to give a signature, and those it must give back."""

@@ -131,7 +131,7 @@ def test_every_signature_answers_as_keras(asked, name, precision, way):
     export = asked[f"{name}-{precision}"]
     came_back = export.came_back[way]
     assert "refused" not in came_back, came_back["refused"]
-    assert set(came_back["answers"]) == set(export.questions) >= {"serving_default", "ids"}
+    assert set(came_back["answers"]) == set(export.questions) >= questions.SIGNATURES
     for signature, question in export.questions.items():
         answers = came_back["answers"][signature]
         questions.check(question, answers, limit=_LIMITS[precision])
