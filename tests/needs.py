@@ -25,6 +25,8 @@ _EXTRAS = {
     "datasketch": "dedupe",
     "huggingface_hub": "hub",
     "keras_hub": "keras-hub",
+    "onnx": "onnx",
+    "onnxruntime": "onnx",
     "py3langid": "language",
     "pyarrow": "parquet",
 }

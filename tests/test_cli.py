@@ -92,6 +92,12 @@ def test_a_terminal_obeys_nothing_that_stands_in_data(tmp_path, tfmodel):
     assert "\\x1b[2Jlabel" in done.err and "\x1b" not in done.err
 
 
+def test_a_runtime_that_is_none_is_named_before_any_work(workspace, tfmodel):
+    done = tfmodel("export", "small.yaml", "--runtime", "core-ml")
+    assert done.code == 2
+    assert "export.runtime" in done.err and "task-library-0.4, mediapipe, litert" in done.err
+
+
 def test_version(tfmodel):
     import tfmodel as package
 

@@ -100,6 +100,8 @@ def _run(options: argparse.Namespace) -> None:
     from tfmodel import pipeline
     from tfmodel.config import load_config
 
+    if options.runtime is not None:
+        options.overrides.append(f"export.runtime={options.runtime}")
     # A mistake in the config should not take the seconds that TensorFlow needs to load.
     settings = load_config(options.config, pipeline.RunSettings, overrides=options.overrides)
     _import_tensorflow(options)
@@ -325,7 +327,9 @@ def _add_config(parser: argparse.ArgumentParser, *, stage: str | None) -> None:
     parser.add_argument(
         "overrides", nargs="*", metavar="key=value", help="settings that win over the file's"
     )
-    parser.set_defaults(stage=stage, restart=False, skew=False, beam=None, more="overrides")
+    parser.set_defaults(
+        stage=stage, restart=False, skew=False, beam=None, runtime=None, more="overrides"
+    )
     if stage == "data":
         parser.add_argument(
             "--skew",
@@ -336,6 +340,12 @@ def _add_config(parser: argparse.ArgumentParser, *, stage: str | None) -> None:
             "--beam",
             metavar="FLAGS",
             help="prepare by Apache Beam with these flags: --beam=--runner=FlinkRunner",
+        )
+    if stage == "export":
+        parser.add_argument(
+            "--runtime",
+            metavar="NAME",
+            help="what TFLite files must run in: task-library-0.4, mediapipe or litert",
         )
     if stage in (None, "finetune"):
         parser.add_argument(

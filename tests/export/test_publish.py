@@ -105,6 +105,21 @@ def test_a_length_beyond_the_encoder_fails_before_any_work(tiny, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_phone_that_takes_no_pairs_is_refused_before_any_work(tiny_pairs, tmp_path):
+    said = []
+    with pytest.raises(ConfigError, match="export.runtime=mediapipe: expected a model of single"):
+        _export(tiny_pairs, tmp_path, ExportSettings(runtime="mediapipe"), progress=said.append)
+    assert said == [] and list(tmp_path.iterdir()) == []
+
+
+def test_a_graph_that_no_server_takes_is_not_published(tiny, tmp_path, monkeypatch):
+    # As of a TensorFlow that writes an operation which the oldest servers do not have.
+    monkeypatch.setattr("tfmodel.export.linting.DEFAULT_TARGET", "2.11")
+    with pytest.raises(ParityError, match="FastBertNormalize is in TF Serving since 2.12, not in 2.11"):
+        _export(tiny, tmp_path, ExportSettings(tflite=[]))
+    assert not (tmp_path / "savedmodel").exists()
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [

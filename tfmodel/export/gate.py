@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from tfmodel.config import ConfigError
+from tfmodel.export import linting
 from tfmodel.export.artifacts import load
 from tfmodel.export.description import Description, describe
 from tfmodel.export.manifest import Manifest
@@ -49,11 +50,10 @@ class Gate:
         """Figures and verdict on one artifact."""
         try:
             described = describe(path) if self.measure else None
-            if described is None:
-                return self._check_here(path)
+            found = self._check_here(path) if described is None else self._check_apart(described)
         except ConfigError as error:
             return {"passed": False, "failures": [f"it cannot be loaded: {error}"]}
-        return self._check_apart(described)
+        return _linted(path, found) if found["kind"] == "savedmodel" else found
 
     def _check_here(self, path: Path) -> dict[str, Any]:
         """Ask it in this process."""
@@ -159,6 +159,14 @@ class Gate:
             precision=manifest.precision,
             max_drop=self.max_drop,
         )
+
+
+def _linted(path: Path, found: dict[str, Any]) -> dict[str, Any]:
+    """The entry of a SavedModel with what TF Serving says of its graph."""
+    report = linting.lint(path, target=linting.DEFAULT_TARGET)
+    failures = [*found["failures"], *report.problems]
+    serving = {"needs": report.needs, "warnings": list(report.warnings)}
+    return {**found, "serving": serving, "failures": failures, "passed": not failures}
 
 
 def _verdict(

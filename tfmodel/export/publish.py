@@ -93,6 +93,7 @@ def export_all(
         calibration_pairs=calibration_pairs,
         facts=facts or {},
     )
+    _refuse_early(settings, trained)
     reference = predictor_of(model, tokenizer, **trained.described)
     tell = progress or (lambda _: None)
     with staging(folder) as aside:
@@ -121,14 +122,23 @@ def export_all(
     return parity
 
 
+def _refuse_early(settings: ExportSettings, trained: Trained) -> None:
+    """Refuse what cannot be exported, or not be checked here, before the minutes of work."""
+    from tfmodel.export import keras_hub, onnx_model
+    from tfmodel.export.phone_runtimes import choose_runtime
+
+    for door in (keras_hub, onnx_model):
+        door.require_extra(settings)
+    if settings.tflite:
+        choose_runtime(settings.runtime, trained)
+
+
 def _write(
     settings: ExportSettings, trained: Trained, aside: Path, tell: Callable[[str], None]
 ) -> dict[str, Path]:
     """All artifacts, each where it will stand below the export folder; name to path."""
     from tfmodel.export import keras_hub, onnx_model, savedmodel, tflite
 
-    for door in (keras_hub, onnx_model):
-        door.require_extra(settings)  # before the minutes that the others take
     staged = {}
     # Each door writes what the settings ask of it, and names it.
     for door in (savedmodel, tflite, keras_hub, onnx_model):
