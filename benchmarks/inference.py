@@ -14,9 +14,10 @@ The data is a folder with `wiki_en/` (files wiki_*) and `trec6/`. The model is M
 Servers: the contenders take turns, each in a process of its own with two threads; in a turn each
 answers the same batches, one after the other, and the order moves on by one in every round. Each
 batch is asked once, so that its length is as unforeseen as in production. Printed are rows a second
-(the median round) and, for ours in mixed_bfloat16, the ratio to the best of the peers (the median of
-the rounds' ratios), each peer with its best settings: torch in float32 and in bfloat16, rows padded to the longest of the batch by its fast
-tokenizer; ONNX Runtime on the graph that its own optimizer for BERT has fused.
+(the median round) and, for ours in mixed_bfloat16, the ratio to the best of the peers (the median
+of the rounds' ratios), each peer with its best settings: torch in float32 and in bfloat16, rows
+padded to the longest of the batch by its fast tokenizer; ONNX Runtime on the graph that its own
+optimizer for BERT has fused.
 
 Phones: one row at a time on one thread. Ours with rows of 128 and with rows as long as the text,
 KerasHub's own LiteRT export of the same weights with rows of 128; tokenized beforehand, since
@@ -381,7 +382,7 @@ def padded(batch: dict, length: int) -> dict:
 
 
 def our_interpreter(path: Path, *, is_dynamic: bool) -> Callable:
-    from tfmodel.export.litert import LiteRT
+    from tfmodel.export.tflite.litert import LiteRT
 
     run = LiteRT(path, threads=1)
 

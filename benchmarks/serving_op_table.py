@@ -2,8 +2,9 @@
 
 Run: python benchmarks/serving_op_table.py
 
-Writes `tfmodel/export/serving_ops.json`. For a new release add a line to `LINKED_TEXT` and run it
-again: several GB are downloaded, one wheel at a time, and nothing of them is imported or executed.
+Writes `tfmodel/export/linting/serving_ops.json`. For a new release add a line to `LINKED_TEXT` and
+run it again: several GB are downloaded, one wheel at a time, and nothing of them is imported or
+executed.
 
 TF Serving's stock binary holds TensorFlow of its own minor version and a TF Text of the version
 that its `workspace.bzl` names. TensorFlow's operations are read from the Python wrappers in its
@@ -25,7 +26,7 @@ import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
-TABLE = Path(__file__).parents[1] / "tfmodel" / "export" / "serving_ops.json"
+TABLE = Path(__file__).parents[1] / "tfmodel" / "export" / "linting" / "serving_ops.json"
 
 # TF Serving release to the TF Text in its workspace.bzl; 2.21 as its main branch has it, for it is
 # not out at the time of writing.

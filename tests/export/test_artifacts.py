@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tfmodel.config import ConfigError
 from tfmodel.export import load
-from tfmodel.export.metadata import read_associated_files
+from tfmodel.export.tflite.metadata import read_associated_files
 from tfmodel.tasks import classify
 
 ODD_TEXTS = ["", "  ", "好 \U0001f600 \u0000", "half of a pair: \ud800", "GOOD Café"]

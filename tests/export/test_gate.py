@@ -10,11 +10,11 @@ import pytest
 import tensorflow as tf
 
 from tfmodel.export import check_parity, export_savedmodel, export_tflite
-from tfmodel.export.description import read_tensors
 from tfmodel.export.manifest import LABELS_FILE, MANIFEST_FILE
-from tfmodel.export.measure import ClientError, Told
-from tfmodel.export.metadata import read_associated_files
 from tfmodel.export.parity import ParityError
+from tfmodel.export.parity.description import read_tensors
+from tfmodel.export.parity.measure import ClientError, Told
+from tfmodel.export.tflite.metadata import read_associated_files
 
 
 def _check(tiny, path, **kwargs):
@@ -28,7 +28,7 @@ def _check(tiny, path, **kwargs):
 
 @pytest.fixture(autouse=True)
 def _no_phones(monkeypatch):
-    monkeypatch.setattr("tfmodel.export.gate.phones", dict)
+    monkeypatch.setattr("tfmodel.export.parity.gate.phones", dict)
 
 
 @pytest.fixture
@@ -135,7 +135,7 @@ def test_a_file_that_ends_its_process_fails_alone(exported, tiny, monkeypatch):
     def crash(client, request, **kwargs):
         raise ClientError("its process was ended by SIGSEGV, while loading it")
 
-    monkeypatch.setattr("tfmodel.export.runtimes.run_client", crash)
+    monkeypatch.setattr("tfmodel.export.parity.runtimes.run_client", crash)
     figures = _check(tiny, exported / "tflite/float32.tflite")
     assert figures["failures"] == ["its process was ended by SIGSEGV, while loading it"]
 
@@ -168,7 +168,7 @@ def answering(exported, tiny, monkeypatch):
         def order(request):
             return [tiny.texts.index(row["inputs"]["text"][0]) for row in request["rows"]]
 
-        monkeypatch.setattr("tfmodel.export.runtimes.run_client", answer)
+        monkeypatch.setattr("tfmodel.export.parity.runtimes.run_client", answer)
         return _check(tiny, exported / "savedmodel/1")
 
     return check

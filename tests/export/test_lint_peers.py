@@ -12,8 +12,9 @@ from pathlib import Path
 import needs
 import pytest
 
-from tfmodel.export import lint, serving_ops
-from tfmodel.export.serving_ops import is_in, since
+from tfmodel.export import lint
+from tfmodel.export.linting import serving_ops
+from tfmodel.export.linting.serving_ops import is_in, since
 
 pytestmark = pytest.mark.slow
 

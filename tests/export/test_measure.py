@@ -2,8 +2,8 @@
 
 import pytest
 
-from tfmodel.export import measure
-from tfmodel.export.measure import ClientError, run_client
+from tfmodel.export.parity import measure
+from tfmodel.export.parity.measure import ClientError, run_client
 
 LITERT = {"output": "probability", "padding_id": 0}
 ROWS = [{"ids": [2, 5, 6, 3], "segment_ids": [0] * 4}] * 5

@@ -8,7 +8,7 @@ from flatbuffers.number_types import Uint8Flags, UOffsetTFlags
 from tensorflow.lite.python import schema_py_generated as schema
 
 from tfmodel.config import ConfigError
-from tfmodel.export.metadata import add_metadata, metadata_flatbuffer, read_associated_files
+from tfmodel.export.tflite.metadata import add_metadata, metadata_flatbuffer, read_associated_files
 
 
 class _Reader:

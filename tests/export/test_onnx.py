@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 
 from tfmodel.config import ConfigError
-from tfmodel.export import ExportSettings, ParityError, export_all, load, onnx_model
-from tfmodel.export.onnx_model import export_onnx, token_skew, tokenizer_json
+from tfmodel.export import ExportSettings, ParityError, export_all, load
+from tfmodel.export import onnx as onnx_model
+from tfmodel.export.onnx import export_onnx, token_skew, tokenizer_json
 from tfmodel.export.trained import Trained
 from tfmodel.export.weights import read_classifier
 from tfmodel.model.sizes import BertConfig

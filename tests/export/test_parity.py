@@ -152,7 +152,7 @@ def pretend(monkeypatch):
         scores_of[name] = make(scores, precision)
 
     monkeypatch.setattr(
-        "tfmodel.export.gate.load", lambda path, threads=None: scores_of[Path(path).name]
+        "tfmodel.export.parity.gate.load", lambda path, threads=None: scores_of[Path(path).name]
     )
     return make, add
 

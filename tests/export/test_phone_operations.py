@@ -9,8 +9,8 @@ import needs
 import pytest
 from tensorflow.lite.python import schema_py_generated as schema
 
-from tfmodel.export.metadata import pack_model
-from tfmodel.export.phone_operations import MEDIAPIPE, TASK_LIBRARY_0_4
+from tfmodel.export.tflite.metadata import pack_model
+from tfmodel.export.tflite.phone_operations import MEDIAPIPE, TASK_LIBRARY_0_4
 
 pytestmark = pytest.mark.slow
 

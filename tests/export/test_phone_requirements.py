@@ -8,10 +8,11 @@ import logging
 import pytest
 
 from tfmodel.config import ConfigError
-from tfmodel.export import export_tflite, phone_runtimes, tflite
-from tfmodel.export.phone_runtimes import RUNTIMES, check_operations, choose_runtime
+from tfmodel.export import export_tflite, tflite
 from tfmodel.export.settings import PHONE_RUNTIMES
-from tfmodel.export.tflite_variants import ConversionError
+from tfmodel.export.tflite import phone_runtimes
+from tfmodel.export.tflite.phone_runtimes import RUNTIMES, check_operations, choose_runtime
+from tfmodel.export.tflite.variants import ConversionError
 from tfmodel.export.trained import Trained
 from tfmodel.tokens import Tokenizer
 

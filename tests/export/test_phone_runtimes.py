@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 
 from tfmodel.export import export_tflite_variants, load
-from tfmodel.export.description import describe
-from tfmodel.export.phones import Phone, ask_phone
+from tfmodel.export.parity.description import describe
+from tfmodel.export.parity.phones import Phone, ask_phone
 from tfmodel.model.checkpoints import load_encoder
 from tfmodel.model.encoder import build_encoder
 from tfmodel.model.sizes import BertConfig

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from tfmodel.export import check_parity, export_tflite
-from tfmodel.export.description import describe
-from tfmodel.export.measure import ClientError, Told
 from tfmodel.export.parity import ParityError
-from tfmodel.export.phones import Phone, ask_phone, device_rows, phones
+from tfmodel.export.parity.description import describe
+from tfmodel.export.parity.measure import ClientError, Told
+from tfmodel.export.parity.phones import Phone, ask_phone, device_rows, phones
 
 LABELS = ["bad", "so-so", "good"]
 PHONE = Phone("ask_mediapipe", sys.executable, "not at hand")
@@ -39,7 +39,7 @@ def device(described, tiny, monkeypatch):
         change(answers)
         errors = {row: "it is full" for row, each in enumerate(answers) if each is None}
         told = Told(answers, errors, [], {}, {"peak_memory_mb": 100.0})
-        monkeypatch.setattr("tfmodel.export.phones.run_client", lambda *_, **__: told)
+        monkeypatch.setattr("tfmodel.export.parity.phones.run_client", lambda *_, **__: told)
         return ask_phone(PHONE, file, texts, here, None, max_drop=0.05, timeout_seconds=10)
 
     return ask
@@ -134,12 +134,12 @@ def test_what_is_not_at_hand_is_said_to_be_not_run(exported, tiny, monkeypatch):
 
 def test_a_failure_there_counts_where_the_runtime_is_demanded(exported, tiny, monkeypatch):
     path = exported / "tflite/int8.tflite"
-    monkeypatch.setattr("tfmodel.export.gate.phones", lambda: {"mediapipe": PHONE})
+    monkeypatch.setattr("tfmodel.export.parity.gate.phones", lambda: {"mediapipe": PHONE})
 
     def crash(*arguments, **kwargs):
         raise ClientError("its process was ended by SIGSEGV, while loading it")
 
-    monkeypatch.setattr("tfmodel.export.phones.run_client", crash)
+    monkeypatch.setattr("tfmodel.export.parity.phones.run_client", crash)
     figures = _parity(tiny, path)
     assert figures["passed"] and not figures["runtimes"]["mediapipe"]["passed"]
     assert _parity(tiny, path, "litert")["passed"]
@@ -152,7 +152,7 @@ def test_a_phone_is_not_asked_pairs(tiny_pairs, tmp_path, monkeypatch):
     path = export_tflite(
         tiny_pairs.model, tiny_pairs.tokenizer, tmp_path / "x.tflite", **tiny_pairs.described
     )
-    monkeypatch.setattr("tfmodel.export.gate.phones", lambda: {"mediapipe": PHONE})
+    monkeypatch.setattr("tfmodel.export.parity.gate.phones", lambda: {"mediapipe": PHONE})
     parity = check_parity(
         tiny_pairs.reference, {"x": path}, tiny_pairs.texts, tiny_pairs.text_pairs, measure=True
     )

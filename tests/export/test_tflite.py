@@ -9,8 +9,8 @@ from tensorflow.lite.python import schema_py_generated as schema
 
 from tfmodel.config import ConfigError
 from tfmodel.export import export_tflite, load, tflite
-from tfmodel.export.metadata import pack_model, read_associated_files
 from tfmodel.export.tflite import ConversionError
+from tfmodel.export.tflite.metadata import pack_model, read_associated_files
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ from tensorflow.lite.python import schema_py_generated as schema
 
 from tfmodel.config import ConfigError
 from tfmodel.export import export_tflite, export_tflite_variants, load
-from tfmodel.export.litert import LiteRT
 from tfmodel.export.settings import TFLITE_VARIANTS
-from tfmodel.export.tflite_variants import VARIANTS
+from tfmodel.export.tflite.litert import LiteRT
+from tfmodel.export.tflite.variants import VARIANTS
 from tfmodel.tasks import classify
 
 LONG = "good bad movie the was very " * 20

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from tfmodel.export import export_savedmodel
-from tfmodel.export.unpadded import answer_function, flatten, is_unpaddable
+from tfmodel.export.savedmodel.unpadded import answer_function, flatten, is_unpaddable
 from tfmodel.model.encoder import build_encoder, encoder_config
 from tfmodel.tasks import classify
 

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from tfmodel.export.verdicts import compare_scores, compare_vectors
+from tfmodel.export.parity.verdicts import compare_scores, compare_vectors
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfmodel.export.metadata import add_metadata
+from tfmodel.export.tflite.metadata import add_metadata
 from tfmodel.tokens import Vocabulary
 from tfmodel.tokens.phone import PhoneTokenizer
 

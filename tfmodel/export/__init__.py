@@ -16,7 +16,7 @@ _LAZY = {
     "lint": "tfmodel.export.linting",
     "load": "tfmodel.export.artifacts",
     "predictor_of": "tfmodel.export.artifacts",
-    "read_associated_files": "tfmodel.export.metadata",
+    "read_associated_files": "tfmodel.export.tflite.metadata",
 }
 
 __all__ = sorted(_LAZY)

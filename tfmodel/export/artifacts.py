@@ -49,11 +49,11 @@ def load(where: str | Path, *, threads: int | None = None) -> Predictor:
     if (path / "saved_model.pb").is_file():
         return _load_savedmodel(path)
     if (path / "model.onnx").is_file():
-        from tfmodel.export.onnx_model import load_onnx
+        from tfmodel.export.onnx import load_onnx
 
         return load_onnx(path, threads=threads)
     if (path / "task.json").is_file():
-        from tfmodel.export.keras_hub_loader import load_keras_hub
+        from tfmodel.export.keras_hub.loader import load_keras_hub
 
         return load_keras_hub(path)
     if (path / "config.json").is_file():
@@ -234,7 +234,7 @@ def _check_signature(path: Path, wanted: str) -> None:
 
 
 def _load_tflite(path: Path, threads: int | None) -> Predictor:
-    from tfmodel.export.metadata import read_associated_files
+    from tfmodel.export.tflite.metadata import read_associated_files
 
     manifest, pieces = read_files(read_associated_files(path), name=str(path))
     return Predictor(
@@ -249,7 +249,7 @@ def _tflite_answer(
     path: Path, manifest: Manifest, pieces: list[str], threads: int | None
 ) -> Answer:
     from tfmodel.export import graph
-    from tfmodel.export.litert import LiteRT
+    from tfmodel.export.tflite.litert import LiteRT
     from tfmodel.tokens.tokenizer import Tokenizer
     from tfmodel.tokens.vocabulary import Vocabulary
 

@@ -124,8 +124,9 @@ def export_all(
 
 def _refuse_early(settings: ExportSettings, trained: Trained) -> None:
     """Refuse what cannot be exported, or not be checked here, before the minutes of work."""
-    from tfmodel.export import keras_hub, onnx_model
-    from tfmodel.export.phone_runtimes import choose_runtime
+    from tfmodel.export import keras_hub
+    from tfmodel.export import onnx as onnx_model
+    from tfmodel.export.tflite.phone_runtimes import choose_runtime
 
     for door in (keras_hub, onnx_model):
         door.require_extra(settings)
@@ -137,7 +138,8 @@ def _write(
     settings: ExportSettings, trained: Trained, aside: Path, tell: Callable[[str], None]
 ) -> dict[str, Path]:
     """All artifacts, each where it will stand below the export folder; name to path."""
-    from tfmodel.export import keras_hub, onnx_model, savedmodel, tflite
+    from tfmodel.export import keras_hub, savedmodel, tflite
+    from tfmodel.export import onnx as onnx_model
 
     staged = {}
     # Each door writes what the settings ask of it, and names it.

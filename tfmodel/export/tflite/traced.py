@@ -8,10 +8,10 @@ import numpy as np
 import tensorflow as tf
 
 from tfmodel.export import graph
-from tfmodel.export.litert import BATCH_OF_INPUTS
-from tfmodel.export.phone_graph import phone_module
 from tfmodel.export.quiet import quiet
-from tfmodel.export.tflite_variants import CalibrationRows
+from tfmodel.export.tflite.litert import BATCH_OF_INPUTS
+from tfmodel.export.tflite.phone_graph import phone_module
+from tfmodel.export.tflite.variants import CalibrationRows
 from tfmodel.export.trained import Trained
 
 

@@ -19,8 +19,8 @@ import numpy as np
 from tfmodel.config import ConfigError
 from tfmodel.export import graph
 from tfmodel.export.card import card_files
-from tfmodel.export.keras_hub_loader import import_keras_hub, read_preset, token_skew
-from tfmodel.export.keras_hub_preset import (
+from tfmodel.export.keras_hub.loader import import_keras_hub, read_preset, token_skew
+from tfmodel.export.keras_hub.preset import (
     BACKBONE_WEIGHTS,
     NAME,
     TASK_WEIGHTS,

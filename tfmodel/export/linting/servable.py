@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tfmodel.export.findings import Finding
-from tfmodel.export.saved_graph import GRAPH_FILE, SavedGraph, nodes_of, signatures_of
-from tfmodel.export.warmup_records import warmup_findings
+from tfmodel.export.linting.findings import Finding
+from tfmodel.export.linting.saved_graph import GRAPH_FILE, SavedGraph, nodes_of, signatures_of
+from tfmodel.export.linting.warmup_records import warmup_findings
 
 LARGE_ASSETS_BYTES = 100_000_000
 LARGE_GRAPH_BYTES = 1_000_000_000  # half of what protocol buffers can hold

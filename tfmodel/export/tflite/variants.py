@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfmodel.export.metadata import pack_model
 from tfmodel.export.quiet import quiet
+from tfmodel.export.tflite.metadata import pack_model
 
 CalibrationRows = Iterable[Mapping[str, np.ndarray]]
 """Rows as the file takes them: `ids`, `mask` and `segment_ids`, int32 (1, T)."""

@@ -13,13 +13,13 @@ import tensorflow as tf
 from tfmodel.export import graph
 from tfmodel.export.card import card_files, signatures_of
 from tfmodel.export.manifest import Manifest, files_of, package_version
-from tfmodel.export.mixed_precision import freeze, in_bfloat16
 from tfmodel.export.places import make_folder, next_version
 from tfmodel.export.quiet import quiet
+from tfmodel.export.savedmodel.mixed_precision import freeze, in_bfloat16
+from tfmodel.export.savedmodel.unpadded import answer_function, flatten, flatten_batch
+from tfmodel.export.savedmodel.warmup import write_warmup
 from tfmodel.export.settings import ExportSettings
 from tfmodel.export.trained import Trained
-from tfmodel.export.unpadded import answer_function, flatten, flatten_batch
-from tfmodel.export.warmup import write_warmup
 from tfmodel.run_folder import write_aside
 from tfmodel.tokens.tokenizer import SHORTEST_LIMIT, Tokenizer
 
@@ -151,20 +151,26 @@ def _module(
             "scores": scores,
         }
 
+    def from_texts(**columns):
+        return decode(answer(*tokens(**columns))["scores"])
+
     def from_limited_texts(max_length, **columns):
         limit = tf.clip_by_value(max_length, SHORTEST_LIMIT, manifest.max_length)
         return decode(answer(*tokens(**columns, max_length=limit))["scores"])
 
+    def from_ids(**ids):
+        return decode(answer(*flatten_batch(**ids))["scores"])
+
+    def vector(**columns):
+        return {"vector": answer(*tokens(**columns))["vector"]}
+
     functions = {
-        TEXT_SIGNATURE: (lambda **columns: decode(answer(*tokens(**columns))["scores"]), texts),
+        TEXT_SIGNATURE: (from_texts, texts),
         MAX_LENGTH_SIGNATURE: (from_limited_texts, texts | limits),
-        IDS_SIGNATURE: (lambda **ids: decode(answer(*flatten_batch(**ids))["scores"]), batch),
+        IDS_SIGNATURE: (from_ids, batch),
     }
     if "vector" in answer.structured_outputs:
-        functions[VECTOR_SIGNATURE] = (
-            lambda **columns: {"vector": answer(*tokens(**columns))["vector"]},
-            texts,
-        )
+        functions[VECTOR_SIGNATURE] = (vector, texts)
     module = tf.Module()
     # Only what the graph reads: no state of dropout, no optimizer.
     module.weights = list(answer.variables)

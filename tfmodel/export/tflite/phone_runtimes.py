@@ -7,9 +7,9 @@ import logging
 from collections.abc import Mapping
 
 from tfmodel.config import ConfigError
-from tfmodel.export.phone_operations import MEDIAPIPE, TASK_LIBRARY_0_4
 from tfmodel.export.settings import PHONE_RUNTIMES
-from tfmodel.export.tflite_variants import ConversionError
+from tfmodel.export.tflite.phone_operations import MEDIAPIPE, TASK_LIBRARY_0_4
+from tfmodel.export.tflite.variants import ConversionError
 from tfmodel.export.trained import Trained
 
 _log = logging.getLogger(__name__)

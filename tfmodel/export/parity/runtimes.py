@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from tfmodel.export.description import Description
-from tfmodel.export.measure import Told, run_client
-from tfmodel.export.metadata import OUTPUT_NAMES
+from tfmodel.export.parity.description import Description
+from tfmodel.export.parity.measure import Told, run_client
+from tfmodel.export.tflite.metadata import OUTPUT_NAMES
 
 RUNTIME_OF_KIND = {"savedmodel": "tensorflow", "tflite": "litert"}
 CHECK_ROWS = 20

@@ -11,10 +11,15 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from tfmodel.export import serving_ops
-from tfmodel.export.findings import Finding
-from tfmodel.export.saved_graph import OperationUse, operation_uses, read_saved_graph, signatures_of
-from tfmodel.export.servable import servable_findings
+from tfmodel.export.linting import serving_ops
+from tfmodel.export.linting.findings import Finding
+from tfmodel.export.linting.saved_graph import (
+    OperationUse,
+    operation_uses,
+    read_saved_graph,
+    signatures_of,
+)
+from tfmodel.export.linting.servable import servable_findings
 
 DEFAULT_TARGET = "2.12"
 _SHOWN_FUNCTIONS = 2

@@ -14,14 +14,20 @@ import numpy as np
 from tfmodel.config import ConfigError
 from tfmodel.export import linting
 from tfmodel.export.artifacts import load
-from tfmodel.export.description import Description, describe
 from tfmodel.export.manifest import Manifest
-from tfmodel.export.measure import ClientError, percentiles
-from tfmodel.export.phones import PHONE_ROWS, ask_phone, phones
+from tfmodel.export.parity.description import Description, describe
+from tfmodel.export.parity.measure import ClientError, percentiles
+from tfmodel.export.parity.phones import PHONE_ROWS, ask_phone, phones
+from tfmodel.export.parity.rows import Rows
+from tfmodel.export.parity.runtimes import (
+    CHECK_ROWS,
+    RUNTIME_OF_KIND,
+    Asked,
+    ask_litert,
+    ask_tensorflow,
+)
+from tfmodel.export.parity.verdicts import compare_scores, compare_vectors
 from tfmodel.export.predictor import Predictor
-from tfmodel.export.rows import Rows
-from tfmodel.export.runtimes import CHECK_ROWS, RUNTIME_OF_KIND, Asked, ask_litert, ask_tensorflow
-from tfmodel.export.verdicts import compare_scores, compare_vectors
 
 LATENCY_ROWS = 50
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from tfmodel.export.litert import LiteRT
-from tfmodel.export.tflite_variants import VARIANTS, ConversionError
+from tfmodel.export.tflite.litert import LiteRT
+from tfmodel.export.tflite.variants import VARIANTS, ConversionError
 from tfmodel.tokens.vocabulary import Vocabulary
 
 # Matrices below this size stay float32 when quantizing.

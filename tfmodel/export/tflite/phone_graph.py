@@ -15,8 +15,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfmodel.export import graph
-from tfmodel.export.litert import BATCH_OF_INPUTS
-from tfmodel.export.metadata import INPUT_NAMES, OUTPUT_NAMES
+from tfmodel.export.tflite.litert import BATCH_OF_INPUTS
+from tfmodel.export.tflite.metadata import INPUT_NAMES, OUTPUT_NAMES
 from tfmodel.model.attention import SelfAttention
 from tfmodel.model.embeddings import BertEmbeddings
 from tfmodel.model.encoder import encoder_config

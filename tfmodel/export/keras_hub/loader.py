@@ -10,7 +10,7 @@ import numpy as np
 
 from tfmodel.config import ConfigError
 from tfmodel.export import graph
-from tfmodel.export.keras_hub_preset import NAME, VOCABULARY
+from tfmodel.export.keras_hub.preset import NAME, VOCABULARY
 from tfmodel.export.manifest import MANIFEST_FILE, VOCABULARY_FILE, Manifest, read_files
 from tfmodel.export.predictor import Predictor
 from tfmodel.tokens.tokenizer import Tokenizer

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from tfmodel.export.description import Description
-from tfmodel.export.measure import ClientError, run_client
-from tfmodel.export.runtimes import token_rows
-from tfmodel.export.verdicts import accuracy, accuracy_interval, compare_vectors, near_ties
+from tfmodel.export.parity.description import Description
+from tfmodel.export.parity.measure import ClientError, run_client
+from tfmodel.export.parity.runtimes import token_rows
+from tfmodel.export.parity.verdicts import accuracy, accuracy_interval, compare_vectors, near_ties
 from tfmodel.tokens.phone import PhoneTokenizer
 
 TASK_LIBRARY_PYTHON = "TFMODEL_TASK_LIBRARY_PYTHON"

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tfmodel.config import ConfigError
-from tfmodel.export import serving_ops
+from tfmodel.export.linting import serving_ops
 from tfmodel.export.places import is_version, versions
 
 GRAPH_FILE = "saved_model.pb"

@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from tfmodel.export.findings import Finding
-from tfmodel.export.saved_graph import SavedGraph, signatures_of
+from tfmodel.export.linting.findings import Finding
+from tfmodel.export.linting.saved_graph import SavedGraph, signatures_of
 
 WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
 WARMUP_MAX_RECORDS = 1000

@@ -10,8 +10,8 @@ from typing import Any
 
 from tfmodel.config import ConfigError
 from tfmodel.export.manifest import LABELS_FILE, Manifest, read_files
-from tfmodel.export.metadata import METADATA_BUFFER, read_associated_files
 from tfmodel.export.places import versions
+from tfmodel.export.tflite.metadata import METADATA_BUFFER, read_associated_files
 from tfmodel.tokens.tokenizer import Tokenizer
 from tfmodel.tokens.vocabulary import Vocabulary
 

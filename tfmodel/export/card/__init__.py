@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tfmodel.export.card_text import readme
+from tfmodel.export.card.text import readme
 from tfmodel.export.manifest import package_version
 from tfmodel.export.trained import Trained
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from tfmodel.config import ConfigError
-from tfmodel.export.metadata import INPUT_NAMES, OUTPUT_NAMES
 from tfmodel.export.quiet import quiet
+from tfmodel.export.tflite.metadata import INPUT_NAMES, OUTPUT_NAMES
 
 BATCH_OF_INPUTS = dict(zip(INPUT_NAMES, ("token_ids", "padding_mask", "segment_ids"), strict=True))
 """What the phone runtimes call each part of a batch, to what it is called elsewhere."""

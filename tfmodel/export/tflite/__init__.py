@@ -15,13 +15,13 @@ import keras
 from tfmodel.config import ConfigError
 from tfmodel.export import graph
 from tfmodel.export.manifest import Manifest, files_of, package_version
-from tfmodel.export.metadata import OUTPUT_NAMES, add_metadata
-from tfmodel.export.phone_runtimes import RUNTIMES, check_operations, choose_runtime
 from tfmodel.export.places import make_folder
 from tfmodel.export.settings import ExportSettings
-from tfmodel.export.tflite_check import verify
-from tfmodel.export.tflite_variants import VARIANTS, ConversionError, convert
-from tfmodel.export.traced import Traced
+from tfmodel.export.tflite.check import verify
+from tfmodel.export.tflite.metadata import OUTPUT_NAMES, add_metadata
+from tfmodel.export.tflite.phone_runtimes import RUNTIMES, check_operations, choose_runtime
+from tfmodel.export.tflite.traced import Traced
+from tfmodel.export.tflite.variants import VARIANTS, ConversionError, convert
 from tfmodel.export.trained import Trained
 from tfmodel.run_folder import write_aside
 from tfmodel.tokens.tokenizer import Tokenizer

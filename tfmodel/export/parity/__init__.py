@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from tfmodel.export.gate import Gate, latency_of
-from tfmodel.export.predictor import Predictor
-from tfmodel.export.rows import draw
-from tfmodel.export.verdicts import (
+from tfmodel.export.parity.gate import Gate, latency_of
+from tfmodel.export.parity.rows import draw
+from tfmodel.export.parity.verdicts import (
     LARGEST_FLOAT32_DIFFERENCE,
     NEAR_TIE,
     SMALLEST_COSINE,
@@ -20,6 +19,7 @@ from tfmodel.export.verdicts import (
     accuracy,
     accuracy_interval,
 )
+from tfmodel.export.predictor import Predictor
 
 ROWS = 200
 SECOND_LOOK_ROWS = 1000

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tfmodel.export.linting.warmup_records import WARMUP_FILE
 from tfmodel.export.manifest import Manifest
-from tfmodel.export.warmup_records import WARMUP_FILE
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 32)
 """Of a server that batches: what `allowed_batch_sizes` should be."""

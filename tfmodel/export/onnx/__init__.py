@@ -18,8 +18,8 @@ from tfmodel.config import ConfigError
 from tfmodel.export import graph
 from tfmodel.export.card import card_files
 from tfmodel.export.manifest import MANIFEST_FILE, Manifest, files_of, package_version, read_files
-from tfmodel.export.onnx_graph import INPUTS, OUTPUT, classifier_graph
-from tfmodel.export.onnx_tokenizer import TOKENIZER_FILE, tokenizer_json
+from tfmodel.export.onnx.graph import INPUTS, OUTPUT, classifier_graph
+from tfmodel.export.onnx.tokenizer import TOKENIZER_FILE, tokenizer_json
 from tfmodel.export.places import make_folder
 from tfmodel.export.predictor import Predictor
 from tfmodel.export.settings import ExportSettings

@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from tfmodel.config import ConfigError
-from tfmodel.export.unpadded import is_unpaddable
+from tfmodel.export.savedmodel.unpadded import is_unpaddable
 
 
 def in_bfloat16(model: keras.Model) -> keras.Model:
