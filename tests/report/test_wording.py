@@ -25,6 +25,8 @@ from tfmodel.report import wording
         (wording.size, 999_960, "1.0 MB"),
         (wording.size, 3.2e9, "3.2 GB"),
         (wording.size, None, "–"),
+        (wording.milliseconds, 0.0213, "0.021 ms"),
+        (wording.milliseconds, 0.996, "1.0 ms"),
         (wording.milliseconds, 1.25, "1.2 ms"),
         (wording.milliseconds, 9.97, "10 ms"),
         (wording.milliseconds, 1234.5, "1,234 ms"),

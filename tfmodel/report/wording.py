@@ -43,9 +43,11 @@ def size(value: float | None) -> str:
 
 
 def milliseconds(value: float | None) -> str:
-    """`18.33` as `18 ms`, `1.25` as `1.2 ms`."""
+    """`18.33` as `18 ms`, `1.25` as `1.2 ms`, `0.0213` as `0.021 ms`."""
     if value is None:
         return "–"
+    if value < 0.995:
+        return f"{tiny(value)} ms"
     return f"{value:,.0f} ms" if value >= 9.95 else f"{value:.1f} ms"
 
 
