@@ -128,7 +128,7 @@ def _answer(model: keras.Model, precision: str) -> tf.types.experimental.Concret
         function = answer_function(model).get_concrete_function()
         graph.check_float32(function)
         return function
-    return freeze(answer_function(in_bfloat16(model)).get_concrete_function())
+    return answer_function(in_bfloat16(model), freeze=freeze).get_concrete_function()
 
 
 def _module(

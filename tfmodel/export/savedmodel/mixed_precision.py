@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -9,6 +10,9 @@ import tensorflow as tf
 
 from tfmodel.config import ConfigError
 from tfmodel.export.savedmodel.unpadded import is_unpaddable
+
+MOST_BYTES = 64 * 2**20
+"""Of matrices that are made constants: MiniLM has 22 MB, BERT-base 170."""
 
 
 def in_bfloat16(model: keras.Model) -> keras.Model:
@@ -52,22 +56,25 @@ def _set_policy(value: Any, policy: str) -> None:
 
 def freeze(
     function: tf.types.experimental.ConcreteFunction,
-) -> tf.types.experimental.ConcreteFunction:
-    """Make the weights of a graph constants of it.
+) -> Callable[..., dict[str, tf.Tensor]]:
+    """Make the weights of a graph constants of it, unless there are many.
 
-    oneDNN then lays each bfloat16 weight out once for its products, not at every call. In float32
-    it is no gain: the layout it wants there depends on the number of tokens, and each change is
-    paid for.
+    oneDNN then lays each bfloat16 weight out once for its products, not at every call: single texts
+    are answered in two thirds of the time. In float32 it is no gain: the layout it wants there
+    depends on the number of tokens, and each change is paid for. TensorFlow holds constants
+    several times over, in each signature, so many of them take memory that is better left.
     """
     from tensorflow.python.framework.convert_to_constants import (
         convert_variables_to_constants_v2,
     )
 
+    sizes = [each.shape.num_elements() * each.dtype.size for each in function.variables]
+    if sum(sizes) > MOST_BYTES:
+        return function
     frozen = convert_variables_to_constants_v2(function, lower_control_flow=False)
     names = sorted(function.structured_outputs)  # it gives a list, in tf.nest's order
 
-    def named(*inputs):
+    def named(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         return dict(zip(names, frozen(*inputs), strict=True))
 
-    signature = [tf.TensorSpec(each.shape, each.dtype, name=each.op.name) for each in frozen.inputs]
-    return tf.function(named, input_signature=signature, autograph=False).get_concrete_function()
+    return named

@@ -11,7 +11,9 @@ The layers are the model's own, so whatever projections were given to `build_enc
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
+from collections.abc import Callable
 
 import keras
 import tensorflow as tf
@@ -21,6 +23,8 @@ from tfmodel.model.attention import SelfAttention
 from tfmodel.model.encoder import encoder_config
 from tfmodel.tokens.tokenizer import Tokenizer
 
+Freeze = Callable[[tf.types.experimental.ConcreteFunction], Callable[..., dict[str, tf.Tensor]]]
+
 FLAT_NAMES = ("token_ids", "segment_ids", "lengths")
 _ROUND_TO = 8
 """Token counts are rounded up to a multiple: oneDNN compiles each matrix product anew for a count
@@ -28,24 +32,27 @@ that it has not seen, for milliseconds."""
 _APART = -1e9
 
 
-def answer_function(model: keras.Model) -> tf.types.experimental.GenericFunction:
+def answer_function(
+    model: keras.Model, *, freeze: Freeze | None = None
+) -> tf.types.experimental.GenericFunction:
     """Wrap a classifier as one graph on the tokens of all texts, one text after the other.
 
     Args:
         model: token batch to logits (B, C).
+        freeze: makes constants of the weights in a graph; of all but the embedding tables here,
+            where the encoder is one of `build_encoder`.
 
     Returns:
         A function of `token_ids` and `segment_ids`, int32 (R,), and `lengths`, int32 (B,) with
         the sum R, that gives `scores`, float32 (B, C), and, where the encoder is one of
         `build_encoder`, `vector`, float32 (B, D), its pooled output.
     """
-    answer = _of_real_tokens if is_unpaddable(model) else _of_padded_rows
     signature = [tf.TensorSpec((None,), tf.int32, name=name) for name in FLAT_NAMES]
-
-    def function(token_ids, segment_ids, lengths):
-        return answer(model, token_ids, segment_ids, lengths)
-
-    return tf.function(function, input_signature=signature, autograph=False)
+    if is_unpaddable(model):
+        answer = _of_real_tokens(model, freeze)
+    else:
+        answer = functools.partial(_padded, model)
+    return tf.function(answer, input_signature=signature, autograph=False)
 
 
 def is_unpaddable(model: keras.Model) -> bool:
@@ -115,14 +122,12 @@ class _Layout:
     """Where tokens that lie one after the other stand in their texts.
 
     Attributes:
-        positions: int32 (R',), of each token in its text; R' is R rounded up.
         into_heads: for query, key and value, int32 (B, N, T): which row of width H it is.
-        out_of_heads: int32 (R', N): the way back.
+        out_of_heads: int32 (R', N): the way back; R' is R rounded up.
         first: int32 (B,): the first token of each text.
         apart: float (B, 1, 1, T): 0 for a token, -1e9 behind a text's end.
     """
 
-    positions: tf.Tensor
     into_heads: tuple[tf.Tensor, ...]
     out_of_heads: tf.Tensor
     first: tf.Tensor
@@ -141,7 +146,6 @@ def _lay_out(lengths: tf.Tensor, *, heads: int, dtype: tf.DType) -> _Layout:
     texts = _filled(tf.repeat(tf.range(tf.size(lengths)), lengths))
     back = (heads * texts[:, tf.newaxis] + head[tf.newaxis]) * longest + positions[:, tf.newaxis]
     return _Layout(
-        positions=positions,
         into_heads=(query, query + heads, query + 2 * heads),
         out_of_heads=back,
         first=starts,
@@ -159,13 +163,33 @@ def _filled(values: tf.Tensor) -> tf.Tensor:
     return tf.pad(values, [[0, _rounded(count) - count]])
 
 
-def _of_real_tokens(model, token_ids, segment_ids, lengths):
+def _of_real_tokens(model: keras.Model, freeze: Freeze | None):
+    embeddings = model.get_layer("encoder").get_layer("embeddings")
+    answer = functools.partial(_answer_rows, model)
+    if freeze is not None:
+        rows = tf.TensorSpec((None, embeddings.hidden_size), embeddings.compute_dtype, "rows")
+        lengths = tf.TensorSpec((None,), tf.int32, "lengths")
+        traced = tf.function(answer, input_signature=[rows, lengths], autograph=False)
+        answer = freeze(traced.get_concrete_function())
+
+    def function(token_ids, segment_ids, lengths):
+        tables = (embeddings.token_table, embeddings.position_table, embeddings.segment_table)
+        ids = (token_ids, _positions(lengths), segment_ids)
+        rows = sum(
+            tf.nn.embedding_lookup(table.value, _filled(each))
+            for table, each in zip(tables, ids, strict=True)
+        )
+        return answer(tf.cast(rows, embeddings.compute_dtype), lengths)
+
+    return function
+
+
+def _answer_rows(model: keras.Model, rows: tf.Tensor, lengths: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Scores and vectors of what the embedding tables say, (R', D)."""
     encoder = model.get_layer("encoder")
     config = encoder_config(encoder)
-    embeddings = encoder.get_layer("embeddings")
-    dtype = tf.as_dtype(embeddings.compute_dtype)
-    layout = _lay_out(lengths, heads=config.heads, dtype=dtype)
-    hidden = _embed(embeddings, _filled(token_ids), _filled(segment_ids), layout.positions)
+    layout = _lay_out(lengths, heads=config.heads, dtype=rows.dtype)
+    hidden = encoder.get_layer("embeddings").normalize(rows)
     for index in range(config.layers):
         is_last = index == config.layers - 1
         attention = encoder.get_layer(f"layer_{index}_attention")
@@ -184,15 +208,6 @@ def _of_real_tokens(model, token_ids, segment_ids, lengths):
     }
 
 
-def _embed(layer, token_ids, segment_ids, positions):
-    tables = (layer.token_table, layer.position_table, layer.segment_table)
-    ids = (token_ids, positions, segment_ids)
-    rows = [
-        tf.nn.embedding_lookup(table.value, each) for table, each in zip(tables, ids, strict=True)
-    ]
-    return layer.normalize(tf.cast(rows[0] + rows[1] + rows[2], layer.compute_dtype))
-
-
 def _attend(layer: SelfAttention, hidden, layout: _Layout, *, first_only: bool):
     """Self-attention on (R', D) to (R', D), or (B, D): `SelfAttention.call` without its padding."""
     hidden_size = hidden.shape[-1]
@@ -209,7 +224,7 @@ def _attend(layer: SelfAttention, hidden, layout: _Layout, *, first_only: bool):
     return layer.output_projection(tf.reshape(mixed, (-1, hidden_size)))
 
 
-def _of_padded_rows(model, token_ids, segment_ids, lengths):
+def _padded(model, token_ids, segment_ids, lengths):
     """The model as it is called in training: for models whose layers are not known here."""
 
     def rows(values):
