@@ -71,6 +71,20 @@ def test_imports_point_up(path):
     assert not below, f"{path} imports {below}, which stand below {room}"
 
 
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("__init__.py")), ids=lambda p: p.parent.name)
+def test_no_module_takes_the_place_of_what_its_package_imports(path):
+    # Importing a module of a package sets the package's attribute of that name.
+    modules_beside = {module.stem for module in path.parent.glob("*.py")}
+    inside = ".".join(path.parent.relative_to(PACKAGE.parent).parts)
+    taken = {
+        name.asname or name.name
+        for node in ast.parse(path.read_text("utf-8")).body
+        if isinstance(node, ast.ImportFrom) and not f"{node.module}.".startswith(f"{inside}.")
+        for name in node.names
+    }
+    assert not taken & modules_beside
+
+
 def test_no_room_for_what_has_no_name():
     names = {part for path in modules() for part in path.relative_to(PACKAGE).with_suffix("").parts}
     assert not names & FORBIDDEN_NAMES

@@ -15,8 +15,8 @@ import keras
 import numpy as np
 
 from tfmodel.config import ConfigError
-from tfmodel.export import graph
 from tfmodel.export.card import card_files
+from tfmodel.export.graph import batch_function, check_exportable, positions_of
 from tfmodel.export.manifest import MANIFEST_FILE, Manifest, files_of, package_version, read_files
 from tfmodel.export.onnx.graph import INPUTS, OUTPUT, classifier_graph
 from tfmodel.export.onnx.tokenizer import TOKENIZER_FILE, tokenizer_json
@@ -74,9 +74,7 @@ def export_onnx(
         PosixPath('served')
     """
     import_extra("onnx")
-    graph.check_exportable(
-        model, labels=labels, max_length=max_length, positions=graph.positions_of(model)
-    )
+    check_exportable(model, labels=labels, max_length=max_length, positions=positions_of(model))
     shape, tensors = read_classifier(model, door="ONNX")
     if (size := sum(value.nbytes for value in tensors.values())) > _LARGEST_BYTES:
         raise ConfigError(
@@ -213,7 +211,7 @@ def load_onnx(folder: Path, *, threads: int | None = None) -> Predictor:
 
     manifest, tokenizer = _read(folder)
     session = _session(folder / MODEL_FILE, threads)
-    tokenize = graph.batch_function(
+    tokenize = batch_function(
         tokenizer, max_length=manifest.max_length, has_pairs=manifest.has_pairs
     ).get_concrete_function()
 
