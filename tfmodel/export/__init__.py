@@ -10,6 +10,8 @@ _LAZY = {
     "Predictor": "tfmodel.export.predictor",
     "check_parity": "tfmodel.export.parity",
     "export_all": "tfmodel.export.publish",
+    "export_keras_hub": "tfmodel.export.keras_hub",
+    "export_onnx": "tfmodel.export.onnx",
     "export_savedmodel": "tfmodel.export.savedmodel",
     "export_tflite": "tfmodel.export.tflite",
     "export_tflite_variants": "tfmodel.export.tflite",
