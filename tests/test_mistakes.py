@@ -287,11 +287,11 @@ def test_a_loss_that_is_no_number(workspace, tfmodel, run_new, monkeypatch):
 
 
 def test_an_export_that_answers_otherwise(workspace, tfmodel, monkeypatch):
-    from tfmodel.export import parity
+    from tfmodel.export.parity import verdicts
 
     shutil.rmtree(RUN / "export")
     with monkeypatch.context() as patch:
-        patch.setattr(parity, "LARGEST_FLOAT32_DIFFERENCE", -1.0)
+        patch.setattr(verdicts, "LARGEST_FLOAT32_DIFFERENCE", -1.0)
         done = tfmodel("run", "small.yaml", "export.tflite=[]")
     told(
         done,

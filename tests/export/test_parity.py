@@ -139,17 +139,17 @@ def pretend(monkeypatch):
     """Artifacts that answer with given scores, under any precision."""
     scores_of = {}
 
-    def make(scores, precision="float32"):
+    def make(scores, precision="float32", kind="model"):
         manifest = Manifest(labels=("no", "yes"), max_length=16, precision=precision)
         scores = np.asarray(scores, np.float32)
 
         def answer(texts, text_pairs):
             return scores[[int(text) for text in texts]]
 
-        return Predictor(answer, manifest, kind="model", where="pretend")
+        return Predictor(answer, manifest, kind=kind, where="pretend")
 
-    def add(name, scores, precision):
-        scores_of[name] = make(scores, precision)
+    def add(name, scores, precision, kind="model"):
+        scores_of[name] = make(scores, precision, kind)
 
     monkeypatch.setattr(
         "tfmodel.export.parity.gate.load", lambda path, threads=None: scores_of[Path(path).name]
@@ -197,6 +197,17 @@ def test_reduced_precision_may_lose_a_point_of_accuracy(pretend, tmp_path, lost,
     else:
         with pytest.raises(ParityError, match="3 of 200 rows lost.*(?s:.*)export.max_drop"):
             _check(*arguments, targets=right)
+
+
+def test_the_message_names_the_keys_of_what_failed(pretend, tmp_path):
+    make, add = pretend
+    right = np.array([0, 1] * 100)
+    for name, kind in (("int8", "tflite"), ("hub", "keras_hub"), ("good", "tflite")):
+        add(name, _certain(right if name == "good" else 1 - right), "int8", kind)
+    artifacts = {name: tmp_path / name for name in ("int8", "hub", "good")}
+    with pytest.raises(ParityError, match="^2 of 3 artifacts do not answer as the") as caught:
+        check_parity(make(_certain(right)), artifacts, [str(row) for row in range(200)])
+    assert "(export.tflite, export.keras_hub), or allow more with" in str(caught.value)
 
 
 def test_rows_won_make_up_for_rows_lost(pretend, tmp_path):

@@ -115,8 +115,11 @@ def test_a_phone_that_takes_no_pairs_is_refused_before_any_work(tiny_pairs, tmp_
 def test_a_graph_that_no_server_takes_is_not_published(tiny, tmp_path, monkeypatch):
     # As of a TensorFlow that writes an operation which the oldest servers do not have.
     monkeypatch.setattr("tfmodel.export.linting.DEFAULT_TARGET", "2.11")
-    with pytest.raises(ParityError, match="FastBertNormalize is in TF Serving since 2.12"):
+    with pytest.raises(
+        ParityError, match="FastBertNormalize is in TF Serving since 2.12"
+    ) as caught:
         _export(tiny, tmp_path, ExportSettings(tflite=[]))
+    assert str(caught.value).startswith("1 of 1 artifacts are not fit for TF Serving, so none was")
     assert not (tmp_path / "savedmodel").exists()
 
 

@@ -32,6 +32,12 @@ _DEMANDED = {
     "task-library-0.4": ("task-library-0.4", "mediapipe"),
     "mediapipe": ("mediapipe",),
 }
+# What has an artifact of reduced precision written.
+_SETTINGS = {
+    "keras_hub": "export.keras_hub",
+    "savedmodel": "export.savedmodel_precision",
+    "tflite": "export.tflite",
+}
 _STARTING_SECONDS = 600
 """A machine with much else to do takes minutes to import TensorFlow."""
 _PATIENCE = 10
@@ -39,7 +45,7 @@ _PATIENCE = 10
 
 
 class ParityError(RuntimeError):
-    """An artifact answers otherwise than the Keras model it was made from.
+    """An artifact answers otherwise than the Keras model it was made from, or cannot be served.
 
     Attributes:
         parity: every figure, as `check_parity` returns them.
@@ -147,14 +153,31 @@ def _limits(max_drop: float, targets: object) -> dict[str, Any]:
 
 def _message(parity: dict[str, Any], failed: Sequence[str]) -> str:
     artifacts = parity["artifacts"]
+    wrong = [artifacts[name] for name in failed if not _is_only_unfit(artifacts[name])]
+    what = ["do not answer as the Keras model does"] if wrong else []
+    if len(wrong) < len(failed):
+        what.append("are not fit for TF Serving")
     lines = [
-        f"{len(failed)} of {len(artifacts)} artifacts do not answer as the Keras model does, so "
-        "none was published:"
+        f"{len(failed)} of {len(artifacts)} artifacts {' or '.join(what)}, so none was published:"
     ]
     lines += [f"  {name}: {'; '.join(artifacts[name]['failures'])}" for name in failed]
-    if all(artifacts[name].get("precision", "float32") != "float32" for name in failed):
-        lines.append(
-            "Leave these out of export.tflite, or allow more with export.max_drop "
-            f"(now {parity['limits']['max_drop']})."
-        )
+    if wrong and all(figures.get("precision", "float32") != "float32" for figures in wrong):
+        keys = ", ".join(dict.fromkeys(map(_setting, wrong)))
+        advice = f"Leave out what is of reduced precision ({keys})"
+        if any(figures["output"] == "scores" for figures in wrong):
+            advice += f", or allow more with export.max_drop (now {parity['limits']['max_drop']})"
+        lines.append(f"{advice}.")
     return "\n".join(lines)
+
+
+def _is_only_unfit(figures: dict[str, Any]) -> bool:
+    """Whether a SavedModel answers rightly, and its graph alone was refused."""
+    asked = figures.get("runtimes", {}).get(figures.get("runtime"), {})
+    return figures.get("kind") == "savedmodel" and asked.get("passed", False)
+
+
+def _setting(figures: dict[str, Any]) -> str:
+    """The key that has an artifact of reduced precision written."""
+    if figures["output"] == "vector":
+        return "export.tflite_vector"
+    return _SETTINGS.get(figures["kind"], "export")
