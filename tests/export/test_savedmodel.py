@@ -191,6 +191,16 @@ def test_ids_of_texts_packed_behind_the_first_change_nothing(served, tiny):
     np.testing.assert_allclose(answer["scores"], tf.nn.softmax(tiny.model(packed)), atol=1e-5)
 
 
+@pytest.mark.parametrize("longer", ["token_ids", "segment_ids", "padding_mask"])
+def test_ids_of_different_shapes_are_refused_not_mixed_up(served, longer):
+    batch = {
+        name: tf.ones((2, 6 if name == longer else 5), tf.int32)
+        for name in ("token_ids", "segment_ids", "padding_mask")
+    }
+    with pytest.raises(tf.errors.InvalidArgumentError, match="Shapes of all inputs must match"):
+        served.signatures["ids"](**batch)
+
+
 def test_mixed_precision_halves_the_weights_and_answers_alike(tiny, exported, tmp_path):
     folder = export_savedmodel(
         tiny.model, tiny.tokenizer, tmp_path, precision="mixed_bfloat16", **tiny.described

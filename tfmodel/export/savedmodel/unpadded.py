@@ -101,14 +101,14 @@ def flatten_batch(
 
     The first token stays in any case, so that every row has one.
     """
-    missing = tf.maximum(1 - tf.shape(padding_mask)[1], 0)
-    token_ids, segment_ids, padding_mask = (
-        tf.pad(each, [[0, 0], [0, missing]]) for each in (token_ids, segment_ids, padding_mask)
-    )
-    is_first = tf.range(tf.shape(padding_mask)[1]) == 0
-    real = tf.equal(padding_mask, 1) | is_first
+    # Stacking refuses parts of different shapes, which would be answered with mixed-up tokens.
+    batch = tf.stack([token_ids, segment_ids, padding_mask])
+    missing = tf.maximum(1 - tf.shape(batch)[2], 0)
+    batch = tf.pad(batch, [[0, 0], [0, 0], [0, missing]])
+    is_first = tf.range(tf.shape(batch)[2]) == 0
+    real = tf.equal(batch[2], 1) | is_first
     lengths = tf.reduce_sum(tf.cast(real, tf.int32), axis=1)
-    return tf.boolean_mask(token_ids, real), tf.boolean_mask(segment_ids, real), lengths
+    return tf.boolean_mask(batch[0], real), tf.boolean_mask(batch[1], real), lengths
 
 
 def _positions(lengths: tf.Tensor) -> tf.Tensor:
