@@ -17,10 +17,10 @@ from tfmodel.export.parity.measure import ClientError, Told
 from tfmodel.export.tflite.metadata import read_associated_files
 
 
-def _check(tiny, path, **kwargs):
+def _check(tiny, path, *, measure=True, **kwargs):
     """Figures of one artifact, asked in a process of its own and in no runtime of phones."""
     try:
-        parity = check_parity(tiny.reference, {"x": path}, tiny.texts, measure=True, **kwargs)
+        parity = check_parity(tiny.reference, {"x": path}, tiny.texts, measure=measure, **kwargs)
     except ParityError as error:
         parity = error.parity
     return parity["artifacts"]["x"]
@@ -101,9 +101,10 @@ def _with_files(path, change):
             archive.writestr(name, content)
 
 
-def test_labels_that_only_phones_would_show(copied, tiny):
+@pytest.mark.parametrize("measure", [True, False])
+def test_labels_that_only_phones_would_show(copied, tiny, measure):
     _with_files(copied, lambda files: files | {LABELS_FILE: b"good\nso-so\nbad\n"})
-    (failure,) = _check(tiny, copied)["failures"]
+    (failure,) = _check(tiny, copied, measure=measure)["failures"]
     assert "labels.txt says ['good', 'so-so', 'bad'], its tfmodel.json ['bad'" in failure
 
 

@@ -55,21 +55,31 @@ class Gate:
     def check(self, path: Path) -> dict[str, Any]:
         """Figures and verdict on one artifact."""
         try:
-            described = describe(path) if self.measure else None
-            found = self._check_here(path) if described is None else self._check_apart(described)
+            described = describe(path)
+            if self.measure and described is not None:
+                found = self._check_apart(described)
+            else:
+                found = self._check_here(path, described)
         except ConfigError as error:
             return {"passed": False, "failures": [f"it cannot be loaded: {error}"]}
         return _linted(path, found) if found["kind"] == "savedmodel" else found
 
-    def _check_here(self, path: Path) -> dict[str, Any]:
-        """Ask it in this process."""
+    def _check_here(self, path: Path, described: Description | None) -> dict[str, Any]:
+        """Ask it in this process: texts alone, no signature of token ids or limits."""
         started = time.perf_counter()
         artifact = load(path, threads=1)
         load_seconds = time.perf_counter() - started
         values, latency = _ask(artifact, self.first)
         threads = 1 if artifact.kind == "tflite" else os.cpu_count()
         taken = {"load_seconds": round(load_seconds, 3), "latency_ms": latency, "threads": threads}
-        figures = self._compare(Asked(values, taken), artifact.manifest, path, artifact)
+        others = {}
+        if artifact.kind == "savedmodel" and artifact.gives_vectors:
+            few = self.first.first(CHECK_ROWS)
+            others["vector"] = artifact.vectors(few.texts, few.text_pairs)
+        asked = Asked(values, taken, others=others)
+        figures = self._compare(asked, artifact.manifest, path, artifact)
+        if described is not None:
+            figures["failures"] += described.contradictions()
         runtime = RUNTIME_OF_KIND.get(artifact.kind, artifact.kind)
         return _verdict(path, artifact.kind, artifact.manifest, {runtime: figures})
 
