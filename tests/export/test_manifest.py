@@ -15,11 +15,12 @@ def test_files_come_back_as_they_were():
     assert read_files(files_of(manifest, PIECES), name="x") == (manifest, PIECES)
 
 
-def test_labels_file_has_a_line_per_label_even_when_a_label_has_two():
-    manifest = Manifest(labels=("one\ntwo", "three"), max_length=16)
+@pytest.mark.parametrize("line_end", ["\n", "\r", "\x0b", "\x85", "\u2028"])
+def test_labels_file_has_a_line_per_label_even_when_a_label_has_two(line_end):
+    manifest = Manifest(labels=(f"one{line_end}two", "three"), max_length=16)
     files = files_of(manifest, PIECES)
     assert files["labels.txt"].decode().splitlines() == ["one two", "three"]
-    assert read_files(files, name="x")[0].labels == ("one\ntwo", "three")
+    assert read_files(files, name="x")[0].labels == manifest.labels
 
 
 @pytest.mark.parametrize("missing", ["vocab.txt", "tfmodel.json"])

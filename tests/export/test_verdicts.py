@@ -88,6 +88,27 @@ def test_one_text_has_no_neighbour(vectors):
     assert figures["failures"] == [] and figures["neighbour_agreement"] is None
 
 
+@pytest.mark.parametrize("spoiled", ["one answer", "other texts"])
+def test_scores_that_say_nothing_of_the_text_are_caught_where_most_rows_have_one_label(spoiled):
+    generator = np.random.default_rng(0)
+    likely = np.where(np.arange(200) < 190, 0.97, 0.6) + generator.normal(size=200, scale=0.01)
+    wanted = np.stack([likely, 1 - likely], axis=1).astype(np.float32)
+    given = wanted[::-1] if spoiled == "other texts" else np.tile(wanted[:1], (200, 1))
+    targets = np.zeros(200, int)
+    figures = compare_scores(given, wanted, targets, precision="int8", max_drop=0.01)
+    assert figures["accuracy_drop"] == 0 and figures["labels_changed"] == 0
+    (failure,) = figures["failures"]
+    assert re.search(r"do not follow the Keras model's: their correlation is -?0\.0", failure)
+    noisy = wanted + generator.normal(size=wanted.shape, scale=0.1)
+    assert not compare_scores(noisy, wanted, targets, precision="int8", max_drop=0.1)["failures"]
+
+
+def test_a_model_of_one_answer_is_followed_by_any():
+    wanted = np.tile(np.array([[0.6, 0.4]], np.float32), (50, 1))
+    given = wanted + np.random.default_rng(0).normal(size=wanted.shape, scale=0.01)
+    assert not compare_scores(given, wanted, None, precision="int8", max_drop=0.01)["failures"]
+
+
 def test_accuracy_has_an_interval_where_targets_are_known():
     scores = np.array([[0.9, 0.1]] * 8 + [[0.1, 0.9]] * 2, np.float32)
     known = compare_scores(scores, scores, np.zeros(10, int), precision="float32", max_drop=0.01)

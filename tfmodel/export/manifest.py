@@ -100,7 +100,11 @@ def files_of(manifest: Manifest, vocabulary: list[str]) -> dict[str, bytes]:
         Name to content. A label's line breaks are blanks in `labels.txt`, which has one label
         a line; `tfmodel.json` keeps them.
     """
-    lines = [" ".join(label.split()) if "\n" in label else label for label in manifest.labels]
+    # Readers break lines at more than \n: at \r, or where Unicode has a line end.
+    lines = [
+        label if label.splitlines() == [label] else " ".join(label.split())
+        for label in manifest.labels
+    ]
     return {
         VOCABULARY_FILE: _lines(vocabulary),
         LABELS_FILE: _lines(lines),

@@ -11,6 +11,11 @@ from tfmodel.evaluate.classification import wilson_interval
 LARGEST_FLOAT32_DIFFERENCE = 1e-4
 NEAR_TIE = 0.02
 """A row whose two best labels the Keras model scores this close could have gone either way."""
+SMALLEST_CORRELATION = 0.2
+"""Of all scores with the Keras model's, each label's mean taken off. An answer that is the same for
+every text has 0, and loses no accuracy where nearly all rows have one label."""
+LEAST_SPREAD = 0.05
+"""Where the Keras model's own scores vary less (standard deviation), correlation is noise."""
 SMALLEST_COSINE = 0.9
 """Measured with MiniLM's pooler on 300 sentences: float16 0.99999, one int8 scale a column 0.993,
 one a matrix 0.951, noise of a third of the spread 0.85, the texts mixed up 0.00."""
@@ -68,7 +73,7 @@ def compare_scores(
     failure = (
         _float32_failure(figures)
         if precision == "float32"
-        else _reduced_failure(figures, before, max_drop)
+        else _reduced_failure(figures, before, max_drop) or _unrelated_failure(given, wanted)
     )
     return figures | {"failures": [failure] if failure else []}
 
@@ -99,6 +104,20 @@ def _reduced_failure(figures: Figures, before: float | None, max_drop: float) ->
     return (
         f"another label on {changed} of {count} rows "
         f"(limit {2 * max_drop:.1%}; {figures['labels_changed_near_ties']} near-ties)"
+    )
+
+
+def _unrelated_failure(given: np.ndarray, wanted: np.ndarray) -> str:
+    """Scores that say nothing of the text pass for good where nearly all rows have one label."""
+    if wanted.std(axis=0).max() < LEAST_SPREAD:
+        return ""
+    ours, theirs = (_unit((each - each.mean(axis=0)).reshape(1, -1)) for each in (wanted, given))
+    correlation = float(np.sum(ours * theirs))
+    if correlation >= SMALLEST_CORRELATION:
+        return ""
+    return (
+        f"its scores do not follow the Keras model's: their correlation is {correlation:.2f} "
+        f"(limit {SMALLEST_CORRELATION})"
     )
 
 
