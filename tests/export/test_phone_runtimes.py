@@ -26,11 +26,7 @@ from tfmodel.model.sizes import BertConfig
 from tfmodel.tasks import classify
 from tfmodel.tokens import Tokenizer, Vocabulary
 
-pytestmark = [
-    pytest.mark.slow,
-    # The converter calibrates with its own older interpreter.
-    pytest.mark.filterwarnings("ignore:.*tf.lite.Interpreter is deprecated:UserWarning"),
-]
+pytestmark = pytest.mark.slow
 
 LABELS = ["no", "perhaps", "yes"]
 MAX_LENGTH = 48
