@@ -50,6 +50,7 @@ def test_an_older_savedmodel_that_stays_is_named(tiny, tmp_path, caplog):
     _export(tiny, tmp_path, ExportSettings(tflite=[]))
     _export(tiny, tmp_path, ExportSettings(savedmodel=False, tflite=["float32"]))
     assert "savedmodel/1 holds older weights" in caplog.text
+    assert "float32 in export.savedmodel_precision" in caplog.text
 
 
 def test_pairs_are_published(tiny_pairs, tmp_path):

@@ -62,6 +62,16 @@ def test_pairs(served_pairs, tiny_pairs):
     assert np.abs(swapped["scores"] - tiny_pairs.scores).max() > 0.01
 
 
+@pytest.mark.parametrize(
+    ("labels", "received"),
+    [([0, 1, 2], "0"), (["a", "b", "a"], "'a' twice"), (["a", " ", "c"], "' '")],
+)
+def test_labels_that_are_no_names_are_refused(tiny, tmp_path, labels, received):
+    described = {**tiny.described, "labels": labels}
+    with pytest.raises(ConfigError, match=f"names, each once.*Received: {received}"):
+        export_savedmodel(tiny.model, tiny.tokenizer, tmp_path, **described)
+
+
 @pytest.mark.parametrize("texts", [[""], ["", "good"], ["  \n "], ["好 坏\u0000 \U0001f600"]])
 def test_odd_texts_are_answered(served, texts):
     answer = served.signatures["serving_default"](text=tf.constant(texts))

@@ -96,8 +96,17 @@ def check_exportable(
         positions: the longest row that the model knows, or None where it is not known.
 
     Raises:
-        ConfigError: as many labels as classes are missing, or `max_length` is out of range.
+        ConfigError: the labels are not as many strings as there are classes, each once, or
+            `max_length` is out of range.
     """
+    odd = [label for label in labels if not (isinstance(label, str) and label.strip())]
+    if odd or len({*labels}) < len(labels):
+        twice = next((label for label in labels if [*labels].count(label) > 1), None)
+        received = f"{odd[0]!r}" if odd else f"{twice!r} twice"
+        raise ConfigError(
+            f"Expected labels to be names, each once and none empty. Received: {received}. "
+            'Name the classes: labels=["no", "yes"].'
+        )
     classes = model.output_shape[-1]
     if classes != len(labels):
         raise ConfigError(

@@ -171,7 +171,16 @@ def _clear(folder: Path, published: set[Path]) -> None:
         if not any(path.parent == base for path in published) and (older := versions(base)):
             # Not ours to remove: a server may be answering with it.
             _log.warning(
-                "%s holds older weights than this export, and stays: remove it, or set "
-                "export.savedmodel=true.",
+                "%s holds older weights than this export, and stays: remove it, or export it "
+                "again with %s.",
                 base / str(max(older)),
+                _key_of(base),
             )
+
+
+def _key_of(base: Path) -> str:
+    """What a config says to have a folder of SavedModels written."""
+    precision = base.name.removeprefix(f"{SAVEDMODEL_FOLDER}_")
+    if precision == SAVEDMODEL_FOLDER:
+        precision = "float32"
+    return f"export.savedmodel=true and {precision} in export.savedmodel_precision"
