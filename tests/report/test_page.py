@@ -34,9 +34,8 @@ def test_a_finished_run_tells_everything(tmp_path, make_results):
         "a single row, which stays in train",
         "a⏎‹U+200B›b became a b",
         "Both artifacts answer as the Keras model does.",
-        "savedmodel/ 1 91.7 MB 400 ms 18 ms 24 ms 131 MB (37 MB) 1.2e-7 100% "
-        "95.0% (90.0% to 98.0%) passed",
-        "… in MediaPipe – 400 ms 18 ms 24 ms 217 MB (37 MB) 1.2e-7 100%",
+        "savedmodel/ 1 passed 91.7 MB 400 ms 18 ms 24 ms 131 MB (37) 1.2e-7 100% 95.0% (90.0–98.0)",
+        "… in MediaPipe passed – 400 ms 18 ms 24 ms 217 MB (37) 1.2e-7 100%",
         "other tokens of 3 rows of 50, and may answer otherwise there: in “Un café” it reads "
         "caf ##é where the model was trained on cafe.",
         "Not run in Task Library 0.4: no Python with it.",

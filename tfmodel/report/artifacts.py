@@ -29,15 +29,15 @@ def artifacts(parity: Figures) -> dict[str, Any] | None:
         "lede": _lede(found),
         "columns": [
             column("Artifact"),
+            column("Gate", verdict=True),  # where a narrow window does not cut it off
             column("Size", numeric=True),
-            column("Loads in", numeric=True),
+            column("Loads", numeric=True),
             column("p50", numeric=True),
             column("p99", numeric=True),
-            column("Peak memory (runtime)", numeric=True),
+            column("Memory (runtime)", numeric=True),
             column("Difference", numeric=True),
             column("Same label", numeric=True),
-            column("Accuracy (95% interval)", numeric=True),
-            column("Gate", verdict=True),
+            column("Accuracy (95%)", numeric=True),
         ],
         "rows": rows,
         "failures": [line for name, each in found.items() for line in _failures(name, each)],
@@ -84,19 +84,19 @@ def _row(name: str, figures: Figures) -> list[Any]:
     accuracy = wording.percent(figures.get("accuracy"))
     if figures.get("accuracy_interval"):
         low, high = map(wording.percent, figures["accuracy_interval"])
-        accuracy += f" ({low} to {high})"
+        accuracy += f" ({low.removesuffix('%')}–{high.removesuffix('%')})"
     seconds = figures.get("load_seconds")
     return [
         name,
+        figures.get("passed"),
         wording.size(figures.get("bytes")),
         wording.milliseconds(None if seconds is None else 1000 * seconds),
         wording.milliseconds(latency.get("p50")),
         wording.milliseconds(latency.get("p99")),
-        peak if peak == runtime else f"{peak} ({runtime})",
+        peak if peak == runtime else f"{peak} ({runtime.removesuffix(' MB')})",
         difference(figures),
         wording.percent(figures.get("label_agreement")),
         accuracy,
-        figures.get("passed"),
     ]
 
 
@@ -132,8 +132,9 @@ def _note(parity: Figures) -> str:
         return f"{note}."
     note += ", on one thread; the Keras model’s on all, and TFLite’s in LiteRT without tokenizing"
     return (
-        f"{note}. Each was loaded and asked in a process of its own: peak memory is all that the "
-        "process took, in brackets what it took once the runtime was imported."
+        f"{note}. Each was loaded and asked in a process of its own: memory is all that the "
+        "process took at its peak, in brackets what it took once the runtime was imported. In "
+        "brackets behind the accuracy: its 95% interval."
     )
 
 
