@@ -36,6 +36,19 @@ def test_lines_stay_narrow_but_commands_stay_whole(make_results):
     assert any("of_this_run" in line and line.endswith("FAILED") for line in lines)
 
 
+def test_no_two_files_look_alike(make_results):
+    names = [
+        f"tflite/{variant}{length}.tflite"
+        for variant in ("float32", "float16", "int8", "int8_weights", "int8_full")
+        for length in ("", "_dynamic_length")
+    ]
+    artifacts = {name: {"passed": True, "bytes": 91_000_000} for name in names}
+    text = summary_text(make_results(parity={"artifacts": artifacts}, evaluation={}, timings={}))
+    shown = [line.split("  ")[0] for line in text.splitlines() if line.endswith(" ok")]
+    assert len(shown) == len(names) == len({*shown})
+    assert "int8_weights_dynamic" in shown and "tflite/int8" in shown
+
+
 def test_what_is_missing_is_left_out(make_results):
     assert summary_text(Results(title="x")) == ""
     text = summary_text(make_results(evaluation={}, parity={}, timings={}))

@@ -7,7 +7,7 @@ from tfmodel.report.artifacts import difference, further_runtimes, memory, shown
 from tfmodel.report.results import Figures, Results
 
 _WIDTH = 80
-_COLUMNS = ("artifact", "size", "p50", "memory", "difference", "same label", "accuracy", "")
+_COLUMNS = ("artifact", "size", "p50", "memory", "differs", "agrees", "accuracy", "")
 
 
 def summary_text(results: Results, *, report: str = "", data_report: str = "") -> str:
@@ -68,12 +68,19 @@ def _artifacts(parity: Figures) -> str:
     widths[0] = min(widths[0], _WIDTH - sum(widths[1:]) - 2 * (len(widths) - 1))
     lines = []
     for row in rows:
-        # The end of a path tells more than its beginning.
-        shown = row[0] if len(row[0]) <= widths[0] else ".." + row[0][2 - widths[0] :]
-        cells = [shown.ljust(widths[0])]
+        cells = [_fitted(row[0], widths[0]).ljust(widths[0])]
         cells += [cell.rjust(width) for cell, width in zip(row[1:-1], widths[1:-1], strict=True)]
         lines.append("  ".join([*cells, row[-1]]).rstrip())
     return "\n".join(lines)
+
+
+def _fitted(name: str, width: int) -> str:
+    """An artifact's name in so many characters."""
+    if len(name) > width:
+        # Whatever is left out here, no two names become the same.
+        name = name.removeprefix("tflite/").removesuffix("_length")
+    # The end of a path tells more than its beginning.
+    return name if len(name) <= width else ".." + name[2 - width :]
 
 
 def _row(name: str, figures: Figures) -> tuple[str, ...]:

@@ -179,7 +179,10 @@ class Gate:
 
 def _linted(path: Path, found: dict[str, Any]) -> dict[str, Any]:
     """The entry of a SavedModel with what TF Serving says of its graph."""
-    report = linting.lint(path, target=linting.DEFAULT_TARGET)
+    try:
+        report = linting.lint(path, target=linting.DEFAULT_TARGET)
+    except ConfigError as error:
+        return {**found, "failures": [*found["failures"], str(error)], "passed": False}
     failures = [*found["failures"], *report.problems]
     serving = {"needs": report.needs, "warnings": list(report.warnings)}
     return {**found, "serving": serving, "failures": failures, "passed": not failures}
