@@ -123,9 +123,17 @@ def _of_vocabulary(file: str, *, lowercase: bool):
     return encoder, Tokenizer(vocabulary, lowercase=lowercase, max_length=MAX_LENGTH)
 
 
+def _half_lower_cased() -> list[str]:
+    """Hardly a line of news is without a capital, which a device takes away."""
+    return [text.lower() if row % 2 else text for row, text in enumerate(_bbc())]
+
+
 CASES = {
     "english": (_pretrained, _sst2),
-    "cased": (lambda: _of_vocabulary("bert-base-cased-vocab.txt", lowercase=False), _bbc),
+    "cased": (
+        lambda: _of_vocabulary("bert-base-cased-vocab.txt", lowercase=False),
+        _half_lower_cased,
+    ),
     "chinese": (lambda: _of_vocabulary("bert-base-chinese-vocab.txt", lowercase=True), _chinese),
 }
 
@@ -191,8 +199,8 @@ def _ask(phone: Phone, case: Case, stem: str, texts: list[str]) -> dict:
 @pytest.mark.parametrize("variant", FLOAT)
 def test_float_files_give_our_labels_and_scores(phone, case, variant, length):
     figures = _ask(phone, case, f"{variant}{length}", case.texts)
-    # A cased vocabulary loses its capitals on a device: hardly a line of news is without.
-    assert figures["rows_with_our_ids"] > (0 if "cased" in case.folder.name else ROWS / 2)
+    share = 0.3 if "cased" in case.folder.name else 0.5
+    assert figures["rows_with_our_ids"] > share * ROWS
     assert figures["largest_score_difference"] < 1e-3
 
 
