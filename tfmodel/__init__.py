@@ -18,6 +18,7 @@ _LAZY = {
     "ConfigError": "tfmodel.config",
     "DEFAULT_ENCODER": "tfmodel.sources",
     "SIZES": "tfmodel.model",
+    "TrainingModel": "tfmodel.train.step",
     "Tokenizer": "tfmodel.tokens",
     "Vocabulary": "tfmodel.tokens",
     "adamw": "tfmodel.train",

@@ -2,10 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
+from collections.abc import Iterator
+from typing import Any
+
 import keras
 from keras import ops
 
 from tfmodel.model.dropout import Dropout
+
+_PERTURBATION: contextvars.ContextVar[Any] = contextvars.ContextVar("perturbation", default=None)
+
+
+@contextlib.contextmanager
+def perturbed(perturbation: Any) -> Iterator[None]:
+    """Add to the word embeddings of every pass through an encoder inside the block.
+
+    Args:
+        perturbation: float (B, T, D), differentiable; None changes nothing.
+
+    Source: Miyato et al. 2017, section 3, who scale the embeddings to unit variance first; here
+    the sum with positions and segments is normalized right after, and they stay as they are.
+    """
+    token = _PERTURBATION.set(perturbation)
+    try:
+        yield
+    finally:
+        _PERTURBATION.reset(token)
 
 
 @keras.saving.register_keras_serializable("tfmodel")
@@ -115,6 +139,9 @@ class BertEmbeddings(keras.layers.Layer):
             + _look_up(self.position_table, ops.reshape(positions, (-1,)))
             + _look_up(self.segment_table, ops.reshape(segment_ids, (-1,)))
         )
+        perturbation = _PERTURBATION.get()
+        if perturbation is not None:
+            hidden += ops.reshape(ops.cast(perturbation, hidden.dtype), (-1, self.hidden_size))
         hidden = ops.cast(hidden, self.compute_dtype)
         return self.drop(self.normalize(hidden), training=training)
 

@@ -28,6 +28,7 @@ from tfmodel.train.callbacks import (
 from tfmodel.train.checkpoint import Checkpoint
 from tfmodel.train.optimizer import adamw
 from tfmodel.train.settings import FinetuneSettings
+from tfmodel.train.step import STEP_FIGURES, TrainingModel
 
 _log = logging.getLogger(__name__)
 
@@ -109,7 +110,8 @@ def finetune(
         )
     batches = _batches(tokenizer, train, task, labels, settings, seed)
     total_steps = settings.epochs * len(batches)
-    _compile(model, task, settings, total_steps)
+    training = _training_model(model, settings)
+    _compile(training, task, settings, total_steps)
 
     last = Checkpoint(Path(checkpoints) / "last")
     best = KeepBest(
@@ -137,7 +139,7 @@ def finetune(
     saver = SaveCheckpoints(last, batches, seconds=settings.checkpoint_seconds, state=state)
     first_epoch = 0
     if last.exists():
-        first_epoch = _resume(model, last, key, batches, best, recorder, clock, epochs, resumed)
+        first_epoch = _resume(training, last, key, batches, best, recorder, clock, epochs, resumed)
 
     dev_batches = None
     if dev is not None:
@@ -146,19 +148,19 @@ def finetune(
         dev_batches = Batches(rows, task.targets(dev.labels), batch_size=size, order="length")
     gather = keras.callbacks.LambdaCallback(
         on_epoch_end=lambda epoch, logs: epochs.append(
-            {"epoch": epoch, "step": int(model.optimizer.iterations), **_plain(logs)}
+            {"epoch": epoch, "step": int(training.optimizer.iterations), **_plain(logs)}
         )
     )
     progress = Progress(recorder, total_steps=total_steps, epochs=settings.epochs)
     callbacks = OneTraining(
         [clock, StopOnNaN(), recorder, progress, gather, best, saver],
-        model=model,
+        model=training,
         epochs=settings.epochs,
     )
     try:
         callbacks.begin()
         for epoch in range(first_epoch, settings.epochs):
-            model.fit(
+            training.fit(
                 batches.dataset(),
                 initial_epoch=epoch,
                 epochs=epoch + 1,
@@ -167,7 +169,7 @@ def finetune(
                 shuffle=False,
                 verbose=0,
             )
-            if model.stop_training:
+            if training.stop_training:
                 break
         callbacks.end()
     finally:
@@ -214,7 +216,11 @@ def _batches(tokenizer, train, task, labels, settings, seed) -> Batches:
     )
 
 
-def _compile(model, task, settings, total_steps) -> None:
+def _training_model(model: keras.Model, settings: FinetuneSettings) -> TrainingModel:
+    return TrainingModel(model, accumulation_steps=settings.accumulation_steps)
+
+
+def _compile(training, task, settings, total_steps) -> None:
     optimizer = adamw(
         settings.learning_rate,
         total_steps=total_steps,
@@ -223,10 +229,11 @@ def _compile(model, task, settings, total_steps) -> None:
         global_clipnorm=settings.clip_norm,
     )
     # Variables made inside the step would have TensorFlow trace it twice.
-    optimizer.build(model.trainable_variables)
-    model.compile(
-        optimizer, loss=task.loss(), metrics=task.metrics(), jit_compile=bool(settings.jit)
-    )
+    optimizer.build(training.trainable_variables)
+    for each in (training, training.model):  # the task's model, for the caller to evaluate
+        each.compile(
+            optimizer, loss=task.loss(), metrics=task.metrics(), jit_compile=bool(settings.jit)
+        )
 
 
 def _resume(model, last, key, batches, best, recorder, clock, epochs, resumed) -> int:
@@ -250,4 +257,8 @@ def _resume(model, last, key, batches, best, recorder, clock, epochs, resumed) -
 
 
 def _plain(logs: dict | None) -> dict[str, float]:
-    return {name.replace("val_", "dev_"): float(value) for name, value in (logs or {}).items()}
+    return {
+        name.replace("val_", "dev_"): float(value)
+        for name, value in (logs or {}).items()
+        if name not in STEP_FIGURES
+    }

@@ -63,12 +63,14 @@ class AdamW(keras.optimizers.Optimizer):
             variables, ["momentum", "velocity"]
         )
 
-    def apply(self, grads, trainable_variables=None):
+    def apply(self, grads, trainable_variables=None, *, gradient_norm=None):
         """Update the weights.
 
         Args:
             grads: a gradient for each weight; of embedding tables `tf.IndexedSlices`.
             trainable_variables: the weights.
+            gradient_norm: `global_norm` of the gradients, where the caller knows it; embedding
+                gradients are then free of repeats.
         """
         # Both are the same for all weights of a step.
         step = tf.cast(self.iterations.value + 1, tf.float32)
@@ -79,17 +81,18 @@ class AdamW(keras.optimizers.Optimizer):
         variables = (
             self._trainable_variables if trainable_variables is None else trainable_variables
         )
-        grads = [
-            _without_repeats(g, v.shape[0]) if isinstance(g, tf.IndexedSlices) else g
-            for g, v in zip(grads, variables, strict=True)
-        ]
+        if gradient_norm is None:
+            grads = [
+                without_repeats(g, v.shape[0]) if isinstance(g, tf.IndexedSlices) else g
+                for g, v in zip(grads, variables, strict=True)
+            ]
+        self._norm = gradient_norm
         super().apply(grads, trainable_variables)
 
     def _clip_gradients(self, grads):
         if not self.global_clipnorm:
             return super()._clip_gradients(grads)
-        values = [g.values if isinstance(g, tf.IndexedSlices) else g for g in grads]
-        norm = tf.sqrt(2.0 * tf.add_n([tf.nn.l2_loss(tf.cast(v, tf.float32)) for v in values]))
+        norm = global_norm(grads) if self._norm is None else self._norm
         scale = self.global_clipnorm / tf.maximum(norm, self.global_clipnorm)
         return [_scaled(g, scale) for g in grads]
 
@@ -180,7 +183,13 @@ def adamw(
     return AdamW(rate, weight_decay=weight_decay, global_clipnorm=global_clipnorm)
 
 
-def _without_repeats(gradient: tf.IndexedSlices, rows: int):
+def global_norm(gradients) -> tf.Tensor:
+    """The norm of all gradients together, those of embedding tables free of repeats: float32."""
+    values = [g.values if isinstance(g, tf.IndexedSlices) else g for g in gradients]
+    return tf.sqrt(2.0 * tf.add_n([tf.nn.l2_loss(tf.cast(v, tf.float32)) for v in values]))
+
+
+def without_repeats(gradient: tf.IndexedSlices, rows: int):
     """Sum the repeated rows of an embedding gradient; make a small table's dense."""
     if rows < _SMALLEST_SPARSE_ROWS:
         return tf.math.unsorted_segment_sum(gradient.values, gradient.indices, rows)

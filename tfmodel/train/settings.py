@@ -25,6 +25,12 @@ class FinetuneSettings(Settings):
     batch_tokens: int | None = Field(
         None, ge=16, description="Tokens a batch at most, padding included, in place of batch_size."
     )
+    accumulation_steps: int = Field(
+        1,
+        ge=1,
+        le=65536,
+        description="Micro-batches that each batch is cut into; memory is that of one of them.",
+    )
     max_length: int = Field(
         128, ge=4, le=100_000, description="Tokens a row is cut to, special tokens included."
     )
