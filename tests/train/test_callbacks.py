@@ -18,7 +18,8 @@ def clock(monkeypatch):
     """A clock that the test sets."""
     now = types.SimpleNamespace(seconds=100.0)
     fake = types.SimpleNamespace(perf_counter=lambda: now.seconds, time=time.time)
-    monkeypatch.setattr(callbacks, "time", fake)
+    for module in (callbacks.stopwatch, callbacks.progress):
+        monkeypatch.setattr(module, "time", fake)
     return now
 
 

@@ -1,0 +1,23 @@
+"""What happens around the steps: progress, TensorBoard, checkpoints, the best epoch.
+
+Each is a plain `keras.callbacks.Callback` for anybody's `fit`; those that need the numbers of a
+batch take the `Batches` that feed it.
+"""
+
+from tfmodel.train.callbacks.best import KeepBest
+from tfmodel.train.callbacks.one_training import OneTraining
+from tfmodel.train.callbacks.progress import Progress
+from tfmodel.train.callbacks.recording import StepRecorder
+from tfmodel.train.callbacks.saving import SaveCheckpoints
+from tfmodel.train.callbacks.stopping import StopOnNaN
+from tfmodel.train.callbacks.stopwatch import Stopwatch
+
+__all__ = [
+    "KeepBest",
+    "OneTraining",
+    "Progress",
+    "SaveCheckpoints",
+    "StepRecorder",
+    "StopOnNaN",
+    "Stopwatch",
+]
