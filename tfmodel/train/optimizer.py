@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import keras
 import tensorflow as tf
 
@@ -24,7 +26,15 @@ class AdamW(keras.optimizers.Optimizer):
         epsilon: added to the root of the second moment.
         global_clipnorm: the gradient of all weights together is scaled down to this norm, or
             None.
+        rate_factors: by weight path, what the learning rate is multiplied with; others 1. From
+            `regularize.layer_rates`.
+        weight_decays: by weight path, a decay in place of the one above. From
+            `regularize.weight_decays`.
         name: the optimizer's name.
+
+    Attributes:
+        joined_at: by weight path, the steps that were done when a weight was first updated;
+            others 0. Its moments are corrected from there on.
 
     Source: Loshchilov and Hutter 2019, algorithm 2. Deviation: of a large embedding table
     only the rows that stand in the batch are updated; moments and decay of other rows wait
@@ -40,6 +50,8 @@ class AdamW(keras.optimizers.Optimizer):
         beta_2: float = 0.999,
         epsilon: float = 1e-8,
         global_clipnorm: float | None = 1.0,
+        rate_factors: Mapping[str, float] | None = None,
+        weight_decays: Mapping[str, float] | None = None,
         name: str = "adamw",
         **kwargs,
     ):
@@ -53,6 +65,9 @@ class AdamW(keras.optimizers.Optimizer):
         self.beta_1 = beta_1
         self.beta_2 = beta_2
         self.epsilon = epsilon
+        self.rate_factors = dict(rate_factors or {})
+        self.weight_decays = dict(weight_decays or {})
+        self.joined_at: dict[str, int] = {}
 
     def build(self, variables):
         """Create the moments."""
@@ -72,12 +87,7 @@ class AdamW(keras.optimizers.Optimizer):
             gradient_norm: `global_norm` of the gradients, where the caller knows it; embedding
                 gradients are then free of repeats.
         """
-        # Both are the same for all weights of a step.
-        step = tf.cast(self.iterations.value + 1, tf.float32)
-        self._powers = (tf.pow(self.beta_1, step), tf.pow(self.beta_2, step))
-        # TensorFlow's operation corrects the bias of both moments in the rate, which would leave
-        # epsilon too large in the first steps.
-        self._epsilon_now = self.epsilon * tf.sqrt(1 - self._powers[1])
+        self._corrections = {}
         variables = (
             self._trainable_variables if trainable_variables is None else trainable_variables
         )
@@ -100,8 +110,21 @@ class AdamW(keras.optimizers.Optimizer):
         # Part of update_step, where the rows in use are known.
         pass
 
-    def _decays(self, variable) -> bool:
-        return bool(self.weight_decay) and len(variable.shape) > 1
+    def _decay_of(self, path: str, variable) -> float:
+        decay = (self.weight_decay or 0.0) if len(variable.shape) > 1 else 0.0
+        return self.weight_decays.get(path, decay)
+
+    def _correction(self, path: str) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """The powers of both betas, and epsilon: the same for all that joined together."""
+        joined = self.joined_at.get(path, 0)
+        if joined not in self._corrections:
+            step = tf.cast(self.iterations.value + 1 - joined, tf.float32)
+            beta_1_power, beta_2_power = tf.pow(self.beta_1, step), tf.pow(self.beta_2, step)
+            # TensorFlow's operation corrects the bias of both moments in the rate, which would
+            # leave epsilon too large in the first steps.
+            epsilon = self.epsilon * tf.sqrt(1 - beta_2_power)
+            self._corrections[joined] = (beta_1_power, beta_2_power, epsilon)
+        return self._corrections[joined]
 
     def update_step(self, gradient, variable, learning_rate):
         """Update one weight, or the rows of it that `gradient` names."""
@@ -109,15 +132,20 @@ class AdamW(keras.optimizers.Optimizer):
         momentum = self._momentums[index].value
         velocity = self._velocities[index].value
         rate = tf.cast(learning_rate, variable.dtype)
-        decay = rate * self.weight_decay if self._decays(variable) else None
+        path = self._trainable_variables[index].path
+        if (factor := self.rate_factors.get(path, 1.0)) != 1:
+            rate *= factor
+        share = self._decay_of(path, variable)
+        decay = rate * share if share else None
+        correction = self._correction(path)
         if isinstance(gradient, tf.IndexedSlices):
-            self._update_rows(gradient, variable, momentum, velocity, rate, decay)
+            self._update_rows(gradient, variable, momentum, velocity, rate, decay, correction)
             return
         if decay is not None:
             tf.raw_ops.ResourceApplyGradientDescent(
                 var=variable.handle, alpha=decay, delta=variable.read_value()
             )
-        beta_1_power, beta_2_power = self._powers
+        beta_1_power, beta_2_power, epsilon = correction
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
             m=momentum.handle,
@@ -127,20 +155,20 @@ class AdamW(keras.optimizers.Optimizer):
             lr=rate,
             beta1=self.beta_1,
             beta2=self.beta_2,
-            epsilon=self._epsilon_now,
+            epsilon=epsilon,
             grad=tf.cast(gradient, variable.dtype),
         )
 
-    def _update_rows(self, gradient, variable, momentum, velocity, rate, decay):
+    def _update_rows(self, gradient, variable, momentum, velocity, rate, decay, correction):
         rows, values = gradient.indices, gradient.values
-        beta_1_power, beta_2_power = self._powers
+        beta_1_power, beta_2_power, epsilon = correction
         rate_now = rate * tf.sqrt(1 - beta_2_power) / (1 - beta_1_power)
         first = tf.gather(momentum, rows) * self.beta_1 + values * (1 - self.beta_1)
         second = tf.gather(velocity, rows) * self.beta_2 + tf.square(values) * (1 - self.beta_2)
         weights = tf.gather(variable, rows)
         if decay is not None:
             weights -= weights * decay
-        weights -= rate_now * first / (tf.sqrt(second) + self._epsilon_now)
+        weights -= rate_now * first / (tf.sqrt(second) + epsilon)
         for target, value in ((momentum, first), (velocity, second), (variable, weights)):
             target.scatter_update(tf.IndexedSlices(value, rows))
 
@@ -151,6 +179,8 @@ class AdamW(keras.optimizers.Optimizer):
             "beta_1": self.beta_1,
             "beta_2": self.beta_2,
             "epsilon": self.epsilon,
+            "rate_factors": self.rate_factors,
+            "weight_decays": self.weight_decays,
         }
 
 
@@ -161,6 +191,8 @@ def adamw(
     warmup_share: float = 0.1,
     weight_decay: float = 0.01,
     global_clipnorm: float | None = 1.0,
+    rate_factors: Mapping[str, float] | None = None,
+    weight_decays: Mapping[str, float] | None = None,
 ) -> AdamW:
     """The optimizer for fine-tuning a BERT, ready for `model.compile`.
 
@@ -170,6 +202,8 @@ def adamw(
         warmup_share: share of the steps spent warming up, in [0, 1].
         weight_decay: decoupled decay; biases and norms have none.
         global_clipnorm: norm the whole gradient is clipped to, or None.
+        rate_factors: by weight path, factors of the rate; from `regularize.layer_rates`.
+        weight_decays: by weight path, decays of their own; from `regularize.weight_decays`.
 
     Returns:
         A Keras optimizer.
@@ -180,7 +214,13 @@ def adamw(
     rate = learning_rate
     if total_steps is not None:
         rate = linear_schedule(learning_rate, total_steps=total_steps, warmup_share=warmup_share)
-    return AdamW(rate, weight_decay=weight_decay, global_clipnorm=global_clipnorm)
+    return AdamW(
+        rate,
+        weight_decay=weight_decay,
+        global_clipnorm=global_clipnorm,
+        rate_factors=rate_factors,
+        weight_decays=weight_decays,
+    )
 
 
 def global_norm(gradients) -> tf.Tensor:
