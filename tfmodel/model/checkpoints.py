@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from tfmodel.config import ConfigError
-from tfmodel.model.encoder import build_encoder, encoder_config
+from tfmodel.model.encoder import build_encoder, encoder_config, projections
 from tfmodel.model.sizes import BertConfig
 from tfmodel.run_folder import write_aside
 
@@ -151,6 +151,9 @@ def assign_encoder(
         )
     for variable, value in assignments:
         variable.assign(value)
+    for layer in projections(encoder):
+        if hasattr(layer, "remember_pretrained"):  # such as mixout's, which goes back to them
+            layer.remember_pretrained()
     if missing:
         _log.warning("%s: no weights for the pooler; it starts from random ones.", name)
     unused = sorted(n for n in tensors if n not in used and not n.startswith(_HEADS))

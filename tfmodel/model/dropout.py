@@ -24,12 +24,18 @@ class Dropout(keras.layers.Layer):
 
     def __init__(self, rate: float, *, seed: int | None = None, **kwargs):
         super().__init__(**kwargs)
+        self.seed = seed
+        self.seed_generator = None
+        self.set_rate(rate)
+        self.built = True
+
+    def set_rate(self, rate: float) -> None:
+        """Drop another share from now on; a step that is traced already keeps the old one."""
         if not 0 <= rate < 1:
             raise ValueError(f"rate must be in [0, 1). Received: {rate}.")
         self.rate = rate
-        self.seed = seed
-        self.seed_generator = keras.random.SeedGenerator(seed) if rate else None
-        self.built = True
+        if rate and self.seed_generator is None:
+            self.seed_generator = keras.random.SeedGenerator(self.seed)
 
     def call(self, values, training: bool = False):
         """Drop values.

@@ -20,12 +20,16 @@ def perturbed(perturbation: Any) -> Iterator[None]:
     """Add to the word embeddings of every pass through an encoder inside the block.
 
     Args:
-        perturbation: float (B, T, D), differentiable; None changes nothing.
+        perturbation: float (B, T, D), differentiable; None changes nothing. In a block inside
+            another both are added.
 
     Source: Miyato et al. 2017, section 3, who scale the embeddings to unit variance first; here
     the sum with positions and segments is normalized right after, and they stay as they are.
     """
-    token = _PERTURBATION.set(perturbation)
+    outer = _PERTURBATION.get()
+    if outer is not None and perturbation is not None:
+        perturbation = outer + perturbation
+    token = _PERTURBATION.set(outer if perturbation is None else perturbation)
     try:
         yield
     finally:
@@ -72,8 +76,11 @@ class BertEmbeddings(keras.layers.Layer):
         segments: number of segment ids.
         layer_norm_epsilon: added to the variance.
         dropout: share of values dropped in training.
+        word_dropout: share of tokens whose word embedding is zero in training, position and
+            segment staying; the first token of a text is spared.
 
-    Source: Devlin et al. 2018, section 3.2.
+    Source: Devlin et al. 2018, section 3.2; word dropout Gal and Ghahramani 2016, section 4.2.
+    Deviation: each occurrence of a word is drawn alone.
     """
 
     def __init__(
@@ -85,6 +92,7 @@ class BertEmbeddings(keras.layers.Layer):
         segments: int = 2,
         layer_norm_epsilon: float = 1e-12,
         dropout: float = 0.0,
+        word_dropout: float = 0.0,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -98,6 +106,7 @@ class BertEmbeddings(keras.layers.Layer):
             epsilon=layer_norm_epsilon, dtype=self.dtype_policy, name="normalize"
         )
         self.drop = Dropout(dropout, dtype=self.dtype_policy, name="drop")
+        self.drop_words = Dropout(word_dropout, dtype="float32", name="drop_words")
 
     def build(self, token_ids_shape, segment_ids_shape=None, same_text_shape=None):
         """Create the three tables."""
@@ -134,9 +143,14 @@ class BertEmbeddings(keras.layers.Layer):
         index = ops.arange(length, dtype="int32")
         earlier = ops.cast(index[None, :] < index[:, None], "int32")
         positions = ops.sum(ops.cast(same_text, "int32") * earlier[None], axis=-1)
+        positions = ops.reshape(positions, (-1,))
+        words = _look_up(self.token_table, ops.reshape(token_ids, (-1,)))
+        if training and self.drop_words.rate:
+            kept = self.drop_words(ops.ones((ops.shape(words)[0], 1), "float32"), training=True)
+            words *= ops.where(positions[:, None] == 0, 1.0, kept)
         hidden = (
-            _look_up(self.token_table, ops.reshape(token_ids, (-1,)))
-            + _look_up(self.position_table, ops.reshape(positions, (-1,)))
+            words
+            + _look_up(self.position_table, positions)
             + _look_up(self.segment_table, ops.reshape(segment_ids, (-1,)))
         )
         perturbation = _PERTURBATION.get()
@@ -159,6 +173,7 @@ class BertEmbeddings(keras.layers.Layer):
             "segments": self.segments,
             "layer_norm_epsilon": self.layer_norm_epsilon,
             "dropout": self.dropout,
+            "word_dropout": self.drop_words.rate,
         }
 
 

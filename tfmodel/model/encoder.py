@@ -141,11 +141,19 @@ def encoder_config(encoder: keras.Model) -> BertConfig:
         intermediate_size=feed_forward.widen.units,
         max_positions=embeddings.max_positions,
         segments=embeddings.segments,
-        dropout=embeddings.dropout,
+        dropout=encoder.get_layer("layer_0_attention_norm").dropout,
         attention_dropout=attention.dropout,
         layer_norm_epsilon=embeddings.layer_norm_epsilon,
         activation=feed_forward.activation,
     )
+
+
+def projections(encoder: keras.Model) -> list[keras.layers.Layer]:
+    """What `projection` made for an encoder: four layers for each of its own."""
+    names = ("query_key_value", "output_projection", "widen", "narrow")
+    return [
+        getattr(layer, name) for layer in encoder.layers for name in names if hasattr(layer, name)
+    ]
 
 
 def _dense(projection, units, name, dtype, **kwargs):
