@@ -9,13 +9,18 @@ import keras
 import tensorflow as tf
 
 from tfmodel.model.embeddings import perturbed
-from tfmodel.train.optimizer import AdamW, global_norm, without_repeats
+from tfmodel.train.head import split_at_pooled
+from tfmodel.train.optimizer import (
+    _SMALLEST_SPARSE_ROWS,
+    AdamW,
+    global_norm,
+    without_repeats,
+)
 
 STEP_FIGURES = ("step_loss", "gradient_norm")
 """What `fit`'s logs hold of the last step alone, beside the metrics."""
 
-# Gradients of tables with as many rows or more are kept as the rows in use.
-_SMALLEST_SPARSE_ROWS = 4096
+_DENSE, _ROWS_IN_USE, _ABSENT = "dense", "rows in use", "absent"
 
 
 class Regularizer(Protocol):
@@ -25,7 +30,7 @@ class Regularizer(Protocol):
         """The loss to differentiate, float32 scalar.
 
         Args:
-            rows: the rows; `rows.outputs()` is another pass, with other dropout.
+            rows: the rows; `rows.outputs()` is another pass, with other dropout or the same.
             outputs: the model's outputs for them.
             loss: the loss so far, float32 scalar, a mean over the rows.
         """
@@ -38,7 +43,7 @@ class Adversary(Protocol):
     def gradients(
         self, rows: Rows, variables: Sequence
     ) -> tuple[tf.Tensor, Any, list[tf.Tensor | tf.IndexedSlices]]:
-        """The loss, the outputs without a perturbation, and the gradient of each variable.
+        """The loss, the outputs that metrics are taken of, and the gradient of each variable.
 
         Args:
             rows: the rows; `rows.objective(perturbation)` is the loss to differentiate.
@@ -56,23 +61,83 @@ class Rows:
         targets: what the loss takes.
         weights: weight of each row in the loss, or None.
         share: these rows' share of the step, in [0, 1]: the loss is scaled by it.
+        part: number of the micro-batch in the step.
+
+    Attributes:
+        pooled: (B, D), the sentence vectors of the last pass, where a regularizer
+            `replaces_task_loss`.
     """
 
-    def __init__(self, model: TrainingModel, inputs, targets, weights, share=1.0):
+    def __init__(self, model: TrainingModel, inputs, targets, weights, share=1.0, part=0):
         self.model = model
         self.inputs = inputs
         self.targets = targets
         self.weights = weights
         self.share = share
+        self.part = part
+        self.pooled = None
+        self._states = []  # of dropout, before the first pass
+        if model.adversary is not None or model.regularizers:
+            self._states = _values(model.dropout_states)
 
-    def outputs(self, perturbation: tf.Tensor | None = None) -> Any:
+    def outputs(self, perturbation: tf.Tensor | None = None, *, same_dropout: bool = False) -> Any:
         """One pass through the model in training.
 
         Args:
-            perturbation: (B, T, D), added to the word embeddings.
+            perturbation: (B, T, D), added to the word embeddings, and to the perturbation that
+                the objective is asked with.
+            same_dropout: drop what the first pass drops; otherwise the draw is new.
         """
+        if not same_dropout:
+            return self._pass(perturbation)
+        now = _values(self.model.dropout_states)
+        _assign(self.model.dropout_states, self._states)
+        outputs = self._pass(perturbation)
+        _assign(self.model.dropout_states, now)
+        return outputs
+
+    def _pass(self, perturbation) -> Any:
         with perturbed(perturbation):
-            return self.model(self.inputs, training=True)
+            if self.model.head is None:
+                return self.model(self.inputs, training=True)
+            encoder, head = self.model.head
+            self.pooled = encoder(self.inputs, training=True)["pooled"]
+            return head(self.pooled, training=True)
+
+    def random_seed(self, seed: int) -> tf.Tensor:
+        """The seed of a random operation: of these rows, in this step, of a piece's own `seed`.
+
+        A run that continues draws the same again, since it depends on nothing else.
+
+        Returns:
+            int32 (2,), for TensorFlow's stateless random operations.
+        """
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        found = tf.constant([seed, 0], tf.int32)
+        for number in (self.model.optimizer.iterations.value, self.part, replica):
+            found = tf.random.fold_in(found, tf.cast(number, tf.int32))
+        return found
+
+    def count(self, weights=None) -> tf.Tensor:
+        """What the loss of the rows is divided by: float32 scalar.
+
+        Args:
+            weights: other weights than the rows' own.
+        """
+        if self.model.reduction == "sum":
+            return tf.constant(1.0)
+        weights = self.weights if weights is None else weights
+        return self.model.count(self.inputs, self.targets, weights)
+
+    def mean(self, values: tf.Tensor) -> tf.Tensor:
+        """The mean of a number a row, weighted as the loss weights the rows: a scalar.
+
+        Args:
+            values: float (B,).
+        """
+        if self.weights is not None:
+            values *= tf.cast(tf.reshape(self.weights, tf.shape(values)), values.dtype)
+        return tf.math.divide_no_nan(tf.reduce_sum(values), tf.cast(self.count(), values.dtype))
 
     def task_loss(self, outputs, targets=None, weights=None) -> tf.Tensor:
         """The compiled loss of outputs, a mean over the rows: float32 scalar.
@@ -90,7 +155,9 @@ class Rows:
             training=True,
         )
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        return tf.cast(loss, tf.float32) * float(replicas)  # Keras divides by it
+        if loss.dtype != tf.float64:
+            loss = tf.cast(loss, tf.float32)
+        return loss * float(replicas)  # Keras divides by it
 
     def loss(self, outputs) -> tf.Tensor:
         """The loss of outputs with all that is added to it."""
@@ -100,13 +167,19 @@ class Rows:
         return loss
 
     def objective(self, perturbation: tf.Tensor | None = None) -> tuple[tf.Tensor, Any]:
-        """What is differentiated, and the outputs it came from."""
-        outputs = self.outputs(perturbation)
-        return self.loss(outputs), outputs
+        """What is differentiated, and the outputs it came from.
+
+        All passes in it are perturbed, and asked again it drops the same again: it is a function
+        of the perturbation.
+        """
+        _assign(self.model.dropout_states, self._states)
+        with perturbed(perturbation):
+            outputs = self.outputs()
+            return self.loss(outputs), outputs
 
     def differentiate(self, tape: tf.GradientTape, loss, sources):
         """The gradient of `loss` times these rows' share of the step."""
-        return tape.gradient(loss, sources, output_gradients=tf.convert_to_tensor(self.share))
+        return tape.gradient(loss, sources, output_gradients=tf.cast(self.share, loss.dtype))
 
 
 @keras.saving.register_keras_serializable("tfmodel")
@@ -121,7 +194,11 @@ class TrainingModel(keras.Model):
         model: a task's model, from its `build`. Use it, not this one, to save and to export.
         accumulation_steps: micro-batches that a batch is cut into; the memory is that of one.
         adversary: from `tfmodel.train.adversarial`, or None.
-        regularizers: what is added to the loss, in this order.
+        regularizers: what is added to the loss, in this order; one that `replaces_task_loss`
+            is always the first.
+
+    Attributes:
+        head: the encoder and what comes after it, where a regularizer `replaces_task_loss`.
 
     Example:
         >>> training = tm.TrainingModel(model, accumulation_steps=4)
@@ -146,8 +223,15 @@ class TrainingModel(keras.Model):
         self.model = model
         self.accumulation_steps = accumulation_steps
         self.adversary = adversary
-        self.regularizers = tuple(regularizers)
+        # What replaces the loss comes before what is added to it.
+        self.regularizers = tuple(sorted(regularizers, key=lambda each: not _replaces(each)))
+        self.head = split_at_pooled(model) if any(map(_replaces, regularizers)) else None
         self.built = True
+
+    @property
+    def dropout_states(self) -> list[keras.Variable]:
+        """Where the random numbers of the model's dropout stand."""
+        return [v for v in self.model.variables if v.name == "seed_generator_state"]
 
     def call(self, inputs, training: bool = False):
         """The task model's outputs."""
@@ -161,18 +245,28 @@ class TrainingModel(keras.Model):
             `gradient_norm` (before clipping).
         """
         inputs, targets, weights = keras.utils.unpack_x_y_sample_weight(data)
-        total = self._count(inputs, targets, weights)
+        total = self.count(inputs, targets, weights)
+        # Random states: all that is no weight. A step that is taken back takes them back too, so
+        # that a run continued before it does the same again.
+        weights_and_metrics = {id(v) for v in [*self.weights, *self.metrics_variables]}
+        seeds = [v for v in self.variables if id(v) not in weights_and_metrics]
+        seeds_before = [tf.identity(v.value) for v in seeds]
         if self.accumulation_steps == 1:
             loss, gradients = self._part(inputs, targets, weights, total)
         else:
             loss, gradients = self._parts(inputs, targets, weights, total)
-        variables = self.trainable_variables
-        gradients = [
-            without_repeats(gradient, variable.shape[0])
-            if isinstance(gradient, tf.IndexedSlices)
-            else gradient
-            for gradient, variable in zip(gradients, variables, strict=True)
+        self._loss_tracker.update_state(loss, sample_weight=total)
+        found = [
+            (_merged(gradient, variable), variable)
+            for gradient, variable in zip(gradients, self.trainable_variables, strict=True)
+            if gradient is not None  # as of a pooler that the task has no use for
         ]
+        if not found:
+            raise ValueError(
+                "Expected a loss that depends on weights. Received: no gradient for any of "
+                f"{len(gradients)} trainable weights. Unfreeze some, or look at the loss."
+            )
+        gradients, variables = zip(*found, strict=True)
         norm = global_norm(gradients)
 
         def update():
@@ -181,20 +275,37 @@ class TrainingModel(keras.Model):
             else:
                 self.optimizer.apply(gradients, variables)
 
-        tf.cond(tf.math.is_finite(loss + norm), update, lambda: None)
+        def take_back():
+            for variable, before in zip(seeds, seeds_before, strict=True):
+                variable.assign(before)
+
+        tf.cond(tf.math.is_finite(loss + norm), update, take_back)
         return {**self.get_metrics_result(), "step_loss": loss, "gradient_norm": norm}
 
-    def _count(self, inputs, targets, weights) -> tf.Tensor:
+    @property
+    def reduction(self) -> str:
+        """How the compiled loss makes one number of many."""
+        losses = tf.nest.flatten(self.loss)
+        found = {getattr(loss, "reduction", "sum_over_batch_size") for loss in losses}
+        if len(found) > 1 or (len(losses) > 1 and found == {"mean_with_sample_weight"}):
+            raise ValueError(
+                "Losses of several outputs must all have the reduction sum_over_batch_size or sum. "
+                f"Received: {', '.join(sorted(map(str, found)))}."
+            )
+        return found.pop()
+
+    def count(self, inputs, targets, weights) -> tf.Tensor:
         """What the loss is a mean over: float32 scalar."""
-        reduction = getattr(self.loss, "reduction", None)
-        if reduction == "mean_with_sample_weight" and weights is not None:
+        if weights is not None and self.reduction == "mean_with_sample_weight":
             return tf.reduce_sum(tf.cast(weights, tf.float32))
         return tf.cast(tf.shape(tf.nest.flatten(inputs)[0])[0], tf.float32)
 
-    def _part(self, inputs, targets, weights, total) -> tuple[tf.Tensor, list]:
+    def _part(self, inputs, targets, weights, total, part=0) -> tuple[tf.Tensor, list]:
         """The loss and gradient of some rows of a step, as their share of the whole."""
-        count = self._count(inputs, targets, weights)
-        rows = Rows(self, inputs, targets, weights, share=tf.math.divide_no_nan(count, total))
+        share = tf.constant(1.0)
+        if self.reduction != "sum":
+            share = tf.math.divide_no_nan(self.count(inputs, targets, weights), total)
+        rows = Rows(self, inputs, targets, weights, share, part)
         variables = self.trainable_variables
         if self.adversary is not None:
             loss, outputs, gradients = self.adversary.gradients(rows, variables)
@@ -202,16 +313,26 @@ class TrainingModel(keras.Model):
             with tf.GradientTape() as tape:
                 loss, outputs = rows.objective()
             gradients = rows.differentiate(tape, loss, [v.value for v in variables])
-        self._loss_tracker.update_state(loss, sample_weight=count)
         self.compute_metrics(inputs, targets, outputs, sample_weight=weights)
-        return loss * rows.share, gradients
+        return loss * share, gradients
 
     def _parts(self, inputs, targets, weights, total) -> tuple[tf.Tensor, list]:
         """The same, micro-batch by micro-batch."""
+        if tf.executing_eagerly():  # a loop that was begun wrong could not be begun again
+            return tf.function(self._parts, autograph=False)(inputs, targets, weights, total)
+        kinds = [_likely_kind(variable) for variable in self.trainable_variables]
+        try:
+            return self._loop(kinds, inputs, targets, weights, total)
+        except _OtherKinds as found:
+            return self._loop(found.kinds, inputs, targets, weights, total)
+
+    def _loop(self, kinds, inputs, targets, weights, total) -> tuple[tf.Tensor, list]:
         variables = self.trainable_variables
         rows = tf.shape(tf.nest.flatten(inputs)[0])[0]
         size = (rows + self.accumulation_steps - 1) // self.accumulation_steps
-        sparse = [_is_large_table(variable) for variable in variables]
+
+        def of_kind(values, kind):
+            return [value for value, k in zip(values, kinds, strict=True) if k == kind]
 
         def body(start, loss, sums, indices, values, part):
             chosen = [
@@ -220,78 +341,103 @@ class TrainingModel(keras.Model):
                 else tf.nest.map_structure(lambda v: v[start : start + size], whole)
                 for whole in (inputs, targets, weights)
             ]
-            if len(tf.nest.flatten(targets)) == 1 and targets.shape.rank == 1:
+            beside = [values for values in tf.nest.flatten(chosen[1:]) if values is not None]
+            if all(values.shape.rank == 1 for values in beside):
                 chosen[0] = _trimmed(chosen[0])
-            more, gradients = self._part(*chosen, total)
+            more, gradients = self._part(*chosen, total, part)
+            found = [_kind(g, v) for g, v in zip(gradients, variables, strict=True)]
+            if found != kinds:
+                raise _OtherKinds(found)
             dense = [
-                before + gradient
-                for before, gradient in zip(
-                    sums,
-                    [_dense(g) for g, s in zip(gradients, sparse, strict=True) if not s],
-                    strict=True,
-                )
+                before + tf.convert_to_tensor(gradient)
+                for before, gradient in zip(sums, of_kind(gradients, _DENSE), strict=True)
             ]
-            tables = [_rows_of(g) for g, s in zip(gradients, sparse, strict=True) if s]
-            indices = [a.write(part, t.indices) for a, t in zip(indices, tables, strict=True)]
+            tables = of_kind(gradients, _ROWS_IN_USE)
+            indices = [
+                a.write(part, tf.cast(t.indices, tf.int32))
+                for a, t in zip(indices, tables, strict=True)
+            ]
             values = [a.write(part, t.values) for a, t in zip(values, tables, strict=True)]
             return start + size, loss + more, dense, indices, values, part + 1
 
-        def arrays(dtype_of):
-            return [
-                tf.TensorArray(dtype_of(v), size=0, dynamic_size=True, infer_shape=False)
-                for v, s in zip(variables, sparse, strict=True)
-                if s
-            ]
+        def array(dtype):
+            return tf.TensorArray(dtype, size=0, dynamic_size=True, infer_shape=False)
 
-        zeros = [
-            tf.zeros(v.shape, v.dtype) for v, s in zip(variables, sparse, strict=True) if not s
-        ]
+        tables = of_kind(variables, _ROWS_IN_USE)
         first = (
             tf.constant(0),
             tf.constant(0.0),
-            zeros,
-            arrays(lambda v: tf.int32),
-            arrays(lambda v: v.dtype),
+            [tf.zeros(v.shape, v.dtype) for v in of_kind(variables, _DENSE)],
+            [array(tf.int32) for _ in tables],
+            [array(v.dtype) for v in tables],
             tf.constant(0),
         )
         _, loss, sums, indices, values, _ = tf.while_loop(
             lambda start, *_: start < rows, body, first, parallel_iterations=1
         )
-        dense, tables = iter(sums), iter(zip(indices, values, strict=True))
-        gradients = []
-        for variable, is_table in zip(variables, sparse, strict=True):
-            if not is_table:
-                gradients.append(next(dense))
-                continue
-            index, value = next(tables)
-            value = tf.ensure_shape(value.concat(), (None, *variable.shape[1:]))
-            gradients.append(tf.IndexedSlices(value, index.concat(), tf.shape(variable)))
-        return loss, gradients
+        sparse = [
+            tf.IndexedSlices(
+                tf.ensure_shape(value.concat(), (None, *table.shape[1:])),
+                index.concat(),
+                tf.constant(table.shape),
+            )
+            for table, index, value in zip(tables, indices, values, strict=True)
+        ]
+        left = {_DENSE: iter(sums), _ROWS_IN_USE: iter(sparse)}
+        return loss, [None if kind == _ABSENT else next(left[kind]) for kind in kinds]
 
     def get_config(self) -> dict:
         """Not saved: save the task's model."""
         raise NotImplementedError("Save the task's model, not the one that trains it.")
 
 
-def _is_large_table(variable) -> bool:
-    """Whether the gradient is kept as the rows in use: embedding tables are tall."""
+class _OtherKinds(Exception):
+    """The gradients are of other kinds than the loop was begun for."""
+
+    def __init__(self, kinds: list[str]):
+        super().__init__()
+        self.kinds = kinds
+
+
+def _replaces(regularizer) -> bool:
+    return getattr(regularizer, "replaces_task_loss", False)
+
+
+def _values(states) -> list[tf.Tensor]:
+    """Copies: what is read of a variable may change with it."""
+    return [state.value * 1 for state in states]
+
+
+def _assign(states, values) -> None:
+    for state, value in zip(states, values, strict=bool(values)):
+        state.assign(value)
+
+
+def _likely_kind(variable) -> str:
+    """How the gradient will come: embedding tables are tall, and looked up."""
     shape = variable.shape
-    return len(shape) == 2 and shape[0] >= _SMALLEST_SPARSE_ROWS and shape[0] > 8 * shape[1]
+    tall = len(shape) == 2 and shape[0] >= _SMALLEST_SPARSE_ROWS and shape[0] > 8 * shape[1]
+    return _ROWS_IN_USE if tall else _DENSE
 
 
-def _dense(gradient):
-    return tf.convert_to_tensor(gradient)
+def _kind(gradient, variable) -> str:
+    """How the gradient comes: of a large table that is only looked up, the rows in use."""
+    if gradient is None:
+        return _ABSENT
+    sparse = isinstance(gradient, tf.IndexedSlices) and variable.shape[0] >= _SMALLEST_SPARSE_ROWS
+    return _ROWS_IN_USE if sparse else _DENSE
 
 
-def _rows_of(gradient) -> tf.IndexedSlices:
+def _merged(gradient, variable):
+    """The gradient, each row of a table named once."""
     if isinstance(gradient, tf.IndexedSlices):
-        return tf.IndexedSlices(
-            gradient.values, tf.cast(gradient.indices, tf.int32), gradient.dense_shape
-        )
-    return tf.IndexedSlices(gradient, tf.range(tf.shape(gradient)[0]), tf.shape(gradient))
+        return without_repeats(gradient, variable.shape[0])
+    return gradient
 
 
 def _trimmed(inputs):
-    """The inputs cut to their longest row."""
+    """The inputs cut to their longest row, where they are a batch of tokens."""
+    if not isinstance(inputs, dict) or "padding_mask" not in inputs:
+        return inputs
     longest = tf.reduce_max(tf.reduce_sum(tf.cast(inputs["padding_mask"] > 0, tf.int32), axis=1))
     return {name: values[:, :longest] for name, values in inputs.items()}
