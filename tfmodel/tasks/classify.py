@@ -22,6 +22,7 @@ from tfmodel.model.checkpoints import (
 from tfmodel.model.dropout import Dropout
 from tfmodel.model.encoder import build_encoder, encoder_config
 from tfmodel.model.sizes import BertConfig
+from tfmodel.tasks.cross_entropy import CrossEntropy
 
 ARCHITECTURE = "BertForSequenceClassification"
 _PROBLEM_TYPE = "single_label_classification"
@@ -87,9 +88,19 @@ def targets(label_ids: np.ndarray) -> np.ndarray:
     return np.asarray(label_ids, np.int32)
 
 
-def loss() -> keras.losses.Loss:
-    """Cross-entropy of logits (B, C) against class ids (B,)."""
-    return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+def loss(*, label_smoothing: float = 0.0, focal_gamma: float = 0.0) -> keras.losses.Loss:
+    """Cross-entropy of logits (B, C) against class ids (B,).
+
+    Args:
+        label_smoothing: share of each target spread over all classes alike, in [0, 1).
+        focal_gamma: focal loss: a row's weight is (1 - probability)^gamma, gamma 0 or more.
+
+    Raises:
+        ValueError: a value is out of range.
+    """
+    if label_smoothing == focal_gamma == 0:
+        return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    return CrossEntropy(label_smoothing=label_smoothing, focal_gamma=focal_gamma)
 
 
 def metrics() -> list[keras.metrics.Metric]:
@@ -115,6 +126,33 @@ def class_weights(label_ids: np.ndarray, classes: int) -> np.ndarray:
     weights = np.zeros(classes)
     weights[present] = len(label_ids) / (present.sum() * counts[present])
     return weights.astype(np.float32)
+
+
+def effective_class_weights(label_ids: np.ndarray, classes: int, beta: float) -> np.ndarray:
+    """Weights by the effective number of rows: what a row adds falls with those there are.
+
+    Args:
+        label_ids: int (n,) class ids of the training rows.
+        classes: C.
+        beta: in [0, 1): 0 weights no class; the closer to 1, the closer to `class_weights`.
+
+    Returns:
+        float32 (C,): proportional to (1 - beta) / (1 - beta^count), 1 on the average row, 0 for a
+        class without rows.
+
+    Raises:
+        ValueError: `beta` is out of range.
+
+    Source: Cui et al. 2019, equation (3). Deviation: there the weights add up to C; here the
+    average row has weight 1, so that the learning rate means the same.
+    """
+    if not 0 <= beta < 1:
+        raise ValueError(f"beta must be in [0, 1). Received: {beta}.")
+    counts = np.bincount(label_ids, minlength=classes).astype(np.float64)
+    present = counts > 0
+    weights = np.zeros(classes)
+    weights[present] = (1 - beta) / (1 - beta ** counts[present])
+    return (weights * counts.sum() / (weights * counts).sum()).astype(np.float32)
 
 
 def probabilities(logits: np.ndarray) -> np.ndarray:
