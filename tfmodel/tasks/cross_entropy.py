@@ -23,6 +23,8 @@ class CrossEntropy(keras.losses.Loss):
     `CategoricalFocalCrossentropy`; its alpha is the row's weight (`train.class_weights`).
     """
 
+    from_logits = True  # as Keras's own losses say how outputs are read
+
     def __init__(
         self, *, label_smoothing: float = 0.0, focal_gamma: float = 0.0, name="loss", **kwargs
     ):

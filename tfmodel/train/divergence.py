@@ -22,7 +22,8 @@ def divergence(rows, first: Any, second: Any, *, symmetric: bool) -> tf.Tensor:
 
     The compiled loss says what outputs are: logits of one class of several, logits of yes or no
     each, or numbers, which are taken as means of normal distributions of variance 1: half the
-    squared difference. Of a row of tokens it is the mean over its real tokens.
+    squared difference. Of a row of tokens it is the mean over its real tokens, or, where tokens
+    have weights of their own, over these.
 
     Args:
         rows: the `Rows` of both passes.
@@ -43,7 +44,8 @@ def divergence(rows, first: Any, second: Any, *, symmetric: bool) -> tf.Tensor:
         apart = measure(one, other)
         if symmetric:
             apart += measure(other, one)
-        if apart.shape.rank > 1:
+        by_token = rows.weights is not None and len(rows.weights.shape) > 1
+        if apart.shape.rank > 1 and not by_token:
             real = tf.cast(rows.inputs["padding_mask"] > 0, apart.dtype)
             apart = tf.math.divide_no_nan(
                 tf.reduce_sum(apart * real, axis=1), tf.reduce_sum(real, axis=1)

@@ -16,6 +16,7 @@ from tfmodel.train.optimizer import (
     global_norm,
     without_repeats,
 )
+from tfmodel.train.watch.figures import OUTPUTS, input_figures
 
 STEP_FIGURES = ("step_loss", "gradient_norm")
 """What `fit`'s logs hold of the last step alone, beside the metrics."""
@@ -130,14 +131,21 @@ class Rows:
         return self.model.count(self.inputs, self.targets, weights)
 
     def mean(self, values: tf.Tensor) -> tf.Tensor:
-        """The mean of a number a row, weighted as the loss weights the rows: a scalar.
+        """The mean of numbers, weighted and divided as the compiled loss does: a scalar.
 
         Args:
-            values: float (B,).
+            values: float (B,), or of the shape of the rows' weights.
         """
+        count = tf.size(values)
         if self.weights is not None:
-            values *= tf.cast(tf.reshape(self.weights, tf.shape(values)), values.dtype)
-        return tf.math.divide_no_nan(tf.reduce_sum(values), tf.cast(self.count(), values.dtype))
+            weights = tf.cast(tf.reshape(self.weights, tf.shape(values)), values.dtype)
+            values *= weights
+            if self.model.reduction == "mean_with_sample_weight":
+                count = tf.reduce_sum(weights)
+        total = tf.reduce_sum(values)
+        if self.model.reduction == "sum":
+            return total
+        return tf.math.divide_no_nan(total, tf.cast(count, values.dtype))
 
     def task_loss(self, outputs, targets=None, weights=None) -> tf.Tensor:
         """The compiled loss of outputs, a mean over the rows: float32 scalar.
@@ -226,6 +234,7 @@ class TrainingModel(keras.Model):
         # What replaces the loss comes before what is added to it.
         self.regularizers = tuple(sorted(regularizers, key=lambda each: not _replaces(each)))
         self.head = split_at_pooled(model) if any(map(_replaces, regularizers)) else None
+        self.watched = False  # set by `callbacks.Watch`
         self.built = True
 
     @property
@@ -266,6 +275,9 @@ class TrainingModel(keras.Model):
                 "Expected a loss that depends on weights. Received: no gradient for any of "
                 f"{len(gradients)} trainable weights. Unfreeze some, or look at the loss."
             )
+        if not self.optimizer.built:  # for all weights: others may have a gradient later
+            with tf.init_scope():
+                self.optimizer.build(self.trainable_variables)
         gradients, variables = zip(*found, strict=True)
         norm = global_norm(gradients)
 
@@ -280,7 +292,23 @@ class TrainingModel(keras.Model):
                 variable.assign(before)
 
         tf.cond(tf.math.is_finite(loss + norm), update, take_back)
-        return {**self.get_metrics_result(), "step_loss": loss, "gradient_norm": norm}
+        figures = {**self.get_metrics_result(), "step_loss": loss, "gradient_norm": norm}
+        if self.watched:
+            figures |= input_figures(inputs, clock=not self.jit_compile)
+        return figures
+
+    def test_step(self, data):
+        """One step of an evaluation; watched, `outputs` of the rows stand beside the metrics."""
+        inputs, targets, weights = keras.utils.unpack_x_y_sample_weight(data)
+        outputs = self(inputs, training=False)
+        loss = self.compute_loss(
+            x=inputs, y=targets, y_pred=outputs, sample_weight=weights, training=False
+        )
+        replicas = float(tf.distribute.get_strategy().num_replicas_in_sync)
+        count = tf.shape(tf.nest.flatten(inputs)[0])[0]
+        self._loss_tracker.update_state(loss * replicas, sample_weight=count)
+        metrics = self.compute_metrics(inputs, targets, outputs, sample_weight=weights)
+        return {**metrics, OUTPUTS: outputs} if self.watched else metrics
 
     @property
     def reduction(self) -> str:
@@ -378,8 +406,8 @@ class TrainingModel(keras.Model):
         sparse = [
             tf.IndexedSlices(
                 tf.ensure_shape(value.concat(), (None, *table.shape[1:])),
-                index.concat(),
-                tf.constant(table.shape),
+                tf.ensure_shape(index.concat(), (None,)),
+                tf.shape(table),
             )
             for table, index, value in zip(tables, indices, values, strict=True)
         ]
