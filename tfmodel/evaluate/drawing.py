@@ -14,6 +14,7 @@ from collections.abc import Iterator
 
 import matplotlib
 from matplotlib.axes import Axes
+from matplotlib.colors import is_color_like, to_hex, to_rgba
 from matplotlib.figure import Figure
 
 # Each colour stands for a CSS variable with a fallback; `to_svg` swaps one for the other. The
@@ -27,6 +28,15 @@ _VARIABLES = {
     PAPER: "var(--plot-paper, Canvas)",
     ACCENT: "var(--plot-accent, #2f7ea1)",
     WARM: "var(--plot-warm, #d0703c)",
+}
+# The same where no page gives the colours: on white.
+_ON_WHITE = {
+    INK: "#1f2328",
+    MUTED: "#6a6f75",
+    LINE: "#d5d8dc",
+    PAPER: "#ffffff",
+    ACCENT: "#2f7ea1",
+    WARM: "#d0703c",
 }
 # For pixels, which cannot hold a variable: legible on white and on black.
 ACCENT_PIXEL, WARM_PIXEL = (0x2F, 0x7E, 0xA1), (0xD0, 0x70, 0x3C)
@@ -142,6 +152,32 @@ def to_svg(figure: Figure, *, name: str, title: str) -> str:
     heading.text = shorten(title, characters=200)
     root.insert(0, heading)
     return ElementTree.tostring(root, encoding="unicode")
+
+
+def to_png(figure: Figure, *, scale: float = 2.0) -> bytes:
+    """Give the figure as a PNG on white, for what shows no SVG.
+
+    Args:
+        figure: drawn with the colours of this module, inside `drawing_style`, and no more of use
+            afterwards.
+        scale: pixels of the PNG to one of the figure.
+    """
+    for artist in figure.findobj():
+        for name in ("color", "facecolor", "edgecolor", "markerfacecolor", "markeredgecolor"):
+            getter = getattr(artist, f"get_{name}", None)
+            if getter is None:
+                continue
+            colour = getter()
+            if not is_color_like(colour) or isinstance(colour, tuple) and len(colour) != 4:
+                continue
+            on_white = _ON_WHITE.get(to_hex(colour))
+            if on_white is not None:
+                alpha = to_rgba(colour)[3]
+                getattr(artist, f"set_{name}")(to_rgba(on_white, alpha))
+    figure.set_facecolor("white")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=72 * scale, metadata={"Software": None})
+    return buffer.getvalue()
 
 
 def _drop_what_nobody_sees(element: ElementTree.Element) -> None:

@@ -41,6 +41,14 @@ def confusion_matrix(
     Raises:
         ValueError: `confusion` is not `(C, C)`.
     """
+    with drawing.drawing_style():
+        figure = confusion_figure(confusion, labels)
+        title = f"Confusion matrix of {len(labels)} classes: right label by predicted label"
+        return drawing.to_svg(figure, name=name, title=title)
+
+
+def confusion_figure(confusion: Sequence[Sequence[int]], labels: Sequence[str]) -> drawing.Figure:
+    """What `confusion_matrix` draws, as a figure; call it inside `drawing.drawing_style`."""
     counts = np.asarray(confusion)
     if counts.shape != (len(labels), len(labels)):
         raise ValueError(
@@ -48,13 +56,9 @@ def confusion_matrix(
             f"Received: shape {counts.shape}."
         )
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    with drawing.drawing_style():
-        if len(labels) <= ANNOTATED_CLASSES:
-            figure = _counted_cells(counts, shares, [drawing.shorten(label) for label in labels])
-        else:
-            figure = _heat_map(shares)
-        title = f"Confusion matrix of {len(labels)} classes: right label by predicted label"
-        return drawing.to_svg(figure, name=name, title=title)
+    if len(labels) <= ANNOTATED_CLASSES:
+        return _counted_cells(counts, shares, [drawing.shorten(label) for label in labels])
+    return _heat_map(shares)
 
 
 def _counted_cells(counts: np.ndarray, shares: np.ndarray, labels: list[str]) -> drawing.Figure:
@@ -144,39 +148,44 @@ def reliability(calibration: Sequence[Mapping[str, Any]], *, name: str = "reliab
         calibration: the bins `evaluate.classification` returns.
         name: prefix of the ids inside.
     """
+    with drawing.drawing_style():
+        title = "Reliability: share of right answers, and number of rows, by confidence"
+        return drawing.to_svg(reliability_figure(calibration), name=name, title=title)
+
+
+def reliability_figure(calibration: Sequence[Mapping[str, Any]]) -> drawing.Figure:
+    """What `reliability` draws, as a figure; call it inside `drawing.drawing_style`."""
     filled = [part for part in calibration if part["count"]]
     counts = [part["count"] for part in calibration]
-    with drawing.drawing_style():
-        figure = drawing.new_figure(400, 380)
-        axes = drawing.place(figure, left=58, top=10, right=384, bottom=252)
-        axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 4)))
-        most = max(counts, default=1)
-        for part in filled:
-            whisker = wilson_interval(round(part["accuracy"] * part["count"]), part["count"])
-            axes.plot([part["confidence"]] * 2, whisker, color=ACCENT, linewidth=1.2, alpha=0.6)
-            size = 4 + 6 * math.sqrt(part["count"] / most)
-            axes.plot(
-                part["confidence"],
-                part["accuracy"],
-                "o",
-                color=ACCENT,
-                markersize=size,
-                clip_on=False,
-            )
-        axes.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="share right")
-        axes.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1.0], [])
-        axes.yaxis.set_major_formatter(_percent)
-        axes.grid(axis="both")
+    figure = drawing.new_figure(400, 380)
+    axes = drawing.place(figure, left=58, top=10, right=384, bottom=252)
+    axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 4)))
+    most = max(counts, default=1)
+    for part in filled:
+        whisker = wilson_interval(round(part["accuracy"] * part["count"]), part["count"])
+        axes.plot([part["confidence"]] * 2, whisker, color=ACCENT, linewidth=1.2, alpha=0.6)
+        size = 4 + 6 * math.sqrt(part["count"] / most)
+        axes.plot(
+            part["confidence"],
+            part["accuracy"],
+            "o",
+            color=ACCENT,
+            markersize=size,
+            clip_on=False,
+        )
+    axes.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="share right")
+    axes.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1.0], [])
+    axes.yaxis.set_major_formatter(_percent)
+    axes.grid(axis="both")
 
-        below = drawing.place(figure, left=58, top=268, right=384, bottom=338)
-        edges = [part["lower"] for part in calibration]
-        widths = [part["upper"] - part["lower"] for part in calibration]
-        below.bar(edges, counts, np.array(widths) * 0.92, align="edge", color=ACCENT, alpha=0.55)
-        below.set(xlim=(0, 1), xlabel="confidence", ylabel="rows")
-        below.xaxis.set_major_formatter(_percent)
-        below.set_yticks([most], [f"{most:,}"])
-        title = "Reliability: share of right answers, and number of rows, by confidence"
-        return drawing.to_svg(figure, name=name, title=title)
+    below = drawing.place(figure, left=58, top=268, right=384, bottom=338)
+    edges = [part["lower"] for part in calibration]
+    widths = [part["upper"] - part["lower"] for part in calibration]
+    below.bar(edges, counts, np.array(widths) * 0.92, align="edge", color=ACCENT, alpha=0.55)
+    below.set(xlim=(0, 1), xlabel="confidence", ylabel="rows")
+    below.xaxis.set_major_formatter(_percent)
+    below.set_yticks([most], [f"{most:,}"])
+    return figure
 
 
 def _percent(value: float, _position: object = None) -> str:

@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from tfmodel.model.embeddings import perturbed
+from tfmodel.train.distribute import replicas
 from tfmodel.train.head import split_at_pooled
 from tfmodel.train.optimizer import (
     _SMALLEST_SPARSE_ROWS,
@@ -162,10 +163,9 @@ class Rows:
             sample_weight=self.weights if weights is None else weights,
             training=True,
         )
-        replicas = tf.distribute.get_strategy().num_replicas_in_sync
         if loss.dtype != tf.float64:
             loss = tf.cast(loss, tf.float32)
-        return loss * float(replicas)  # Keras divides by it
+        return loss * self.model.keras_divides_by
 
     def loss(self, outputs) -> tf.Tensor:
         """The loss of outputs with all that is added to it."""
@@ -236,6 +236,9 @@ class TrainingModel(keras.Model):
         self.head = split_at_pooled(model) if any(map(_replaces, regularizers)) else None
         self.watched = False  # set by `callbacks.Watch`
         self.built = True
+        self._distribute_strategy = model.distribute_strategy if _is_shared(model) else None
+        if self._distribute_strategy is not None:
+            replicas.separate_seeds(self.dropout_states, self._distribute_strategy)
 
     @property
     def dropout_states(self) -> list[keras.Variable]:
@@ -253,23 +256,42 @@ class TrainingModel(keras.Model):
             The metrics since the epoch began, and of this step alone `step_loss` and
             `gradient_norm` (before clipping).
         """
-        inputs, targets, weights = keras.utils.unpack_x_y_sample_weight(data)
-        total = self.count(inputs, targets, weights)
         # Random states: all that is no weight. A step that is taken back takes them back too, so
         # that a run continued before it does the same again.
         weights_and_metrics = {id(v) for v in [*self.weights, *self.metrics_variables]}
         seeds = [v for v in self.variables if id(v) not in weights_and_metrics]
         seeds_before = [tf.identity(v.value) for v in seeds]
-        if self.accumulation_steps == 1:
-            loss, gradients = self._part(inputs, targets, weights, total)
+        loss, norm, gradients, figures = self.step_gradients(data)
+
+        def take_back():
+            for variable, before in zip(seeds, seeds_before, strict=True):
+                variable.assign(before)
+
+        tf.cond(tf.math.is_finite(loss + norm), lambda: self.update(gradients, norm), take_back)
+        return {**self.get_metrics_result(), "step_loss": loss, "gradient_norm": norm, **figures}
+
+    def step_gradients(self, data) -> tuple[tf.Tensor, tf.Tensor, list, dict[str, tf.Tensor]]:
+        """What a step's rows say: in a replica, the rows of all together.
+
+        Returns:
+            The loss, the norm of the gradient, the gradient of each trainable weight (None where
+            the loss does not depend on it), and the figures for `callbacks.Watch`, if it watches.
+        """
+        inputs, targets, weights = keras.utils.unpack_x_y_sample_weight(data)
+        if replicas.replica_count() > 1:
+            replicas.renew_seeds(self.dropout_states, self.optimizer.iterations.value)
+        total = replicas.summed(self.count(inputs, targets, weights))
+        parts = self._part if self.accumulation_steps == 1 else self._parts
+        if replicas.replica_count() == 1:
+            loss, gradients = parts(inputs, targets, weights, total)
         else:
-            loss, gradients = self._parts(inputs, targets, weights, total)
+            loss, gradients = self._share(parts, inputs, targets, weights, total)
         self._loss_tracker.update_state(loss, sample_weight=total)
-        found = [
-            (_merged(gradient, variable), variable)
+        gradients = [
+            _merged(gradient, variable)
             for gradient, variable in zip(gradients, self.trainable_variables, strict=True)
-            if gradient is not None  # as of a pooler that the task has no use for
         ]
+        found = [gradient for gradient in gradients if gradient is not None]
         if not found:
             raise ValueError(
                 "Expected a loss that depends on weights. Received: no gradient for any of "
@@ -278,37 +300,66 @@ class TrainingModel(keras.Model):
         if not self.optimizer.built:  # for all weights: others may have a gradient later
             with tf.init_scope():
                 self.optimizer.build(self.trainable_variables)
-        gradients, variables = zip(*found, strict=True)
-        norm = global_norm(gradients)
+        figures = input_figures(inputs, clock=not self.jit_compile) if self.watched else {}
+        return loss, global_norm(found), gradients, figures
 
-        def update():
-            if isinstance(self.optimizer, AdamW):
-                self.optimizer.apply(gradients, variables, gradient_norm=norm)
-            else:
-                self.optimizer.apply(gradients, variables)
+    def update(self, gradients, norm: tf.Tensor) -> None:
+        """Change the weights.
 
-        def take_back():
-            for variable, before in zip(seeds, seeds_before, strict=True):
-                variable.assign(before)
+        Args:
+            gradients: of `step_gradients`.
+            norm: of the gradients that are not None.
+        """
+        found = [
+            (gradient, variable)
+            for gradient, variable in zip(gradients, self.trainable_variables, strict=True)
+            if gradient is not None  # as of a pooler that the task has no use for
+        ]
+        known = {"gradient_norm": norm} if isinstance(self.optimizer, AdamW) else {}
+        with replicas.already_summed(self.optimizer):
+            self.optimizer.apply(*zip(*found, strict=True), **known)
 
-        tf.cond(tf.math.is_finite(loss + norm), update, take_back)
-        figures = {**self.get_metrics_result(), "step_loss": loss, "gradient_norm": norm}
-        if self.watched:
-            figures |= input_figures(inputs, clock=not self.jit_compile)
-        return figures
+    def make_train_function(self, force: bool = False):
+        """Trace `train_step`; under a strategy, one of its own."""
+        if self._distribute_strategy is None:
+            super().make_train_function(force)
+        elif self.train_function is None or force:
+            self.train_function = replicas.train_function(self)
 
     def test_step(self, data):
         """One step of an evaluation; watched, `outputs` of the rows stand beside the metrics."""
+        outputs = self.evaluate_rows(data)
+        metrics = self.get_metrics_result()
+        return {**metrics, OUTPUTS: outputs} if self.watched else metrics
+
+    def evaluate_rows(self, data) -> Any:
+        """Take rows into the metrics of an evaluation, and answer them."""
         inputs, targets, weights = keras.utils.unpack_x_y_sample_weight(data)
         outputs = self(inputs, training=False)
         loss = self.compute_loss(
             x=inputs, y=targets, y_pred=outputs, sample_weight=weights, training=False
         )
-        replicas = float(tf.distribute.get_strategy().num_replicas_in_sync)
         count = tf.shape(tf.nest.flatten(inputs)[0])[0]
-        self._loss_tracker.update_state(loss * replicas, sample_weight=count)
-        metrics = self.compute_metrics(inputs, targets, outputs, sample_weight=weights)
-        return {**metrics, OUTPUTS: outputs} if self.watched else metrics
+        loss *= tf.cast(self.keras_divides_by, loss.dtype)
+        self._loss_tracker.update_state(loss, sample_weight=count)
+        self.compute_metrics(inputs, targets, outputs, sample_weight=weights)
+        return outputs
+
+    def make_test_function(self, force: bool = False):
+        """Trace `test_step`; under a strategy, one of its own."""
+        if self._distribute_strategy is None:
+            super().make_test_function(force)
+        elif self.test_function is None or force:
+            self.test_function = replicas.test_function(self)
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        if self._distribute_strategy is not None:
+            replicas.build_symbolically(self, iterator, data_batch)
+
+    @property
+    def keras_divides_by(self) -> float:
+        """What Keras divides a loss by, beside its rows: replicas, unless it is a sum."""
+        return 1.0 if self.reduction == "sum" else float(replicas.replica_count())
 
     @property
     def reduction(self) -> str:
@@ -343,6 +394,26 @@ class TrainingModel(keras.Model):
             gradients = rows.differentiate(tape, loss, [v.value for v in variables])
         self.compute_metrics(inputs, targets, outputs, sample_weight=weights)
         return loss * share, gradients
+
+    def _share(self, parts, inputs, targets, weights, total) -> tuple[tf.Tensor, list]:
+        """The loss and gradient of the rows of all replicas, of which this one may have none."""
+        variables = self.trainable_variables
+        kinds = []
+
+        def some():
+            loss, gradients = parts(inputs, targets, weights, total)
+            kinds[:] = [_kind(g, v) for g, v in zip(gradients, variables, strict=True)]
+            merged = [_merged(g, v) for g, v in zip(gradients, variables, strict=True)]
+            return tf.cast(loss, tf.float32), [_rows_of(g) for g in merged if g is not None]
+
+        def none():
+            present = [(k, v) for k, v in zip(kinds, variables, strict=True) if k != _ABSENT]
+            return tf.constant(0.0), [_nothing(kind, variable) for kind, variable in present]
+
+        loss, present = tf.cond(tf.shape(tf.nest.flatten(inputs)[0])[0] > 0, some, none)
+        loss, present = replicas.summed((loss, present))
+        left = iter(present)
+        return loss, [None if kind == _ABSENT else next(left) for kind in kinds]
 
     def _parts(self, inputs, targets, weights, total) -> tuple[tf.Tensor, list]:
         """The same, micro-batch by micro-batch."""
@@ -454,6 +525,28 @@ def _kind(gradient, variable) -> str:
         return _ABSENT
     sparse = isinstance(gradient, tf.IndexedSlices) and variable.shape[0] >= _SMALLEST_SPARSE_ROWS
     return _ROWS_IN_USE if sparse else _DENSE
+
+
+def _rows_of(gradient):
+    """The gradient; of rows in use, with the types that `_nothing` has."""
+    if not isinstance(gradient, tf.IndexedSlices):
+        return tf.convert_to_tensor(gradient)
+    return tf.IndexedSlices(
+        gradient.values, tf.cast(gradient.indices, tf.int32), tf.cast(gradient.dense_shape, tf.int32)
+    )
+
+
+def _nothing(kind: str, variable):
+    """The gradient of no rows."""
+    if kind == _DENSE:
+        return tf.zeros(variable.shape, variable.dtype)
+    values = tf.zeros((0, *variable.shape[1:]), variable.dtype)
+    return tf.IndexedSlices(values, tf.zeros((0,), tf.int32), tf.constant(variable.shape))
+
+
+def _is_shared(model) -> bool:
+    """Whether the model was made under a strategy, and its weights are on several devices."""
+    return getattr(model, "_distribute_strategy", None) is not None
 
 
 def _merged(gradient, variable):

@@ -1,0 +1,31 @@
+"""What the steps of a watched model say beside their metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import tensorflow as tf
+
+ROWS, TOKENS, INPUT_READY, OUTPUTS = "step_rows", "step_tokens", "input_ready", "outputs"
+WATCHED_FIGURES = (ROWS, TOKENS, INPUT_READY, OUTPUTS)
+
+
+def input_figures(inputs, *, clock: bool) -> dict[str, tf.Tensor]:
+    """Rows and real tokens of a batch, and when it was there.
+
+    Args:
+        inputs: the model's inputs; real tokens are those of `padding_mask`, where it has one.
+        clock: whether the time may be read: compiled by XLA a step has none.
+    """
+    flat = tf.nest.flatten(inputs)
+    figures = {ROWS: tf.shape(flat[0])[0]}
+    if isinstance(inputs, Mapping) and "padding_mask" in inputs:
+        real = tf.cast(inputs["padding_mask"] > 0, tf.int32)
+        figures[TOKENS] = tf.reduce_sum(real)
+    replicas = tf.distribute.get_replica_context()
+    if replicas is not None and replicas.num_replicas_in_sync > 1:
+        figures = replicas.all_reduce(tf.distribute.ReduceOp.SUM, figures)
+    if clock:
+        with tf.control_dependencies(flat):
+            figures[INPUT_READY] = tf.timestamp()
+    return figures
