@@ -27,6 +27,13 @@ from tfmodel.data.label_noise import LabelNoiseSettings
 from tfmodel.data.settings import CleaningSettings, DataSettings, SpanSettings
 from tfmodel.export.settings import ExportSettings
 from tfmodel.pipeline import RunSettings, TaskSettings
+from tfmodel.train.regularize.settings import (
+    AveragingSettings,
+    DropoutSettings,
+    PlateauSettings,
+    RegularizeSettings,
+    SWASettings,
+)
 from tfmodel.train.settings import FinetuneSettings
 
 ROOT = Path(__file__).parents[1]
@@ -42,6 +49,11 @@ TABLES = {
     "data.spans": (SpanSettings, "data.md"),
     "data.label_noise": (LabelNoiseSettings, "data.md"),
     "train": (FinetuneSettings, "training.md"),
+    "train.regularize": (RegularizeSettings, "regularization.md"),
+    "train.regularize.dropout": (DropoutSettings, "regularization.md"),
+    "train.regularize.moving_average": (AveragingSettings, "regularization.md"),
+    "train.regularize.swa": (SWASettings, "regularization.md"),
+    "train.regularize.plateau": (PlateauSettings, "regularization.md"),
     "export": (ExportSettings, "export.md"),
     "task": (TaskSettings, "config.md"),
     "": (RunSettings, "config.md"),

@@ -36,15 +36,15 @@ _LAZY = {
     "run": "tfmodel.pipeline",
     "write_data_report": "tfmodel.report",
 }
-_MODULES = ("callbacks", "tasks")
+_MODULES = ("adversarial", "callbacks", "regularize", "tasks")
 
 __all__ = sorted([*_LAZY, *_MODULES])
 
 
 def __getattr__(name: str):
     """Import a name when it is first used."""
-    if name == "callbacks":
-        return importlib.import_module("tfmodel.train.callbacks")
+    if name in ("adversarial", "callbacks", "regularize"):
+        return importlib.import_module(f"tfmodel.train.{name}")
     if name == "tasks":
         return importlib.import_module("tfmodel.tasks")
     if name in _LAZY:

@@ -155,11 +155,13 @@ def train_model(
     from tfmodel.model import encoder_config, load_encoder
     from tfmodel.tokens.tokenizer import Tokenizer
     from tfmodel.train.finetune import finetune
+    from tfmodel.train.regularize import mixout
 
     settings, dataset = context.settings, context.dataset
     seed_everything(settings.seed)
     policy = {"bfloat16": "mixed_bfloat16"}.get(train.precision, train.precision)
-    encoder = load_encoder(context.encoder_folder, sequence=False, dtype=policy)
+    mixing = {} if (rate := train.regularize.mixout) is None else {"projection": mixout(rate)}
+    encoder = load_encoder(context.encoder_folder, sequence=False, dtype=policy, **mixing)
     tokenizer = Tokenizer.from_folder(context.encoder_folder, max_length=train.max_length)
     _check_vocabulary(tokenizer, encoder_config(encoder), context.encoder_folder)
     task = tasks.find(settings.task.name)

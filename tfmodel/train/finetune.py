@@ -16,6 +16,7 @@ from tfmodel.config import ConfigError
 from tfmodel.data import Split
 from tfmodel.tokens.batches import Batches, TokenRows
 from tfmodel.tokens.tokenizer import Tokenizer
+from tfmodel.train import adversarial
 from tfmodel.train.callbacks import (
     KeepBest,
     OneTraining,
@@ -27,6 +28,7 @@ from tfmodel.train.callbacks import (
 )
 from tfmodel.train.checkpoint import Checkpoint
 from tfmodel.train.optimizer import adamw
+from tfmodel.train.regularize import assemble
 from tfmodel.train.settings import FinetuneSettings
 from tfmodel.train.step import STEP_FIGURES, TrainingModel
 
@@ -110,7 +112,8 @@ def finetune(
         )
     batches = _batches(tokenizer, train, task, labels, settings, seed)
     total_steps = settings.epochs * len(batches)
-    training = _training_model(model, settings)
+    assemble.prepare(model, settings.regularize, seed=seed)
+    training = _training_model(model, settings, seed)
     _compile(training, task, settings, total_steps)
 
     last = Checkpoint(Path(checkpoints) / "last")
@@ -119,6 +122,7 @@ def finetune(
         patience=settings.patience,
         checkpoint=Checkpoint(Path(checkpoints) / "best"),
     )
+    regularizing = assemble.callbacks(settings.regularize, has_dev=dev is not None)
     recorder = StepRecorder(batches, logs=None if logs is None else Path(logs))
     clock = Stopwatch(start)
     epochs: list[dict] = []
@@ -153,7 +157,7 @@ def finetune(
     )
     progress = Progress(recorder, total_steps=total_steps, epochs=settings.epochs)
     callbacks = OneTraining(
-        [clock, StopOnNaN(), recorder, progress, gather, best, saver],
+        [*regularizing, clock, StopOnNaN(), recorder, progress, gather, best, saver],
         model=training,
         epochs=settings.epochs,
     )
@@ -206,6 +210,8 @@ def _batches(tokenizer, train, task, labels, settings, seed) -> Batches:
             )
         by_label = [settings.class_weights.get(label, 1.0) for label in labels]
         weights = np.array(by_label, np.float32)[train.labels]
+    elif (beta := settings.regularize.class_balance) is not None:
+        weights = task.effective_class_weights(train.labels, len(labels), beta)[train.labels]
     return Batches(
         _rows(tokenizer, train, settings),
         task.targets(train.labels),
@@ -216,8 +222,14 @@ def _batches(tokenizer, train, task, labels, settings, seed) -> Batches:
     )
 
 
-def _training_model(model: keras.Model, settings: FinetuneSettings) -> TrainingModel:
-    return TrainingModel(model, accumulation_steps=settings.accumulation_steps)
+def _training_model(model: keras.Model, settings: FinetuneSettings, seed: int) -> TrainingModel:
+    adversary, more = adversarial.from_settings(settings.adversarial, seed=seed)
+    return TrainingModel(
+        model,
+        accumulation_steps=settings.accumulation_steps,
+        adversary=adversary,
+        regularizers=[*assemble.regularizers(settings.regularize, seed=seed), *more],
+    )
 
 
 def _compile(training, task, settings, total_steps) -> None:
@@ -227,13 +239,13 @@ def _compile(training, task, settings, total_steps) -> None:
         warmup_share=settings.warmup_share,
         weight_decay=settings.weight_decay,
         global_clipnorm=settings.clip_norm,
+        **assemble.optimizer_arguments(training, settings.regularize),
     )
+    loss = task.loss(**assemble.loss_arguments(settings.regularize))
     # Variables made inside the step would have TensorFlow trace it twice.
     optimizer.build(training.trainable_variables)
     for each in (training, training.model):  # the task's model, for the caller to evaluate
-        each.compile(
-            optimizer, loss=task.loss(), metrics=task.metrics(), jit_compile=bool(settings.jit)
-        )
+        each.compile(optimizer, loss=loss, metrics=task.metrics(), jit_compile=bool(settings.jit))
 
 
 def _resume(model, last, key, batches, best, recorder, clock, epochs, resumed) -> int:

@@ -99,6 +99,19 @@ class AdamW(keras.optimizers.Optimizer):
         self._norm = gradient_norm
         super().apply(grads, trainable_variables)
 
+    def join(self, variables) -> None:
+        """Correct the moments of weights never updated before as if the first step came now.
+
+        Call it outside of a traced step, which keeps what it was traced with.
+
+        Args:
+            variables: weights this optimizer was built with.
+        """
+        for variable in variables:
+            index = self._get_variable_index(variable)
+            if not keras.ops.any(self._velocities[index]):
+                self.joined_at[variable.path] = int(self.iterations)
+
     def _clip_gradients(self, grads):
         if not self.global_clipnorm:
             return super()._clip_gradients(grads)

@@ -7,6 +7,8 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from tfmodel.config import Settings
+from tfmodel.train.adversarial.settings import AdversarialSettings
+from tfmodel.train.regularize.settings import RegularizeSettings
 
 
 class FinetuneSettings(Settings):
@@ -51,6 +53,11 @@ class FinetuneSettings(Settings):
         description="Weight of each class in the loss: balanced, or a number by label (others 1).",
         examples=["balanced", {"spam": 5.0}],
     )
+    adversarial: AdversarialSettings | None = Field(
+        None,
+        description="Train on word embeddings that are moved to where they hurt most.",
+        examples=[{"name": "fgm", "epsilon": 1.0}],
+    )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="auto: bfloat16 where the processor multiplies it faster."
     )
@@ -65,6 +72,10 @@ class FinetuneSettings(Settings):
     patience: int | None = Field(
         3, ge=1, description="Epochs without a better dev figure before training stops; null: all."
     )
+    regularize: RegularizeSettings = Field(
+        default_factory=RegularizeSettings,
+        description="What keeps the model from learning few rows by heart.",
+    )
     checkpoint_seconds: float = Field(
         60, gt=0, description="Time between checkpoints that an interrupted run continues from."
     )
@@ -77,6 +88,7 @@ class FinetuneSettings(Settings):
             raise ValueError(f"learning_rate must be in (0, 1]; received {self.learning_rate}")
         if isinstance(self.class_weights, dict) and min(self.class_weights.values(), default=0) < 0:
             raise ValueError(f"class_weights must not be negative; received {self.class_weights}")
+        self.regularize.check(epochs=self.epochs, class_weights=self.class_weights)
         return self
 
     def resolve(self, *, hidden_size: int) -> FinetuneSettings:
