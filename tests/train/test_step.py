@@ -298,6 +298,17 @@ def test_parts_are_counted_from_one():
         TrainingModel(classifier(), accumulation_steps=0)
 
 
+def test_what_the_step_cannot_do_is_refused():
+    training = TrainingModel(classifier(), accumulation_steps=2)
+    training.compile("sgd", loss=classify.loss(), jit_compile=True)
+    with pytest.raises(ValueError, match="must be compiled with jit_compile=False"):
+        training.train_on_batch(batch(), LABELS)
+    scaled = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD())
+    training.compile(scaled, loss=classify.loss(), jit_compile=False)
+    with pytest.raises(ValueError, match="scales losses for float16. Use mixed_bfloat16"):
+        training.train_on_batch(batch(), LABELS)
+
+
 _MEMORY = """
 import resource, sys
 sys.path[:0] = [{tests!r}, {root!r}]

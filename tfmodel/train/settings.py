@@ -72,6 +72,9 @@ class FinetuneSettings(Settings):
     patience: int | None = Field(
         3, ge=1, description="Epochs without a better dev figure before training stops; null: all."
     )
+    min_delta: float = Field(
+        0.0, ge=0, description="Only a dev figure better by more than this begins the wait anew."
+    )
     regularize: RegularizeSettings = Field(
         default_factory=RegularizeSettings,
         description="What keeps the model from learning few rows by heart.",
@@ -84,6 +87,8 @@ class FinetuneSettings(Settings):
     def _one_kind_of_batch(self) -> FinetuneSettings:
         if self.batch_size is not None and self.batch_tokens is not None:
             raise ValueError("give batch_size or batch_tokens, not both")
+        if self.jit is True and self.accumulation_steps > 1:
+            raise ValueError("accumulation_steps above 1 must have jit: false")
         if isinstance(self.learning_rate, float) and not 0 < self.learning_rate <= 1:
             raise ValueError(f"learning_rate must be in (0, 1]; received {self.learning_rate}")
         if isinstance(self.class_weights, dict) and min(self.class_weights.values(), default=0) < 0:

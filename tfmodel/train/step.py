@@ -316,11 +316,25 @@ class TrainingModel(keras.Model):
             if gradient is not None  # as of a pooler that the task has no use for
         ]
         known = {"gradient_norm": norm} if isinstance(self.optimizer, AdamW) else {}
-        with replicas.already_summed(self.optimizer):
-            self.optimizer.apply(*zip(*found, strict=True), **known)
+        self.optimizer.apply(*zip(*found, strict=True), **known)
 
     def make_train_function(self, force: bool = False):
-        """Trace `train_step`; under a strategy, one of its own."""
+        """Trace `train_step`; under a strategy, one of its own.
+
+        Raises:
+            ValueError: XLA is asked to compile a loop over micro-batches, which it cannot, or
+                Keras would scale losses for float16, which this step does not.
+        """
+        if self.jit_compile and self.accumulation_steps > 1:
+            raise ValueError(
+                "accumulation_steps above 1 must be compiled with jit_compile=False. Received: "
+                f"accumulation_steps {self.accumulation_steps}, jit_compile {self.jit_compile}."
+            )
+        if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
+            raise ValueError(
+                "Expected an optimizer that takes gradients as they are. Received: one that scales "
+                "losses for float16. Use mixed_bfloat16, which needs no scaling, or float32."
+            )
         if self._distribute_strategy is None:
             super().make_train_function(force)
         elif self.train_function is None or force:
@@ -532,7 +546,9 @@ def _rows_of(gradient):
     if not isinstance(gradient, tf.IndexedSlices):
         return tf.convert_to_tensor(gradient)
     return tf.IndexedSlices(
-        gradient.values, tf.cast(gradient.indices, tf.int32), tf.cast(gradient.dense_shape, tf.int32)
+        gradient.values,
+        tf.cast(gradient.indices, tf.int32),
+        tf.cast(gradient.dense_shape, tf.int32),
     )
 
 
@@ -541,7 +557,7 @@ def _nothing(kind: str, variable):
     if kind == _DENSE:
         return tf.zeros(variable.shape, variable.dtype)
     values = tf.zeros((0, *variable.shape[1:]), variable.dtype)
-    return tf.IndexedSlices(values, tf.zeros((0,), tf.int32), tf.constant(variable.shape))
+    return tf.IndexedSlices(values, tf.zeros((0,), tf.int32), tf.shape(variable))
 
 
 def _is_shared(model) -> bool:
