@@ -120,6 +120,7 @@ def finetune(
     best = KeepBest(
         f"val_{settings.monitor}",
         patience=settings.patience,
+        min_delta=settings.min_delta,
         checkpoint=Checkpoint(Path(checkpoints) / "best"),
     )
     regularizing = assemble.callbacks(settings.regularize, has_dev=dev is not None)
