@@ -10,19 +10,13 @@ import tensorflow as tf
 
 from tfmodel.model.embeddings import perturbed
 from tfmodel.train.distribute import replicas
+from tfmodel.train.gradients import ABSENT, DENSE, ROWS_IN_USE, kind_of, likely_kind, merged
 from tfmodel.train.head import split_at_pooled
-from tfmodel.train.optimizer import (
-    _SMALLEST_SPARSE_ROWS,
-    AdamW,
-    global_norm,
-    without_repeats,
-)
-from tfmodel.train.watch.figures import OUTPUTS, input_figures
+from tfmodel.train.optimizer import AdamW, global_norm
+from tfmodel.train.watch.figures import OUTPUTS, WATCHED_FIGURES, input_figures
 
-STEP_FIGURES = ("step_loss", "gradient_norm")
-"""What `fit`'s logs hold of the last step alone, beside the metrics."""
-
-_DENSE, _ROWS_IN_USE, _ABSENT = "dense", "rows in use", "absent"
+STEP_FIGURES = ("step_loss", "gradient_norm", *WATCHED_FIGURES, f"val_{OUTPUTS}")
+"""What `fit`'s logs hold of the last step alone, or of a watched model, beside the metrics."""
 
 
 class Regularizer(Protocol):
@@ -236,7 +230,8 @@ class TrainingModel(keras.Model):
         self.head = split_at_pooled(model) if any(map(_replaces, regularizers)) else None
         self.watched = False  # set by `callbacks.Watch`
         self.built = True
-        self._distribute_strategy = model.distribute_strategy if _is_shared(model) else None
+        # A strategy that the model was made under: its weights are on several devices.
+        self._distribute_strategy = getattr(model, "_distribute_strategy", None)
         if self._distribute_strategy is not None:
             replicas.separate_seeds(self.dropout_states, self._distribute_strategy)
 
@@ -285,10 +280,14 @@ class TrainingModel(keras.Model):
         if replicas.replica_count() == 1:
             loss, gradients = parts(inputs, targets, weights, total)
         else:
-            loss, gradients = self._share(parts, inputs, targets, weights, total)
+            loss, gradients = replicas.summed_share(
+                lambda: parts(inputs, targets, weights, total),
+                self.trainable_variables,
+                has_rows=tf.shape(tf.nest.flatten(inputs)[0])[0] > 0,
+            )
         self._loss_tracker.update_state(loss, sample_weight=total)
         gradients = [
-            _merged(gradient, variable)
+            merged(gradient, variable)
             for gradient, variable in zip(gradients, self.trainable_variables, strict=True)
         ]
         found = [gradient for gradient in gradients if gradient is not None]
@@ -409,31 +408,11 @@ class TrainingModel(keras.Model):
         self.compute_metrics(inputs, targets, outputs, sample_weight=weights)
         return loss * share, gradients
 
-    def _share(self, parts, inputs, targets, weights, total) -> tuple[tf.Tensor, list]:
-        """The loss and gradient of the rows of all replicas, of which this one may have none."""
-        variables = self.trainable_variables
-        kinds = []
-
-        def some():
-            loss, gradients = parts(inputs, targets, weights, total)
-            kinds[:] = [_kind(g, v) for g, v in zip(gradients, variables, strict=True)]
-            merged = [_merged(g, v) for g, v in zip(gradients, variables, strict=True)]
-            return tf.cast(loss, tf.float32), [_rows_of(g) for g in merged if g is not None]
-
-        def none():
-            present = [(k, v) for k, v in zip(kinds, variables, strict=True) if k != _ABSENT]
-            return tf.constant(0.0), [_nothing(kind, variable) for kind, variable in present]
-
-        loss, present = tf.cond(tf.shape(tf.nest.flatten(inputs)[0])[0] > 0, some, none)
-        loss, present = replicas.summed((loss, present))
-        left = iter(present)
-        return loss, [None if kind == _ABSENT else next(left) for kind in kinds]
-
     def _parts(self, inputs, targets, weights, total) -> tuple[tf.Tensor, list]:
         """The same, micro-batch by micro-batch."""
         if tf.executing_eagerly():  # a loop that was begun wrong could not be begun again
             return tf.function(self._parts, autograph=False)(inputs, targets, weights, total)
-        kinds = [_likely_kind(variable) for variable in self.trainable_variables]
+        kinds = [likely_kind(variable) for variable in self.trainable_variables]
         try:
             return self._loop(kinds, inputs, targets, weights, total)
         except _OtherKinds as found:
@@ -458,14 +437,14 @@ class TrainingModel(keras.Model):
             if all(values.shape.rank == 1 for values in beside):
                 chosen[0] = _trimmed(chosen[0])
             more, gradients = self._part(*chosen, total, part)
-            found = [_kind(g, v) for g, v in zip(gradients, variables, strict=True)]
+            found = [kind_of(g, v) for g, v in zip(gradients, variables, strict=True)]
             if found != kinds:
                 raise _OtherKinds(found)
             dense = [
                 before + tf.convert_to_tensor(gradient)
-                for before, gradient in zip(sums, of_kind(gradients, _DENSE), strict=True)
+                for before, gradient in zip(sums, of_kind(gradients, DENSE), strict=True)
             ]
-            tables = of_kind(gradients, _ROWS_IN_USE)
+            tables = of_kind(gradients, ROWS_IN_USE)
             indices = [
                 a.write(part, tf.cast(t.indices, tf.int32))
                 for a, t in zip(indices, tables, strict=True)
@@ -476,11 +455,11 @@ class TrainingModel(keras.Model):
         def array(dtype):
             return tf.TensorArray(dtype, size=0, dynamic_size=True, infer_shape=False)
 
-        tables = of_kind(variables, _ROWS_IN_USE)
+        tables = of_kind(variables, ROWS_IN_USE)
         first = (
             tf.constant(0),
             tf.constant(0.0),
-            [tf.zeros(v.shape, v.dtype) for v in of_kind(variables, _DENSE)],
+            [tf.zeros(v.shape, v.dtype) for v in of_kind(variables, DENSE)],
             [array(tf.int32) for _ in tables],
             [array(v.dtype) for v in tables],
             tf.constant(0),
@@ -496,8 +475,8 @@ class TrainingModel(keras.Model):
             )
             for table, index, value in zip(tables, indices, values, strict=True)
         ]
-        left = {_DENSE: iter(sums), _ROWS_IN_USE: iter(sparse)}
-        return loss, [None if kind == _ABSENT else next(left[kind]) for kind in kinds]
+        left = {DENSE: iter(sums), ROWS_IN_USE: iter(sparse)}
+        return loss, [None if kind == ABSENT else next(left[kind]) for kind in kinds]
 
     def get_config(self) -> dict:
         """Not saved: save the task's model."""
@@ -524,52 +503,6 @@ def _values(states) -> list[tf.Tensor]:
 def _assign(states, values) -> None:
     for state, value in zip(states, values, strict=bool(values)):
         state.assign(value)
-
-
-def _likely_kind(variable) -> str:
-    """How the gradient will come: embedding tables are tall, and looked up."""
-    shape = variable.shape
-    tall = len(shape) == 2 and shape[0] >= _SMALLEST_SPARSE_ROWS and shape[0] > 8 * shape[1]
-    return _ROWS_IN_USE if tall else _DENSE
-
-
-def _kind(gradient, variable) -> str:
-    """How the gradient comes: of a large table that is only looked up, the rows in use."""
-    if gradient is None:
-        return _ABSENT
-    sparse = isinstance(gradient, tf.IndexedSlices) and variable.shape[0] >= _SMALLEST_SPARSE_ROWS
-    return _ROWS_IN_USE if sparse else _DENSE
-
-
-def _rows_of(gradient):
-    """The gradient; of rows in use, with the types that `_nothing` has."""
-    if not isinstance(gradient, tf.IndexedSlices):
-        return tf.convert_to_tensor(gradient)
-    return tf.IndexedSlices(
-        gradient.values,
-        tf.cast(gradient.indices, tf.int32),
-        tf.cast(gradient.dense_shape, tf.int32),
-    )
-
-
-def _nothing(kind: str, variable):
-    """The gradient of no rows."""
-    if kind == _DENSE:
-        return tf.zeros(variable.shape, variable.dtype)
-    values = tf.zeros((0, *variable.shape[1:]), variable.dtype)
-    return tf.IndexedSlices(values, tf.zeros((0,), tf.int32), tf.shape(variable))
-
-
-def _is_shared(model) -> bool:
-    """Whether the model was made under a strategy, and its weights are on several devices."""
-    return getattr(model, "_distribute_strategy", None) is not None
-
-
-def _merged(gradient, variable):
-    """The gradient, each row of a table named once."""
-    if isinstance(gradient, tf.IndexedSlices):
-        return without_repeats(gradient, variable.shape[0])
-    return gradient
 
 
 def _trimmed(inputs):
