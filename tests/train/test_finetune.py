@@ -66,22 +66,6 @@ def test_the_rate_rises_and_falls(trained):
     assert rates.argmax() == 3  # 10% of 36 steps
 
 
-def test_tensorboard_has_every_step_and_epoch(trained):
-    import tensorflow as tf
-
-    _, result, folder = trained
-    found: dict[str, dict[int, float]] = {}
-    for path in (folder / "logs").glob("events*"):
-        for event in tf.compat.v1.train.summary_iterator(str(path)):
-            for value in event.summary.value:
-                found.setdefault(value.tag, {})[event.step] = float(tf.make_ndarray(value.tensor))
-    for name in ("loss", "learning_rate", "tokens_per_second"):
-        expected = {step["step"]: step[name] for step in result.steps}
-        assert found[f"train/{name}"] == pytest.approx(expected, rel=1e-5)
-    expected = {epoch["step"]: epoch["dev_accuracy"] for epoch in result.epochs}
-    assert found["dev/accuracy"] == pytest.approx(expected)
-
-
 def test_the_best_epochs_weights_are_restored(trained):
     model, result, _ = trained
     # Of equal accuracies the one with the lower loss.
@@ -192,7 +176,7 @@ def test_callbacks_work_in_a_plain_fit(tmp_path):
 
     model, rows = toy.new_model(), toy.rows()
     fed = Batches(TokenRows.from_texts(toy.tokenizer(), rows.texts), rows.labels, batch_tokens=200)
-    recorder = callbacks.StepRecorder(fed, logs=tmp_path / "logs")
+    recorder = callbacks.StepRecorder(fed)
     best = callbacks.KeepBest("val_loss", patience=None, checkpoint=Checkpoint(tmp_path / "best"))
     saver = callbacks.SaveCheckpoints(
         Checkpoint(tmp_path / "last"), fed, seconds=1e-6, state=lambda: {"mine": 7}

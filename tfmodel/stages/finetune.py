@@ -50,7 +50,7 @@ def training_inputs(context: Context) -> dict:
         **{
             f"train.{key}": value
             for key, value in settings.train.model_dump(mode="json").items()
-            if key != "checkpoint_seconds"  # changes no result
+            if key not in ("checkpoint_seconds", "watch")  # change no result
         },
     }
 
@@ -177,6 +177,7 @@ def train_model(
         seed=settings.seed,
         checkpoints=checkpoints,
         logs=logs,
+        config={"encoder": settings.encoder, "task": settings.task.name, "rows": len(rows.texts)},
         key=key,
     )
     return model, tokenizer, result
@@ -189,6 +190,7 @@ def _resolved(context: Context, shape: BertConfig) -> FinetuneSettings:
     kept = training_under_way(run)
     if kept.get("key") == key and not context.restart:
         train = load_config(kept["train"], FinetuneSettings)
+        train = train.model_copy(update={"watch": settings.train.watch})
     else:
         for folder in (run.checkpoints, run.logs):
             shutil.rmtree(folder, ignore_errors=True)

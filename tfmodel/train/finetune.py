@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +28,13 @@ from tfmodel.train.callbacks import (
 )
 from tfmodel.train.checkpoint import Checkpoint
 from tfmodel.train.optimizer import adamw
+from tfmodel.train.out_of_fold import select_rows
 from tfmodel.train.regularize import assemble
 from tfmodel.train.settings import FinetuneSettings
 from tfmodel.train.step import STEP_FIGURES, TrainingModel
+from tfmodel.train.watch.answers import DevRows
+from tfmodel.train.watch.from_settings import watch_callback
+from tfmodel.train.watch.vectors import sentence_vectors
 
 _log = logging.getLogger(__name__)
 
@@ -75,6 +79,7 @@ def finetune(
     seed: int = 0,
     checkpoints: str | Path,
     logs: str | Path | None = None,
+    config: Mapping[str, Any] | None = None,
     key: str = "",
 ) -> FinetuneResult:
     """Train a task model; the best dev epoch's weights are in it afterwards.
@@ -92,7 +97,8 @@ def finetune(
         settings: resolved settings (no `auto` left).
         seed: of the order of rows; the model's own random states are the caller's.
         checkpoints: folder for what an interrupted run continues from.
-        logs: TensorBoard folder, or None.
+        logs: TensorBoard folder, or None: not watched.
+        config: settings beside these, to show where the training is watched.
         key: fingerprint of everything that the result depends on; a checkpoint of another
             key is refused.
 
@@ -124,7 +130,7 @@ def finetune(
         checkpoint=Checkpoint(Path(checkpoints) / "best"),
     )
     regularizing = assemble.callbacks(settings.regularize, has_dev=dev is not None)
-    recorder = StepRecorder(batches, logs=None if logs is None else Path(logs))
+    recorder = StepRecorder(batches)
     clock = Stopwatch(start)
     epochs: list[dict] = []
     resumed: list[int] = []
@@ -138,6 +144,7 @@ def finetune(
             "steps": recorder.history,
             "epochs": epochs,
             "best": best.state(),
+            "watch": [each.state() for each in watching],
             "resumed_at_steps": resumed,
         }
 
@@ -151,6 +158,12 @@ def finetune(
         rows = _rows(tokenizer, dev, settings)
         size = 2 * (settings.batch_size or 32)
         dev_batches = Batches(rows, task.targets(dev.labels), batch_size=size, order="length")
+    watching = _watching(
+        model, tokenizer, dev, dev_batches, labels, settings, total_steps, logs, config, seed
+    )
+    if last.exists():
+        for each, saved in zip(watching, last.state().get("watch", []), strict=False):
+            each.set_state(saved)
     gather = keras.callbacks.LambdaCallback(
         on_epoch_end=lambda epoch, logs: epochs.append(
             {"epoch": epoch, "step": int(training.optimizer.iterations), **_plain(logs)}
@@ -158,7 +171,7 @@ def finetune(
     )
     progress = Progress(recorder, total_steps=total_steps, epochs=settings.epochs)
     callbacks = OneTraining(
-        [*regularizing, clock, StopOnNaN(), recorder, progress, gather, best, saver],
+        [*regularizing, clock, StopOnNaN(), recorder, progress, gather, best, *watching, saver],
         model=training,
         epochs=settings.epochs,
     )
@@ -179,6 +192,8 @@ def finetune(
         callbacks.end()
     finally:
         saver.release()
+        for each in watching:
+            each.close()
     return FinetuneResult(
         steps=recorder.history,
         epochs=epochs,
@@ -190,6 +205,30 @@ def finetune(
         best_epoch=best.best_epoch,
         stopped_early=len(epochs) < settings.epochs,
     )
+
+
+def _watching(
+    model, tokenizer, dev, dev_batches, labels, settings, total_steps, logs, config, seed
+) -> list:
+    """The callback that shows the training, where it is to be shown."""
+    shown, monitor = None, None
+    if dev is not None:
+        ordered = select_rows(dev, np.concatenate(dev_batches.plan(0)))
+        shown = DevRows(ordered.labels, labels, ordered.texts, ordered.text_pairs)
+        monitor = f"val_{settings.monitor}"
+    own = settings.model_dump(mode="json", exclude={"watch", "checkpoint_seconds"})
+    watch = watch_callback(
+        settings.watch,
+        logs=logs,
+        config={**(config or {}), "seed": seed, "train": own},
+        dev=shown,
+        monitor=monitor,
+        total_steps=total_steps,
+        embed=sentence_vectors(
+            model.get_layer("encoder"), tokenizer, max_length=settings.max_length
+        ),
+    )
+    return [] if watch is None else [watch]
 
 
 def _rows(tokenizer: Tokenizer, split: Split, settings: FinetuneSettings) -> TokenRows:

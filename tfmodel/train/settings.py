@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from tfmodel.config import Settings
 from tfmodel.train.adversarial.settings import AdversarialSettings
 from tfmodel.train.regularize.settings import RegularizeSettings
+from tfmodel.train.watch.settings import WatchSettings
 
 
 class FinetuneSettings(Settings):
@@ -78,6 +79,9 @@ class FinetuneSettings(Settings):
     regularize: RegularizeSettings = Field(
         default_factory=RegularizeSettings,
         description="What keeps the model from learning few rows by heart.",
+    )
+    watch: WatchSettings = Field(
+        default_factory=WatchSettings, description="Where the training is watched."
     )
     checkpoint_seconds: float = Field(
         60, gt=0, description="Time between checkpoints that an interrupted run continues from."
