@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from tfmodel.train.checkpoint import Checkpoint
+from tfmodel.train.distribute.workers import shared
 
 _log = logging.getLogger(__name__)
 
@@ -68,7 +69,9 @@ class KeepBest(keras.callbacks.Callback):
             return
         super().set_model(model)
         self._weights = list(model.trainable_variables)
-        if self.checkpoint is None:
+        if self.checkpoint is not None:
+            self.checkpoint = shared(self.checkpoint, model.distribute_strategy)
+        else:
             self.state_variables = [
                 keras.Variable(keras.ops.zeros(w.shape), trainable=False, dtype=w.dtype)
                 for w in self._weights
