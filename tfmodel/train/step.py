@@ -335,6 +335,8 @@ class TrainingModel(keras.Model):
                 "losses for float16. Use mixed_bfloat16, which needs no scaling, or float32."
             )
         if self._distribute_strategy is None:
+            if not self.optimizer.built:  # inside the step it would have it traced twice
+                self.optimizer.build(self.trainable_variables)
             super().make_train_function(force)
         elif self.train_function is None or force:
             self.train_function = replicas.train_function(self)
