@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import shlex
@@ -29,10 +30,14 @@ from tfmodel.stages import (
     STAGES,
     Context,
     Stage,
+    dismiss_workers,
+    join_workers,
     read_if_there,
+    train_along,
     training_under_way,
     write_page,
 )
+from tfmodel.train.distribute.cluster import Cluster
 from tfmodel.train.settings import FinetuneSettings
 
 _log = logging.getLogger(__name__)
@@ -123,6 +128,51 @@ def run(
     settings = load_config(config, RunSettings, overrides=overrides)
     name = "CONFIG" if isinstance(config, Mapping) else str(config)
     folder = Path(settings.run).expanduser()
+    command = shlex.join([name, *overrides])
+    cluster = Cluster.from_environment()
+    strategy = None
+    if cluster is not None and only in (None, "finetune"):
+        strategy = join_workers(settings)
+    if cluster is not None and not cluster.is_chief:
+        return _train_along(settings, folder, strategy, command)
+    with _lost_worker_in_words(strategy):
+        return _do_stages(settings, folder, strategy, command, restart, only, beam)
+
+
+def _lost_worker_in_words(strategy: Any):
+    if strategy is None:
+        return contextlib.nullcontext()
+    from tfmodel.train.distribute import lost_worker_in_words
+
+    return lost_worker_in_words()
+
+
+def _train_along(settings, folder: Path, strategy: Any, command: str) -> RunResult:
+    """What a worker does that is not the chief."""
+    summary = "nothing to do: the chief alone does this"
+    if strategy is not None:
+        context = Context(
+            settings,
+            Run(folder, lock=None),
+            STAGES,
+            restart=False,
+            config=command,
+            strategy=strategy,
+        )
+        with _lost_worker_in_words(strategy):
+            summary = train_along(context)
+    return RunResult(folder=folder, metrics={}, report=folder / "report.html", summary=summary)
+
+
+def _do_stages(
+    settings: RunSettings,
+    folder: Path,
+    strategy: Any,
+    command: str,
+    restart: bool,
+    only: str | None,
+    beam: Sequence[str] | None,
+) -> RunResult:
     require_own_folder(folder)
     data = {f"data.{part}": getattr(settings.data, part) for part in ("train", "dev", "test")}
     require_sources_elsewhere(folder, {"encoder": settings.encoder, **data})
@@ -132,8 +182,9 @@ def run(
             opened,
             STAGES,
             restart=restart,
-            config=shlex.join([name, *overrides]),
+            config=command,
             beam=beam,
+            strategy=strategy,
         )
         if only is None or only == "finetune":
             _protect_weights(context)
@@ -157,6 +208,8 @@ def _do(context: Context, stage: Stage) -> None:
     again = context.restart and stage.name == "finetune"
     if context.up_to_date(stage.name) and not again:
         _log.info("%s: up to date", stage.name)
+        if stage.name == "finetune":
+            dismiss_workers(context)
         return
     _log.info("%s", stage.name)
     began = time.perf_counter()

@@ -7,8 +7,9 @@ from tfmodel.stages.context import Context, Stage, read_if_there
 from tfmodel.stages.data import DATA, PAGE_FILE, write_page
 from tfmodel.stages.evaluate import EVALUATE, EVALUATION_FILE
 from tfmodel.stages.export import EXPORT
-from tfmodel.stages.finetune import FINETUNE, HISTORY_FILE, training_under_way
+from tfmodel.stages.finetune import FINETUNE, HISTORY_FILE, train_along, training_under_way
 from tfmodel.stages.label_noise import ISSUES_FILE, LABEL_NOISE, LABEL_NOISE_FILE
+from tfmodel.stages.workers import dismiss_workers, join_workers
 
 STAGES = (DATA, LABEL_NOISE, FINETUNE, EVALUATE, EXPORT)
 BY_NAME = {stage.name: stage for stage in STAGES}
@@ -23,7 +24,10 @@ __all__ = [
     "STAGES",
     "Context",
     "Stage",
+    "dismiss_workers",
+    "join_workers",
     "read_if_there",
+    "train_along",
     "training_under_way",
     "write_page",
 ]

@@ -53,6 +53,7 @@ class Context:
         restart: whether trained weights may be replaced.
         config: the config file and its overrides, as one types them.
         beam: flags of the Beam runner that prepares the data; None: this machine does.
+        strategy: of the workers that train together; None: this process alone.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Context:
         restart: bool,
         config: str,
         beam: Sequence[str] | None = None,
+        strategy: Any = None,
     ):
         self.settings = settings
         self.run = run
@@ -71,6 +73,7 @@ class Context:
         self.restart = restart
         self.config = config
         self.beam = beam
+        self.strategy = strategy
 
     @functools.cached_property
     def encoder_folder(self) -> Path:

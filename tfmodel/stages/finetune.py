@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import shutil
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tfmodel.config import ConfigError, load_config
 from tfmodel.run_folder import Run, seed_everything, write_json
 from tfmodel.stages.context import Context, Stage, identity_of_source, read_if_there
+from tfmodel.stages.workers import hear_chief, start_workers
 from tfmodel.train.settings import FinetuneSettings
 
 if TYPE_CHECKING:
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+# Of devices and workers the result depends by rounding alone, and by which values dropout drops.
+_CHANGES_NO_RESULT = ("checkpoint_seconds", "watch", "devices", "worker_timeout_seconds")
 HISTORY_FILE = "history.json"
 PROBABILITIES_FILE = "probabilities.npy"  # what the stage label_noise leaves for this one
 
@@ -50,7 +54,7 @@ def training_inputs(context: Context) -> dict:
         **{
             f"train.{key}": value
             for key, value in settings.train.model_dump(mode="json").items()
-            if key not in ("checkpoint_seconds", "watch")  # change no result
+            if key not in _CHANGES_NO_RESULT
         },
     }
 
@@ -61,6 +65,8 @@ def _finetune(context: Context) -> None:
     context.require_classes()
     run, settings, dataset = context.run, context.settings, context.dataset
     train = _resolved(context, encoder_shape(context))
+    key = context.fingerprints["finetune"]
+    strategy = start_workers(context, train, key)
     rows, counts = _augmented(context, *_train_rows(context))
     model, tokenizer, result = train_model(
         context,
@@ -68,7 +74,8 @@ def _finetune(context: Context) -> None:
         rows,
         checkpoints=run.checkpoints,
         logs=run.logs,
-        key=context.fingerprints["finetune"],
+        key=key,
+        strategy=strategy,
     )
     tasks.find(settings.task.name).save(
         model,
@@ -94,6 +101,31 @@ def _finetune(context: Context) -> None:
         },
     )
     context.__dict__.pop("trained", None)
+
+
+def train_along(context: Context) -> str:
+    """Train with the chief, in another worker, and write nothing.
+
+    Args:
+        context: of the worker, with the chief's run folder.
+
+    Returns:
+        What was done, in words.
+    """
+    heard = hear_chief(context)
+    if heard is None:
+        return "nothing to train: the chief has trained weights of this config"
+    train, key = heard
+    rows, _ = _augmented(context, *_train_rows(context))
+    train_model(
+        context,
+        train,
+        rows,
+        checkpoints=context.run.checkpoints,
+        key=key,
+        strategy=context.strategy,
+    )
+    return f"trained along; the chief writes {context.run.folder}"
 
 
 def _train_rows(context: Context) -> tuple[Split, dict[str, int]]:
@@ -149,6 +181,7 @@ def train_model(
     checkpoints: Path,
     key: str,
     logs: Path | None = None,
+    strategy: Any = None,
 ) -> tuple[Any, Tokenizer, FinetuneResult]:
     """Train the encoder and a new head on rows; dev chooses the epoch."""
     from tfmodel import tasks
@@ -161,11 +194,14 @@ def train_model(
     seed_everything(settings.seed)
     policy = {"bfloat16": "mixed_bfloat16"}.get(train.precision, train.precision)
     mixing = {} if (rate := train.regularize.mixout) is None else {"projection": mixout(rate)}
-    encoder = load_encoder(context.encoder_folder, sequence=False, dtype=policy, **mixing)
+    scope = contextlib.nullcontext if strategy is None else strategy.scope
+    with scope():
+        encoder = load_encoder(context.encoder_folder, sequence=False, dtype=policy, **mixing)
     tokenizer = Tokenizer.from_folder(context.encoder_folder, max_length=train.max_length)
     _check_vocabulary(tokenizer, encoder_config(encoder), context.encoder_folder)
     task = tasks.find(settings.task.name)
-    model = task.build(encoder, classes=len(dataset.labels), dropout=train.dropout)
+    with scope():
+        model = task.build(encoder, classes=len(dataset.labels), dropout=train.dropout)
     result = finetune(
         model,
         tokenizer,
@@ -190,7 +226,8 @@ def _resolved(context: Context, shape: BertConfig) -> FinetuneSettings:
     kept = training_under_way(run)
     if kept.get("key") == key and not context.restart:
         train = load_config(kept["train"], FinetuneSettings)
-        train = train.model_copy(update={"watch": settings.train.watch})
+        free = {key: getattr(settings.train, key) for key in _CHANGES_NO_RESULT}
+        train = train.model_copy(update=free)
     else:
         for folder in (run.checkpoints, run.logs):
             shutil.rmtree(folder, ignore_errors=True)

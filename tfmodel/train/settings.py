@@ -83,6 +83,15 @@ class FinetuneSettings(Settings):
     watch: WatchSettings = Field(
         default_factory=WatchSettings, description="Where the training is watched."
     )
+    devices: Literal["all"] | int = Field(
+        1,
+        description="GPUs of this machine that share each batch; all: every one. With several "
+        "workers (TF_CONFIG) each uses all it sees.",
+        examples=["all", 4],
+    )
+    worker_timeout_seconds: float = Field(
+        300, gt=0, description="Time to wait for the other workers that TF_CONFIG names."
+    )
     checkpoint_seconds: float = Field(
         60, gt=0, description="Time between checkpoints that an interrupted run continues from."
     )
@@ -91,6 +100,8 @@ class FinetuneSettings(Settings):
     def _one_kind_of_batch(self) -> FinetuneSettings:
         if self.batch_size is not None and self.batch_tokens is not None:
             raise ValueError("give batch_size or batch_tokens, not both")
+        if self.devices != "all" and self.devices < 1:
+            raise ValueError(f"devices must be 1 or more, or all; received {self.devices}")
         if self.jit is True and self.accumulation_steps > 1:
             raise ValueError("accumulation_steps above 1 must have jit: false")
         if isinstance(self.learning_rate, float) and not 0 < self.learning_rate <= 1:
