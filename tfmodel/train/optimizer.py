@@ -110,7 +110,7 @@ class AdamW(keras.optimizers.Optimizer):
         for variable in variables:
             index = self._get_variable_index(variable)
             if not keras.ops.any(self._velocities[index]):
-                self.joined_at[variable.path] = int(self.iterations)
+                self.joined_at[variable.path] = int(self.iterations.numpy())
 
     def _clip_gradients(self, grads):
         if not self.global_clipnorm:

@@ -39,7 +39,7 @@ class Progress(keras.callbacks.Callback):
         """Draw the empty line."""
         from tqdm import tqdm
 
-        done = int(self.model.optimizer.iterations)
+        done = int(self.model.optimizer.iterations.numpy())
         self._told = time.perf_counter()
         self._began, self._first = time.perf_counter(), done
         self._rows_before = self.recorder.examples

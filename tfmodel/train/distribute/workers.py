@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 from collections.abc import Sequence
@@ -94,20 +95,26 @@ def _in_parts(variables):
 
 
 def _sums(strategy, arrays: list[np.ndarray]) -> list[np.ndarray]:
-    """Over the workers: only the first replica of each takes part."""
+    """Over the workers."""
+    kinds = tuple((array.shape, array.dtype.name) for array in arrays)
+    found = _sum_function(strategy, kinds)(*[tf.constant(array) for array in arrays])
+    return [strategy.experimental_local_results(value)[0].numpy() for value in found]
 
+
+@functools.lru_cache(maxsize=8)
+def _sum_function(strategy, kinds):
     def of_replica(*values):
         replica = tf.distribute.get_replica_context()
+        # Of a worker's replicas only the first takes part.
         first = replica.replica_id_in_sync_group % strategy.extended._num_devices_per_worker == 0
         kept = [tf.where(first, value, tf.zeros_like(value)) for value in values]
         return replica.all_reduce(tf.distribute.ReduceOp.SUM, kept)
 
-    @tf.function(autograph=False)
     def of_all(*values):
         return strategy.run(of_replica, args=values)
 
-    found = of_all(*[tf.constant(array) for array in arrays])
-    return [strategy.experimental_local_results(value)[0].numpy() for value in found]
+    signature = [tf.TensorSpec(shape, dtype) for shape, dtype in kinds]
+    return tf.function(of_all, autograph=False).get_concrete_function(*signature)
 
 
 def shared(checkpoint: Checkpoint, strategy: tf.distribute.Strategy) -> Checkpoint:

@@ -134,7 +134,7 @@ class ExponentialMovingAverage(_AveragedWeights):
 
     def on_train_batch_end(self, batch, logs=None):
         """Move the average."""
-        if int(self.model.optimizer.iterations) % self.every_steps == 0:
+        if int(self.model.optimizer.iterations.numpy()) % self.every_steps == 0:
             decay = min(self.decay**self.every_steps, (1 + self.count) / (10 + self.count))
             self._move(1 - decay)
             self.count += 1

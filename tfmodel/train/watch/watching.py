@@ -88,7 +88,7 @@ class Watch(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         """Start the trackers."""
-        self._step = int(self.model.optimizer.iterations)
+        self._step = int(self.model.optimizer.iterations.numpy())
         watchable = hasattr(self.model, "watched")
         if self.dev is not None and not watchable:
             raise ValueError(
@@ -108,6 +108,7 @@ class Watch(keras.callbacks.Callback):
         self._began = time.perf_counter()
         self._drawing_seconds, self._picture_seconds = 0.0, _PICTURE_SECONDS
         self._shown_at = self._kept_at = None
+        self._traced = False
         self._answers = self._kept_answers = None
         self._new_window()
 
@@ -136,6 +137,8 @@ class Watch(keras.callbacks.Callback):
         self._last_end = now
         self._rows += rows or 0
         self._tokens += tokens or 0
+        if not self._traced:  # the first step also waits for itself to be traced
+            self._traced, ready = True, None
         if ready is not None:
             self._waited += max(0.0, ready - self._asked)
         steps, self._batches = batch + 1 - self._batches, batch + 1
@@ -145,7 +148,7 @@ class Watch(keras.callbacks.Callback):
             loss, self._mean = (total - self._mean) / steps, total
         self._step += steps
         if self._due:
-            self._step = int(self.model.optimizer.iterations)
+            self._step = int(self.model.optimizer.iterations.numpy())
             self._next = self._step + self._every
             self._tell(loss, logs.get("gradient_norm"), rows, tokens, ready)
         self._here += time.perf_counter() - now
@@ -165,7 +168,7 @@ class Watch(keras.callbacks.Callback):
         logs = logs if logs is not None else {}
         for name in (*WATCHED_FIGURES, f"val_{OUTPUTS}"):
             logs.pop(name, None)
-        self._step = int(self.model.optimizer.iterations)
+        self._step = int(self.model.optimizer.iterations.numpy())
         figures = {}
         for name, value in logs.items():
             part, base = ("dev", name[4:]) if name.startswith("val_") else ("train", name)
@@ -176,9 +179,9 @@ class Watch(keras.callbacks.Callback):
         self._answers = self._epoch_answers()
         if self._is_best(logs):
             self.kept = {
-                name.replace("val_", "dev_"): float(value)
+                name.replace("val_", "dev_") if name.startswith("val_") else f"train_{name}": value
                 for name, value in logs.items()
-                if name not in _NO_METRICS and _is_number(value)
+                if name not in (*_NO_METRICS, "learning_rate") and _is_number(value)
             }
             self._kept_answers, self._kept_at = self._answers, self._step
         elapsed = time.perf_counter() - self._began
@@ -225,8 +228,10 @@ class Watch(keras.callbacks.Callback):
         if self.model.watched != watched:
             self.model.watched = watched
             # Traced before, a step would go on as it was.
-            self.model.make_train_function(force=True)
-            self.model.make_test_function(force=True)
+            if self.model.train_function is not None:
+                self.model.make_train_function(force=True)
+            if self.model.test_function is not None:
+                self.model.make_test_function(force=True)
 
     def _tell(self, loss, norm, rows, tokens, ready) -> None:
         seconds = max(self._seconds, 1e-9)
