@@ -17,6 +17,9 @@ from pathlib import Path
 import pytest
 import small_run
 
+from tfmodel.config import ConfigError
+from tfmodel.train.checkpoint import Checkpoint
+
 ROOT = Path(__file__).parents[1]
 RUN = Path("runs/small")
 
@@ -254,12 +257,12 @@ def start_slowly():
 
 def wait_for_step(step, process):
     deadline = time.monotonic() + 300
-    state = Path("runs/again/checkpoints/last/state.json")
+    checkpoint = Checkpoint("runs/again/checkpoints/last")
     while time.monotonic() < deadline and process.poll() is None:
         try:
-            if len(read(state)["steps"]) >= step:
+            if len(checkpoint.state()["callbacks"]["StepRecorder"]["steps"]) >= step:
                 return
-        except (OSError, ValueError, KeyError):
+        except ConfigError:  # none yet
             pass
         time.sleep(0.02)
     raise AssertionError(process.communicate())

@@ -43,7 +43,7 @@ def test_training_time_is_without_dev_evaluation(clock):
 
 def test_earlier_sittings_count(clock):
     watch = callbacks.Stopwatch(start=100.0)
-    watch.set_earlier(60.0)
+    watch.set_state({"seconds": 60.0})
     assert watch.seconds == 60
     clock.seconds = 104
     watch.on_train_batch_end(0)

@@ -41,10 +41,7 @@ def test_the_last_save_counts_and_nothing_else_stays(tmp_path, variables):
         checkpoint.save(variables, {"step": step}, wait=False)
     checkpoint.wait()
     assert checkpoint.state() == {"step": 2}
-    assert sorted(path.name for path in (tmp_path / "last").iterdir()) == [
-        "state.json",
-        "variables.npz",
-    ]
+    assert [path.name for path in (tmp_path / "last").iterdir()] == ["checkpoint.npz"]
     assert [path.name for path in tmp_path.iterdir()] == ["last"]
 
 
@@ -77,7 +74,7 @@ def test_a_failed_write_is_told_later_and_leaves_the_old_one(tmp_path, variables
 
     monkeypatch.setattr(module.np, "savez", full)
     checkpoint.save(variables, {"step": 2}, wait=False)
-    with pytest.raises(OSError, match="expected room on the disk to write last"):
+    with pytest.raises(OSError, match="expected room on the disk to write checkpoint.npz"):
         checkpoint.wait()
     checkpoint.wait()  # told once
     assert checkpoint.state() == {"step": 1}

@@ -178,18 +178,15 @@ def test_callbacks_work_in_a_plain_fit(tmp_path):
     fed = Batches(TokenRows.from_texts(toy.tokenizer(), rows.texts), rows.labels, batch_tokens=200)
     recorder = callbacks.StepRecorder(fed)
     best = callbacks.KeepBest("val_loss", patience=None, checkpoint=Checkpoint(tmp_path / "best"))
-    saver = callbacks.SaveCheckpoints(
-        Checkpoint(tmp_path / "last"), fed, seconds=1e-6, state=lambda: {"mine": 7}
-    )
+    resume = callbacks.Resume(tmp_path, fed, remember=[recorder, best], seconds=1e-6, key="mine")
     model.compile(adamw(0.01), loss=classify.loss(), jit_compile=False)
     dev = batches(rows.texts, rows.labels, tokenizer=toy.tokenizer())
     model.fit(
         fed.dataset(), epochs=2, validation_data=dev, verbose=0, shuffle=False,
-        callbacks=[callbacks.StopOnNaN(), recorder, best, saver],
+        callbacks=[callbacks.StopOnNaN(), recorder, best, resume],
     )  # fmt: skip
-    saver.release()
     assert len(recorder.history) == 2 * len(fed)
     assert recorder.examples == 180
     assert best.best_epoch in (0, 1)
     state = Checkpoint(tmp_path / "last").state()
-    assert (state["epoch"], state["mine"]) == (1, 7) and state["batch"] > 0
+    assert (state["epoch"], state["key"]) == (1, "mine") and state["batch"] > 0

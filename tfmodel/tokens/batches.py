@@ -243,7 +243,27 @@ class Batches:
         # Keras shows progress, and does not warn of the end, where the number is known. It takes
         # the number for that of all later epochs: after a `skip` make a new dataset.
         dataset = dataset.apply(tf.data.experimental.assert_cardinality(len(self) - self.skip))
-        return _without_tuning(dataset)
+        dataset = _without_tuning(dataset)
+        dataset.batches = self
+        return dataset
+
+
+def batches_of(data: Batches | tf.data.Dataset) -> Batches:
+    """The `Batches` behind a dataset: its rows, and the order of every epoch.
+
+    Args:
+        data: `Batches`, or the dataset from `tm.batches` as it was returned.
+
+    Raises:
+        ValueError: another dataset, or one that was changed since, by `map` or `take`.
+    """
+    found = data if isinstance(data, Batches) else getattr(data, "batches", None)
+    if not isinstance(found, Batches):
+        raise ValueError(
+            "Expected the dataset that tm.batches returned, unchanged (no map or take after it). "
+            f"Received: {type(data).__name__}."
+        )
+    return found
 
 
 def _without_tuning(dataset: tf.data.Dataset) -> tf.data.Dataset:

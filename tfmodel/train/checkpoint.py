@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import threading
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +14,22 @@ import keras
 import numpy as np
 
 from tfmodel.config import ConfigError
-from tfmodel.run_folder import write_aside, write_json
+from tfmodel.run_folder import write_aside
 
-_STATE_FILE = "state.json"
-_ARRAYS_FILE = "variables.npz"
+_FILE = "checkpoint.npz"
+_STATE = "state"
+
+Variables = Sequence[keras.Variable] | Mapping[str, Sequence[keras.Variable]]
 
 
 class Checkpoint:
     """A folder that always holds one whole checkpoint, or none.
 
+    It is one file, which takes the place of the last one by one rename: whenever the process is
+    killed, one of the two is there.
+
     Args:
-        folder: replaced as a whole by each save.
+        folder: made by the first save.
 
     Example:
         >>> checkpoint = Checkpoint("run/checkpoints/last")
@@ -40,7 +44,7 @@ class Checkpoint:
 
     def exists(self) -> bool:
         """Whether there is something to continue from."""
-        return (self.folder / _STATE_FILE).exists()
+        return (self.folder / _FILE).exists()
 
     def state(self) -> dict[str, Any]:
         """What was saved beside the variables.
@@ -48,20 +52,16 @@ class Checkpoint:
         Raises:
             ConfigError: there is none, or it is damaged.
         """
-        try:
-            return json.loads((self.folder / _STATE_FILE).read_text("utf-8"))
-        except (OSError, ValueError) as error:
-            raise self._damaged(error) from None
+        return json.loads(self._read([_STATE])[_STATE].tobytes())
 
-    def save(
-        self, variables: Sequence[keras.Variable], state: dict[str, Any], *, wait: bool = True
-    ) -> None:
+    def save(self, variables: Variables, state: dict[str, Any], *, wait: bool = True) -> None:
         """Write a checkpoint aside and put it in place of the last one.
 
         Args:
-            variables: in an order that `restore` will be given again.
-            state: JSON-able.
-            wait: return when the files are on disk; otherwise the values are copied now and
+            variables: in an order that `restore` will be given again; or several such groups by
+                name.
+            state: JSON-able; numbers that are not finite too.
+            wait: return when the file is on disk; otherwise the values are copied now and
                 written while training goes on.
 
         Raises:
@@ -69,17 +69,19 @@ class Checkpoint:
                 that was not waited for, too).
         """
         self.wait()
-        arrays = {
-            f"{index:05d}": np.array(keras.ops.convert_to_numpy(variable))
-            for index, variable in enumerate(variables)
-        }
-        # A caller's lists may grow while this is written.
-        state = copy.deepcopy(state)
+        text = json.dumps(state, ensure_ascii=False).encode("utf-8", "surrogatepass")
+        arrays = {_STATE: np.frombuffer(text, np.uint8)}
+        for name, variable in _named(variables).items():
+            arrays[name] = np.array(keras.ops.convert_to_numpy(variable))
         if wait:
-            self._write(arrays, state)
+            self._write(arrays)
             return
-        self._writer = threading.Thread(target=self._write_safely, args=(arrays, state))
+        self._writer = threading.Thread(target=self._write_safely, args=(arrays,))
         self._writer.start()
+
+    def agree(self, flags: Sequence[bool]) -> list[bool]:
+        """What this process wants; of several workers that share a checkpoint, what any wants."""
+        return list(flags)
 
     def wait(self) -> None:
         """Wait for a write under way, and raise what it failed with."""
@@ -90,8 +92,11 @@ class Checkpoint:
             failure, self._failure = self._failure, None
             raise failure
 
-    def restore(self, variables: Sequence[keras.Variable]) -> dict[str, Any]:
-        """Give the variables their saved values.
+    def restore(self, variables: Variables) -> dict[str, Any]:
+        """Give the variables their saved values; all of them, or none where some do not fit.
+
+        Args:
+            variables: what `save` was given; of groups, some may be left out.
 
         Returns:
             The saved state.
@@ -99,41 +104,63 @@ class Checkpoint:
         Raises:
             ConfigError: the checkpoint is of a model of another shape, or damaged.
         """
+        saved = self._read()
+        state = json.loads(saved.pop(_STATE).tobytes())
+        wanted = _named(variables)
+        groups = {_group(name) for name in wanted}
+        values = {name: value for name, value in saved.items() if _group(name) in groups}
+        unlike = [
+            name
+            for name in {*wanted, *values}
+            if name not in wanted
+            or name not in values
+            or tuple(wanted[name].shape) != values[name].shape
+        ]
+        if unlike:
+            raise ConfigError(
+                f"{self.folder}: expected the checkpoint of a model with {len(wanted)} variables "
+                f"of this model's shapes. Received: {len(values)} variables that do not fit. "
+                "Start anew with --restart; in a script of your own, delete the folder."
+            )
+        for name, variable in wanted.items():
+            # NumPy knows bfloat16 as two bytes of no type.
+            dtype = np.asarray(keras.ops.convert_to_numpy(variable)).dtype
+            variable.assign(values[name].view(dtype) if dtype.kind == "V" else values[name])
+        return state
+
+    def _read(self, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
         try:
             # Opened here: np.load leaves a damaged file open.
             with (
-                open(self.folder / _ARRAYS_FILE, "rb") as file,
+                open(self.folder / _FILE, "rb") as file,
                 np.load(file, allow_pickle=False) as arrays,
             ):
-                values = [arrays[name] for name in sorted(arrays.files)]
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise self._damaged(error) from None
-        state = self.state()
-        shapes = [tuple(value.shape) for value in values]
-        if shapes != [tuple(variable.shape) for variable in variables]:
+                return {name: arrays[name] for name in names or arrays.files}
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise ConfigError(
-                f"{self.folder}: expected the checkpoint of a model with {len(variables)} "
-                f"variables of this model's shapes. Received: {len(values)} variables that do not "
-                "fit. Start anew with --restart."
-            )
-        for variable, value in zip(variables, values, strict=True):
-            variable.assign(value)
-        return state
+                f"{self.folder}: expected a whole checkpoint. Received: {error}. "
+                "Start anew with --restart; in a script of your own, delete the folder."
+            ) from None
 
-    def _damaged(self, error: Exception) -> ConfigError:
-        return ConfigError(
-            f"{self.folder}: expected a whole checkpoint. Received: {error}. "
-            "Start anew with --restart."
-        )
+    def _write(self, arrays: dict[str, np.ndarray]) -> None:
+        with write_aside(self.folder / _FILE) as aside, open(aside, "wb") as file:
+            np.savez(file, **arrays)
 
-    def _write(self, arrays: dict[str, np.ndarray], state: dict[str, Any]) -> None:
-        with write_aside(self.folder, replace=True) as temporary:
-            temporary.mkdir(parents=True, exist_ok=True)
-            np.savez(temporary / _ARRAYS_FILE, **arrays)
-            write_json(temporary / _STATE_FILE, state)
-
-    def _write_safely(self, arrays: dict[str, np.ndarray], state: dict[str, Any]) -> None:
+    def _write_safely(self, arrays: dict[str, np.ndarray]) -> None:
         try:
-            self._write(arrays, state)
+            self._write(arrays)
         except BaseException as error:  # handed to the thread that trains
             self._failure = error
+
+
+def _named(variables: Variables) -> dict[str, keras.Variable]:
+    groups = variables if isinstance(variables, Mapping) else {"variables": variables}
+    return {
+        f"{group}/{index:05d}": variable
+        for group, members in groups.items()
+        for index, variable in enumerate(members)
+    }
+
+
+def _group(name: str) -> str:
+    return name.rpartition("/")[0]

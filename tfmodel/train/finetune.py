@@ -18,20 +18,22 @@ from tfmodel.tokens.batches import Batches, TokenRows
 from tfmodel.tokens.tokenizer import Tokenizer
 from tfmodel.train import adversarial
 from tfmodel.train.callbacks import (
+    EpochRecorder,
     KeepBest,
     OneTraining,
     Progress,
-    SaveCheckpoints,
+    Resume,
     StepRecorder,
     StopOnNaN,
     Stopwatch,
 )
 from tfmodel.train.checkpoint import Checkpoint
+from tfmodel.train.distribute.workers import from_chief, give_chiefs, is_chief
 from tfmodel.train.optimizer import adamw
 from tfmodel.train.out_of_fold import select_rows
 from tfmodel.train.regularize import assemble
 from tfmodel.train.settings import FinetuneSettings
-from tfmodel.train.step import STEP_FIGURES, TrainingModel
+from tfmodel.train.step import TrainingModel
 from tfmodel.train.watch.answers import DevRows
 from tfmodel.train.watch.from_settings import watch_callback
 from tfmodel.train.watch.vectors import sentence_vectors
@@ -111,6 +113,8 @@ def finetune(
         ValueError: the settings are not resolved.
     """
     start = time.perf_counter()
+    strategy = model.distribute_strategy
+    chief = is_chief(strategy)  # of several workers: it alone writes
     if "auto" in (settings.learning_rate, settings.precision, settings.jit):
         raise ValueError(
             "Expected settings without auto. Received: "
@@ -118,11 +122,12 @@ def finetune(
         )
     batches = _batches(tokenizer, train, task, labels, settings, seed)
     total_steps = settings.epochs * len(batches)
-    assemble.prepare(model, settings.regularize, seed=seed)
-    training = _training_model(model, settings, seed)
-    _compile(training, task, settings, total_steps)
+    with strategy.scope():
+        assemble.prepare(model, settings.regularize, seed=seed)
+        training = _training_model(model, settings, seed)
+        _compile(training, task, settings, total_steps)
+    give_chiefs(strategy, training.variables)
 
-    last = Checkpoint(Path(checkpoints) / "last")
     best = KeepBest(
         f"val_{settings.monitor}",
         patience=settings.patience,
@@ -132,52 +137,47 @@ def finetune(
     regularizing = assemble.callbacks(settings.regularize, has_dev=dev is not None)
     recorder = StepRecorder(batches)
     clock = Stopwatch(start)
-    epochs: list[dict] = []
-    resumed: list[int] = []
-
-    def state() -> dict:
-        return {
-            "key": key,
-            "seconds": clock.seconds,
-            "examples": recorder.examples,
-            "tokens": recorder.tokens,
-            "steps": recorder.history,
-            "epochs": epochs,
-            "best": best.state(),
-            "watch": [each.state() for each in watching],
-            "resumed_at_steps": resumed,
-        }
-
-    saver = SaveCheckpoints(last, batches, seconds=settings.checkpoint_seconds, state=state)
-    first_epoch = 0
-    if last.exists():
-        first_epoch = _resume(training, last, key, batches, best, recorder, clock, epochs, resumed)
-
+    epochs = EpochRecorder()
     dev_batches = None
     if dev is not None:
         rows = _rows(tokenizer, dev, settings)
         size = 2 * (settings.batch_size or 32)
         dev_batches = Batches(rows, task.targets(dev.labels), batch_size=size, order="length")
     watching = _watching(
-        model, tokenizer, dev, dev_batches, labels, settings, total_steps, logs, config, seed
+        model,
+        tokenizer,
+        dev,
+        dev_batches,
+        labels,
+        settings,
+        total_steps,
+        logs if chief else None,
+        config,
+        seed,
     )
-    if last.exists():
-        for each, saved in zip(watching, last.state().get("watch", []), strict=False):
-            each.set_state(saved)
-    gather = keras.callbacks.LambdaCallback(
-        on_epoch_end=lambda epoch, logs: epochs.append(
-            {"epoch": epoch, "step": int(training.optimizer.iterations), **_plain(logs)}
-        )
+    resume = Resume(
+        checkpoints,
+        batches,
+        remember=[clock, *regularizing, recorder, epochs, best, *watching],
+        seconds=settings.checkpoint_seconds,
+        key=key,
     )
-    progress = Progress(recorder, total_steps=total_steps, epochs=settings.epochs)
+    stop = StopOnNaN(
+        batches,
+        folder=checkpoints if chief else None,
+        describe=lambda row: {"origin": train.origins[row], "text": train.texts[row]},
+        before=resume.save,
+    )
+    progress = [Progress(recorder, total_steps=total_steps, epochs=settings.epochs)] * chief
     callbacks = OneTraining(
-        [*regularizing, clock, StopOnNaN(), recorder, progress, gather, best, *watching, saver],
+        [clock, stop, *regularizing, recorder, *progress, epochs, best, *watching, resume],
         model=training,
         epochs=settings.epochs,
     )
     try:
         callbacks.begin()
-        for epoch in range(first_epoch, settings.epochs):
+        training.watched = from_chief(strategy, training.watched)  # the step is the same for all
+        for epoch in range(resume.epoch, settings.epochs):
             training.fit(
                 batches.dataset(),
                 initial_epoch=epoch,
@@ -191,19 +191,19 @@ def finetune(
                 break
         callbacks.end()
     finally:
-        saver.release()
+        resume.release()
         for each in watching:
             each.close()
     return FinetuneResult(
         steps=recorder.history,
-        epochs=epochs,
+        epochs=epochs.history,
         seconds=clock.seconds,
         examples=recorder.examples,
         tokens=recorder.tokens,
         padding_share=batches.padding_share,
-        resumed_at_steps=resumed,
+        resumed_at_steps=resume.resumed_at_steps,
         best_epoch=best.best_epoch,
-        stopped_early=len(epochs) < settings.epochs,
+        stopped_early=len(epochs.history) < settings.epochs,
     )
 
 
@@ -286,31 +286,3 @@ def _compile(training, task, settings, total_steps) -> None:
     optimizer.build(training.trainable_variables)
     for each in (training, training.model):  # the task's model, for the caller to evaluate
         each.compile(optimizer, loss=loss, metrics=task.metrics(), jit_compile=bool(settings.jit))
-
-
-def _resume(model, last, key, batches, best, recorder, clock, epochs, resumed) -> int:
-    saved = last.state()
-    if saved["key"] != key:
-        raise ConfigError(
-            f"{last.folder}: expected the checkpoint of this very run. Received: one of another "
-            "config or other data. Add --restart to train anew, or name another run folder."
-        )
-    last.restore([*model.variables, *model.optimizer.variables])
-    batches.epoch, batches.skip = saved["epoch"], saved["batch"]
-    best.set_state(saved["best"])
-    recorder.history.extend(saved["steps"])
-    recorder.examples, recorder.tokens = saved["examples"], saved["tokens"]
-    clock.set_earlier(saved["seconds"])
-    epochs.extend(saved["epochs"])
-    step = int(model.optimizer.iterations)
-    resumed.extend([*saved["resumed_at_steps"], step])
-    _log.info("continues at step %d (epoch %d)", step, saved["epoch"] + 1)
-    return saved["epoch"]
-
-
-def _plain(logs: dict | None) -> dict[str, float]:
-    return {
-        name.replace("val_", "dev_"): float(value)
-        for name, value in (logs or {}).items()
-        if name not in STEP_FIGURES
-    }

@@ -7,16 +7,17 @@ batch take the `Batches` that feed it.
 from tfmodel.train.callbacks.best import KeepBest
 from tfmodel.train.callbacks.one_training import OneTraining
 from tfmodel.train.callbacks.progress import Progress
-from tfmodel.train.callbacks.recording import StepRecorder
-from tfmodel.train.callbacks.saving import SaveCheckpoints
+from tfmodel.train.callbacks.recording import EpochRecorder, StepRecorder
+from tfmodel.train.callbacks.resume import Resume
 from tfmodel.train.callbacks.stopping import StopOnNaN
 from tfmodel.train.callbacks.stopwatch import Stopwatch
 
 __all__ = [
+    "EpochRecorder",
     "KeepBest",
     "OneTraining",
     "Progress",
-    "SaveCheckpoints",
+    "Resume",
     "StepRecorder",
     "StopOnNaN",
     "Stopwatch",

@@ -1,42 +1,43 @@
-"""What each step did."""
+"""What each step and each epoch did."""
 
 from __future__ import annotations
 
 import time
-from pathlib import Path
+from typing import Any
 
 import keras
 
+from tfmodel.tokens.batches import batches_of
+from tfmodel.train.step import STEP_FIGURES
+
 
 class StepRecorder(keras.callbacks.Callback):
-    """Each step's own loss, rate and speed, kept and written to TensorBoard.
+    """Each step's own loss, rate and speed.
 
-    Keras' `loss` is a mean since the epoch began; here it is turned back into single steps.
+    A `TrainingModel` says what each step did. Of other models Keras knows the mean since the
+    epoch began; it is turned back into single steps.
 
     Args:
-        batches: the `Batches` that feed `fit`.
-        logs: TensorBoard folder, or None.
-        history: list that the steps are appended to, one dict each.
+        batches: the dataset from `tm.batches` (or the `Batches`) that feeds `fit`.
+
+    Attributes:
+        history: one dict a step: step, loss, learning_rate, tokens_per_second; of a
+            `TrainingModel` gradient_norm, too.
+        examples: rows trained on, each epoch anew.
+        tokens: real tokens trained on.
+
+    Example:
+        >>> recorder = tm.callbacks.StepRecorder(batches)
+        >>> model.fit(batches, epochs=2, callbacks=[recorder], shuffle=False)
+        >>> recorder.history[-1]["loss"]
     """
 
-    def __init__(self, batches, *, logs: Path | None = None, history: list | None = None):
+    def __init__(self, batches):
         super().__init__()
-        self.batches = batches
-        self.logs_folder = logs
-        self.history = history if history is not None else []
+        self.batches = batches_of(batches)
+        self.history: list[dict[str, float]] = []
         self.examples = 0
         self.tokens = 0
-        self._writer = None
-
-    def on_train_begin(self, logs=None):
-        """Open the event file."""
-        if self.logs_folder is not None:
-            import tensorflow as tf
-
-            step = int(self.model.optimizer.iterations)
-            self._writer = tf.summary.create_file_writer(str(self.logs_folder))
-            with self._writer.as_default():
-                tf.summary.scalar("train/resumed", 1.0 if step else 0.0, step=step)
 
     def on_epoch_begin(self, epoch, logs=None):
         """Know the batches of the epoch."""
@@ -58,34 +59,54 @@ class StepRecorder(keras.callbacks.Callback):
         self.tokens += tokens
         seconds = time.perf_counter() - self._began
         total = logs["loss"] * (self._rows + len(rows))
-        loss = (total - self._sum) / len(rows)
+        loss = logs.get("step_loss", (total - self._sum) / len(rows))
         self._sum, self._rows = total, self._rows + len(rows)
         entry = {
-            "step": int(self.model.optimizer.iterations),
+            "step": int(self.model.optimizer.iterations.numpy()),
             "loss": float(loss),
             "learning_rate": self._rate,
             "tokens_per_second": tokens / seconds,
         }
+        if "gradient_norm" in logs:
+            entry["gradient_norm"] = float(logs["gradient_norm"])
         self.history.append(entry)
-        if self._writer is not None:
-            import tensorflow as tf
 
-            with self._writer.as_default(step=entry["step"]):
-                for name in ("loss", "learning_rate", "tokens_per_second"):
-                    tf.summary.scalar(f"train/{name}", entry[name])
+    def state(self) -> dict[str, Any]:
+        """What `set_state` continues from."""
+        return {"steps": self.history, "examples": self.examples, "tokens": self.tokens}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Continue where `state()` was taken."""
+        self.history[:] = state["steps"]
+        self.examples, self.tokens = state["examples"], state["tokens"]
+
+
+class EpochRecorder(keras.callbacks.Callback):
+    """Each epoch's figures.
+
+    Attributes:
+        history: one dict an epoch: epoch (from 0), step (the last), and what `fit` logs, with
+            `dev_` in place of Keras' `val_`.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.history: list[dict[str, float]] = []
 
     def on_epoch_end(self, epoch, logs=None):
-        """Write the epoch's dev figures."""
-        if self._writer is not None:
-            import tensorflow as tf
+        """Record the epoch."""
+        figures = {
+            name.replace("val_", "dev_"): float(value)
+            for name, value in (logs or {}).items()
+            if name not in STEP_FIGURES
+        }
+        step = int(self.model.optimizer.iterations.numpy())
+        self.history.append({"epoch": epoch, "step": step, **figures})
 
-            with self._writer.as_default(step=int(self.model.optimizer.iterations)):
-                for name, value in (logs or {}).items():
-                    if name.startswith("val_"):
-                        tf.summary.scalar(f"dev/{name.removeprefix('val_')}", value)
-            self._writer.flush()
+    def state(self) -> dict[str, Any]:
+        """What `set_state` continues from."""
+        return {"epochs": self.history}
 
-    def on_train_end(self, logs=None):
-        """Close the event file."""
-        if self._writer is not None:
-            self._writer.close()
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Continue where `state()` was taken."""
+        self.history[:] = state["epochs"]

@@ -2,19 +2,106 @@
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import keras
 
+from tfmodel.run_folder import write_aside
+from tfmodel.tokens.batches import batches_of
+
+_ROWS_FILE = "not_a_number.jsonl"
+_WATCHED = {
+    "step_loss": "The loss",
+    "loss": "The loss",
+    "gradient_norm": "The gradient's norm",
+}
+
 
 class StopOnNaN(keras.callbacks.Callback):
-    """End training at the first loss that is not a number, before it is saved anywhere."""
+    """End training at the first loss or gradient that is not a number, and say of which rows.
+
+    A `TrainingModel` has not changed its weights by such a step: they are the last good ones. It
+    should be the first callback, so that others do not learn of the step.
+
+    Args:
+        batches: the dataset from `tm.batches` (or the `Batches`) that feeds `fit`, to name the
+            rows; None: only the step is named.
+        folder: where the rows of the step are written to, in `not_a_number.jsonl`; None: nowhere.
+        describe: row number -> what else is written of a row, such as its text.
+        before: called before training ends, such as the `save` of a `Resume`.
+
+    Raises:
+        FloatingPointError: in `fit`, at that step.
+
+    Example:
+        >>> stop = tm.callbacks.StopOnNaN(batches, folder="checkpoints")
+        >>> model.fit(batches, epochs=3, callbacks=[stop], shuffle=False)
+    """
+
+    def __init__(
+        self,
+        batches=None,
+        *,
+        folder: str | Path | None = None,
+        describe: Callable[[int], dict[str, Any]] | None = None,
+        before: Callable[[], None] | None = None,
+    ):
+        super().__init__()
+        self.batches = None if batches is None else batches_of(batches)
+        self.folder = None if folder is None else Path(folder)
+        self.describe = describe
+        self.before = before
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Know the batches of the epoch."""
+        self._epoch = epoch
+        if self.batches is not None:
+            skip = self.batches.skip if epoch == self.batches.epoch else 0
+            self._plan = self.batches.plan(epoch)
+            self._skip = skip
 
     def on_train_batch_end(self, batch, logs=None):
-        """Look at the loss."""
-        loss = (logs or {}).get("loss")
-        if loss is not None and not math.isfinite(loss):
-            raise FloatingPointError(
-                f"The loss is {loss} at step {batch + 1} of this epoch. Expected a number. Lower "
-                "train.learning_rate, or try train.precision=float32."
-            )
+        """Look at the loss and the gradient."""
+        logs = logs or {}
+        bad = [name for name in _WATCHED if not math.isfinite(logs.get(name, 0.0))]
+        if not bad:
+            return
+        if self.before is not None:
+            self.before()
+        where, kept = f"at step {batch + 1} of this epoch", ""
+        if self.batches is not None:
+            number = self._skip + batch
+            where = f"at step {number + 1} of epoch {self._epoch + 1}, {self._tell(number)}"
+        if "step_loss" in logs:
+            kept = "The weights are those before this step. "
+        raise FloatingPointError(
+            f"{_WATCHED[bad[0]]} is {logs[bad[0]]} {where}. Expected a number. {kept}Lower "
+            "train.learning_rate, or try train.precision=float32."
+        )
+
+    def _tell(self, number: int) -> str:
+        """Name the rows of a batch, and write them down."""
+        rows = self._plan[number]
+        lengths = self.batches.rows.lengths[rows]
+        shown = ", ".join(str(row) for row in rows[:10]) + (", …" if len(rows) > 10 else "")
+        words = f"rows {shown} (from 0), {lengths.min()} to {lengths.max()} tokens"
+        if self.folder is None:
+            return words
+        path = self.folder / _ROWS_FILE
+        with write_aside(path) as aside:
+            lines = [json.dumps(self._row(int(row)), ensure_ascii=False) for row in rows]
+            aside.write_text("\n".join(lines) + "\n", "utf-8", errors="backslashreplace")
+        return f"{words}; they stand in {path}"
+
+    def _row(self, row: int) -> dict[str, Any]:
+        own = self.batches
+        found = {"row": row, **(self.describe(row) if self.describe is not None else {})}
+        for name, values in (("target", own.targets), ("weight", own.weights)):
+            if values is not None:
+                found[name] = values[row].tolist()
+        token_ids = own.rows.ids[own.rows.splits[row] : own.rows.splits[row + 1]]
+        return {**found, "token_ids": token_ids.tolist()}

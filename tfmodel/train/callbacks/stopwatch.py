@@ -22,10 +22,14 @@ class Stopwatch(keras.callbacks.Callback):
         self._start = start
         self.seconds = 0.0
 
-    def set_earlier(self, seconds: float) -> None:
+    def state(self) -> dict[str, float]:
+        """What `set_state` continues from."""
+        return {"seconds": self.seconds}
+
+    def set_state(self, state: dict[str, float]) -> None:
         """Count the seconds of earlier sittings of the same run too."""
-        self._start -= seconds
-        self.seconds = seconds
+        self.seconds = state["seconds"]
+        self._start -= self.seconds
 
     def on_train_batch_end(self, batch, logs=None):
         """Note the time."""
