@@ -207,3 +207,20 @@ def test_adamw_warms_up_and_decays_where_it_knows_the_steps():
         rates.append(float(optimizer.learning_rate))
         optimizer.apply([tf.ones((2, 2))], [weight])
     np.testing.assert_allclose(rates, 0.3 * np.array([1, 2, 3, 4, 5, 5, 4, 3, 2, 1]) / 5, rtol=1e-6)
+
+
+def test_many_steps_of_very_different_gradients():
+    # Some steps are clipped a thousandfold, some not at all.
+    random = np.random.default_rng(5)
+    weights = variables((6, 5), (5,))
+    paper = Paper([w.numpy() for w in weights])
+    optimizer = AdamW(0.01)
+    optimizer.build(weights)
+    apply = tf.function(lambda *gradients: optimizer.apply(list(gradients), weights))
+    for _ in range(60):
+        size = 10 ** random.uniform(-3, 3)
+        gradients = [(random.normal(size=w.shape) * size).astype(np.float32) for w in weights]
+        apply(*[tf.constant(g) for g in gradients])
+        paper.apply(gradients, 0.01)
+    for weight, expected in zip(weights, paper.weights, strict=True):
+        np.testing.assert_allclose(weight, expected, atol=2e-5)

@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from tfmodel.model.dropout import Dropout
+from tfmodel.model.layer_norm import LayerNorm
 
 
 @keras.saving.register_keras_serializable("tfmodel")
@@ -180,9 +181,7 @@ class AddAndNormalize(keras.layers.Layer):
         self.dropout = dropout
         self.epsilon = epsilon
         self.drop = Dropout(dropout, dtype=self.dtype_policy, name="drop")
-        self.normalize = keras.layers.LayerNormalization(
-            epsilon=epsilon, dtype=self.dtype_policy, name="normalize"
-        )
+        self.normalize = LayerNorm(epsilon=epsilon, dtype=self.dtype_policy, name="normalize")
 
     def build(self, update_shape, hidden_shape=None):
         """Build the normalization."""
@@ -190,7 +189,8 @@ class AddAndNormalize(keras.layers.Layer):
 
     def call(self, update, hidden, training: bool = False):
         """Map two (M, D) to one."""
-        return self.normalize(hidden + self.drop(update, training=training))
+        hidden = hidden + self.drop(update, training=training)
+        return self.normalize(hidden, training=training)
 
     def compute_output_shape(self, update_shape, hidden_shape=None):
         """The input's shape."""

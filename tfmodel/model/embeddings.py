@@ -11,6 +11,7 @@ import keras
 from keras import ops
 
 from tfmodel.model.dropout import Dropout
+from tfmodel.model.layer_norm import LayerNorm
 
 _PERTURBATION: contextvars.ContextVar[Any] = contextvars.ContextVar("perturbation", default=None)
 
@@ -102,7 +103,7 @@ class BertEmbeddings(keras.layers.Layer):
         self.segments = segments
         self.layer_norm_epsilon = layer_norm_epsilon
         self.dropout = dropout
-        self.normalize = keras.layers.LayerNormalization(
+        self.normalize = LayerNorm(
             epsilon=layer_norm_epsilon, dtype=self.dtype_policy, name="normalize"
         )
         self.drop = Dropout(dropout, dtype=self.dtype_policy, name="drop")
@@ -157,7 +158,7 @@ class BertEmbeddings(keras.layers.Layer):
         if perturbation is not None:
             hidden += ops.reshape(ops.cast(perturbation, hidden.dtype), (-1, self.hidden_size))
         hidden = ops.cast(hidden, self.compute_dtype)
-        return self.drop(self.normalize(hidden), training=training)
+        return self.drop(self.normalize(hidden, training=training), training=training)
 
     def compute_output_shape(self, token_ids_shape, segment_ids_shape=None, same_text_shape=None):
         """(M, D)."""
