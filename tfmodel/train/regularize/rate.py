@@ -21,7 +21,9 @@ class AdjustedSchedule(Schedule):
     """
 
     def __init__(self, schedule):
-        self.schedule = keras.saving.deserialize_keras_object(schedule)
+        if isinstance(schedule, dict):
+            schedule = keras.saving.deserialize_keras_object(schedule)
+        self.schedule = schedule
         self.factor = keras.Variable(1.0, trainable=False, name="rate_factor", dtype="float32")
         self.held = keras.Variable(0.0, trainable=False, name="held_rate", dtype="float32")
 
