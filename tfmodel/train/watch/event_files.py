@@ -20,8 +20,9 @@ class EventFiles:
     """A `Tracker` that writes what TensorBoard reads.
 
     `train/NAME` and `dev/NAME` become `metrics/NAME` of the runs `train` and `dev`, so that both
-    are drawn over each other; all else keeps its name in the run `train`. The settings, and the
-    figures of the weights kept, are in the folder itself, where the HParams dashboard finds them.
+    are drawn over each other, and pictures and tables of theirs `answers/NAME`; all else keeps its
+    name in the run `train`. The settings, and the figures of the weights kept, are in the folder
+    itself, where the HParams dashboard finds them.
 
     Args:
         folder: what `tensorboard --logdir` is given.
@@ -32,14 +33,16 @@ class EventFiles:
         self._writers: dict[str, object] = {}
 
     def start(self, config: Mapping[str, Value], *, step: int) -> None:
-        """Open the files, write the settings, and take back what came after `step`."""
+        """Open the files, take back what came after `step`, and write the settings."""
         from tensorboard.plugins.hparams import api
 
-        self._started = time.time()
+        self._begun_at = step
         for run in ("", *_OVERLAID):
             if (self.folder / run).is_dir() and any((self.folder / run).glob("*tfevents*")):
-                self._take_back(run, step)
-        settings = api.hparams_pb(dict(config), trial_id="settings")
+                self._writer(run)
+        place = self.folder.resolve()
+        trial = place.parent.name if place.name == "logs" else place.name
+        settings = api.hparams_pb(dict(config), trial_id=trial)
         self._add("", step, settings)
         self._writer("").flush()
 
@@ -96,7 +99,7 @@ class EventFiles:
         from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 
         for name, value in figures.items():
-            self._add("", self._last_step, scalar_pb(f"kept/{name.replace('/', '_')}", value))
+            self._add("", self._last_step, scalar_pb(f"weights_kept/{name}", value))
         self._add("", self._last_step, summary.session_end_pb(STATUS_SUCCESS))
         for writer in self._writers.values():
             writer.close()
@@ -104,14 +107,7 @@ class EventFiles:
 
     def _place(self, name: str) -> tuple[str, str]:
         part, _, rest = name.partition("/")
-        return (part, rest) if part in _OVERLAID and rest else ("train", name)
-
-    def _take_back(self, run: str, step: int) -> None:
-        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
-
-        restart = SessionLog(status=SessionLog.START)
-        event = Event(wall_time=time.time(), step=step + 1, session_log=restart)
-        self._writer(run).add_event(event)
+        return (part, f"answers/{rest}") if part in _OVERLAID and rest else ("train", name)
 
     def _add(self, run: str, step: int, summary) -> None:
         from tensorboard.compat.proto.event_pb2 import Event
@@ -124,12 +120,19 @@ class EventFiles:
 
     def _writer(self, run: str):
         if run not in self._writers:
+            from tensorboard.compat.proto.event_pb2 import Event, SessionLog
             from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
             self._flushed = time.monotonic()
-            self._writers[run] = EventFileWriter(
+            writer = EventFileWriter(
                 str(self.folder / run), max_queue_size=1000, flush_secs=_FLUSH_SECONDS
             )
+            # Of two such marks TensorBoard takes the second for a restart at its step, and
+            # forgets what was written of that step and later ones.
+            mark = SessionLog(status=SessionLog.START)
+            event = Event(wall_time=time.time(), step=self._begun_at + 1, session_log=mark)
+            writer.add_event(event)
+            self._writers[run] = writer
         return self._writers[run]
 
 

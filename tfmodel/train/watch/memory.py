@@ -13,13 +13,13 @@ def memory_figures() -> dict[str, float]:
     figures = {}
     try:
         with open("/proc/self/statm", encoding="ascii") as file:
-            figures["memory/resident_gib"] = int(file.read().split()[1]) * _page_size() / _GIB
+            figures["system/memory_gib"] = int(file.read().split()[1]) * _page_size() / _GIB
     except OSError:
         pass
     if _has_gpu():
         import tensorflow as tf
 
-        figures["memory/gpu_gib"] = (
+        figures["system/gpu_memory_gib"] = (
             tf.config.experimental.get_memory_info("GPU:0")["current"] / _GIB
         )
     return figures

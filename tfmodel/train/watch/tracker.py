@@ -59,7 +59,7 @@ class Tracker(Protocol):
 
 
 def flat_config(config: Mapping[str, Any], *, prefix: str = "") -> dict[str, Value]:
-    """Settings as one value a dotted name, without what must stay secret.
+    """Settings as one value a dotted name, without what is null and what must stay secret.
 
     Hidden are values of keys that sound like secrets (`api_key`, `hub_token`), user names and
     passwords in URLs, and whatever the value of an environment variable of such a name occurs in.
@@ -70,7 +70,7 @@ def flat_config(config: Mapping[str, Any], *, prefix: str = "") -> dict[str, Val
 
     Example:
         >>> flat_config({"train": {"epochs": 3, "dropout": None}, "hub_token": "hf_1234"})
-        {'train.epochs': 3, 'train.dropout': 'null', 'hub_token': '(hidden)'}
+        {'train.epochs': 3, 'hub_token': '(hidden)'}
     """
     found: dict[str, Value] = {}
     for key, value in config.items():
@@ -79,6 +79,8 @@ def flat_config(config: Mapping[str, Any], *, prefix: str = "") -> dict[str, Val
             found[name] = HIDDEN
         elif isinstance(value, Mapping):
             found |= flat_config(value, prefix=f"{name}.")
+        elif value is None:
+            continue
         elif isinstance(value, bool | int | float):
             found[name] = value
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,8 +14,8 @@ from tfmodel.train.watch.tracker import Value, kept_run_id
 class WeightsAndBiases:
     """A `Tracker` that logs to Weights & Biases (extra `wandb`), online or offline.
 
-    A training that goes on does so in the run it began in, whose id is kept in `folder`; steps
-    that W&B has already are not shown twice. Neither command line, console, code nor git state
+    A training that goes on does so in the run it began in, whose id is kept in `folder` with the
+    last step logged: no step is logged twice. Neither command line, console, code nor git state
     are sent.
 
     Args:
@@ -41,14 +42,17 @@ class WeightsAndBiases:
         self.options = {"project": project, "name": name, "entity": entity, "mode": mode}
         self._wandb = _wandb()
         self._run = None
-        self._last = -1
+        self._known = self._last = -1
 
     def start(self, config: Mapping[str, Value], *, step: int) -> None:
         """Open the run, a new one or that of the training that goes on."""
         wandb, file = self._wandb, self.folder / "wandb_run_id"
         known = kept_run_id(file) if step else None
-        run_id = known or kept_run_id(file, wandb.util.generate_id())
-        self.folder.mkdir(parents=True, exist_ok=True)
+        run_id = known or kept_run_id(file, uuid.uuid4().hex[:12])
+        steps = self.folder / "wandb_last_step"
+        if known and steps.exists():
+            self._known = self._last = int(steps.read_text("ascii") or -1)
+        self._steps = steps.open("r+" if self._known >= 0 else "w", encoding="ascii")
         settings = wandb.Settings(
             console="off",
             disable_code=True,
@@ -68,7 +72,8 @@ class WeightsAndBiases:
 
     def log(self, step: int, figures: Mapping[str, float]) -> None:
         """Log the figures of a step."""
-        self._log(step, dict(figures))
+        if step > self._known:
+            self._log(step, dict(figures))
 
     def image(self, step: int, name: str, png: bytes) -> None:
         """Log a picture."""
@@ -90,11 +95,17 @@ class WeightsAndBiases:
         """Write the summary, and end the run."""
         self._run.summary.update({f"kept/{name}": value for name, value in figures.items()})
         self._run.finish()
+        self._steps.close()
 
     def _log(self, step: int, values: dict) -> None:
-        # W&B drops steps that go back; the last picture of all may.
-        self._last = max(self._last, step)
-        self._run.log(values, step=self._last)
+        # W&B drops steps that go back, as that of the last picture of all may.
+        step = max(self._last, step)
+        self._run.log(values, step=step)
+        if step > self._last:
+            self._last = step
+            self._steps.seek(0)
+            self._steps.write(f"{step:020d}")
+            self._steps.flush()
 
 
 def _wandb():
