@@ -11,8 +11,12 @@ from tfmodel.train.callbacks.recording import EpochRecorder, StepRecorder
 from tfmodel.train.callbacks.resume import Resume
 from tfmodel.train.callbacks.stopping import StopOnNaN
 from tfmodel.train.callbacks.stopwatch import Stopwatch
+from tfmodel.train.watch.answers import DevRows
+from tfmodel.train.watch.tensorboard_callback import TensorBoard
+from tfmodel.train.watch.watching import Watch
 
 __all__ = [
+    "DevRows",
     "EpochRecorder",
     "KeepBest",
     "OneTraining",
@@ -21,4 +25,6 @@ __all__ = [
     "StepRecorder",
     "StopOnNaN",
     "Stopwatch",
+    "TensorBoard",
+    "Watch",
 ]
