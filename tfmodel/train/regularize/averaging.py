@@ -24,7 +24,7 @@ class _AveragedWeights(keras.callbacks.Callback):
         super().__init__()
         self.count = 0
         self._pairs: list[tuple[keras.Variable, keras.Variable]] = []
-        self._in_model = self._in_epoch = False
+        self._begun = self._in_model = self._in_epoch = False
 
     def set_model(self, model):
         """Make room for the average of the weights that are trainable now."""
@@ -46,9 +46,10 @@ class _AveragedWeights(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         """Begin with the weights as they are."""
-        if not self.count:
+        if not self._begun:  # nor continued
             for weight, average in self._pairs:
                 average.assign(weight)
+        self._begun = True
 
     def on_epoch_begin(self, epoch, logs=None):
         """Go on from the weights."""
@@ -73,6 +74,7 @@ class _AveragedWeights(keras.callbacks.Callback):
     def set_state(self, state: dict[str, Any]) -> None:
         """Continue where `state()` was taken."""
         self.count, self._in_model = state["count"], state["in_model"]
+        self._begun = True
 
     def _close_epoch(self) -> None:
         self._in_epoch = False
@@ -96,7 +98,7 @@ class _AveragedWeights(keras.callbacks.Callback):
 
     def _move_each(self, share) -> None:
         for weight, average in self._pairs:
-            average.assign(average + share * (weight - average))
+            average.assign((1 - share) * average + share * weight)
 
 
 class ExponentialMovingAverage(_AveragedWeights):

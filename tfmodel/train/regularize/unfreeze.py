@@ -58,7 +58,7 @@ class GradualUnfreezing(keras.callbacks.Callback):
                 f"trained. Received: {self.epochs} of {total} epochs."
             )
         self._groups = [[layer for layer in group if layer.trainable] for group in groups]
-        self._trained = len(groups)
+        self._trained = 0  # not frozen or joined yet, in this sitting
         optimizer = self.model.optimizer
         if not optimizer.built:
             optimizer.build(self.model.trainable_variables)
