@@ -9,6 +9,10 @@ Run: pip install -e '.[parity]'
      TFMODEL_DATA=... python benchmarks/finetune_speed.py --rows 2000 --epochs 2 --seeds 3
 
 One JSON line for each peer and seed is appended to --output; what is there is not run again.
+
+--case steps takes single steps on full rows instead, --rounds turns of each peer: 128 tokens a row
+in batches of 8 to 256, and 512 tokens; beside them the machine's own bfloat16 matrix product.
+--case memory asks each peer, in a fresh process, for its peak.
 """
 
 from __future__ import annotations
@@ -159,8 +163,62 @@ PEERS = {
 # --- the run ------------------------------------------------------------------------------
 
 
+SHAPES = [(8, 128), (32, 128), (64, 128), (128, 128), (256, 128), (8, 512), (32, 512)]
+
+
+def compare_steps(peers: list[str], shapes: list[tuple[int, int]], rounds: int) -> None:
+    """Rows a second of each peer by shape, and the share of the machine's own matrix product."""
+    from training_steps import Peer, bfloat16_rate, step_operations
+
+    folder = str(minilm())
+    own = bfloat16_rate()
+    running = [Peer(name, folder) for name in peers]
+    print(f"\nmedians of {rounds} rounds; 4096 x 4096 bfloat16 product: {own / 1e9:.0f} GFLOP/s")
+    print(f"{'rows x tokens':<14}" + "".join(f"{name:>26}" for name in peers) + f"{'ratio':>8}")
+    for rows, length in shapes:
+        steps = max(1, round(40_000 / (rows * length)))
+        seconds = {name: [] for name in peers}
+        for number in range(rounds + 1):  # the first warms up
+            for peer in running:
+                found = peer.steps(rows, length, steps)["seconds"] / steps
+                if number:
+                    seconds[peer.name].append(found)
+        words = ""
+        for name in peers:
+            median = statistics.median(seconds[name])
+            share = step_operations(rows, length) / median / own
+            words += f"{rows / median:>12.1f} rows/s {share:>6.0%}"
+        others = [name for name in peers[1:]]
+        ratios = [
+            min(seconds[name][turn] for name in others) / seconds[peers[0]][turn]
+            for turn in range(rounds)
+        ]
+        print(f"{rows:>4} x {length:<7}{words}{statistics.median(ratios):>8.2f}", flush=True)
+    for peer in running:
+        peer.close()
+
+
+def compare_memory(peers: list[str], shapes: list[tuple[int, int]]) -> None:
+    """The peak of each peer's process, and what training adds to the loaded model."""
+    from training_steps import Peer
+
+    folder = str(minilm())
+    print(f"{'rows x tokens':<14}" + "".join(f"{name:>30}" for name in peers))
+    for rows, length in shapes:
+        words = ""
+        for name in peers:
+            peer = Peer(name, folder)
+            peak = peer.steps(rows, length, 3)["peak"]
+            peer.close()
+            words += f"{peak / 2**20:>14,.0f} MB (+{(peak - peer.before) / 2**20:>7,.0f})"
+        print(f"{rows:>4} x {length:<7}{words}", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--case", choices=("sst2", "steps", "memory"), default="sst2")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--shapes", help="such as 32x128,8x512")
     parser.add_argument("--rows", type=int, default=2000)
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--seeds", type=int, default=3)
@@ -175,6 +233,15 @@ def main() -> None:
         print(json.dumps(figures))
         return
     peers = options.peers.split(",")
+    if options.case != "sst2":
+        shapes = SHAPES if options.case == "steps" else [(32, 128), (8, 512)]
+        if options.shapes:
+            shapes = [tuple(map(int, shape.split("x"))) for shape in options.shapes.split(",")]
+        if options.case == "steps":
+            compare_steps(peers, shapes, options.rounds)
+        else:
+            compare_memory(peers, shapes)
+        return
     for seed in range(options.seeds):
         for peer in peers:
             run_once(options, peer, seed)
