@@ -15,7 +15,7 @@ from tfmodel.train.settings import FinetuneSettings
 _log = logging.getLogger(__name__)
 
 # A file that one machine has written is not seen by others at once.
-_SEEN_WITHIN_SECONDS = 60.0
+_SEEN_WITHIN_SECONDS = 30.0
 _MAY_DIFFER = {
     "run": True,
     "export": True,

@@ -354,8 +354,13 @@ class TrainingModel(keras.Model):
         loss = self.compute_loss(
             x=inputs, y=targets, y_pred=outputs, sample_weight=weights, training=False
         )
-        count = tf.shape(tf.nest.flatten(inputs)[0])[0]
-        loss *= tf.cast(self.keras_divides_by, loss.dtype)
+        count = tf.cast(tf.shape(tf.nest.flatten(inputs)[0])[0], tf.float32)
+        loss = tf.cast(loss, tf.float32) * self.keras_divides_by
+        if replicas.replica_count() > 1:
+            own = self.count(inputs, targets, weights)
+            count, total = replicas.summed([count, own])
+            share = 1.0 if self.reduction == "sum" else tf.math.divide_no_nan(own, total)
+            loss = replicas.summed(loss * share)
         self._loss_tracker.update_state(loss, sample_weight=count)
         self.compute_metrics(inputs, targets, outputs, sample_weight=weights)
         return outputs

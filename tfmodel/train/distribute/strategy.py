@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import socket
+import re
 from collections.abc import Mapping
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -107,14 +107,19 @@ def _of_this_host(devices: int | str) -> tf.distribute.Strategy:
 
 @contextmanager
 def lost_worker_in_words():
-    """Within it the loss of a worker is a `RuntimeError` that says what to do."""
+    """Within it the loss of a worker is a `RuntimeError` that names it and says what to do."""
     try:
         yield
     except _LOST as error:
-        if "ollective" not in str(error) and "onnect" not in str(error):
+        found = re.search(r"/task:(\d+)", str(error))
+        if found is None and "ollective" not in str(error):
             raise
+        cluster, who = Cluster.from_environment(), "Another worker"
+        if found is not None and cluster is not None:
+            rank = int(found[1])
+            who = f"Worker {rank + 1} of {len(cluster.addresses)} ({cluster.addresses[rank]})"
         raise RuntimeError(
-            f"Another worker ended, and training cannot go on without it ({socket.gethostname()} "
-            "noticed). Look at the others' messages for the reason; the same command in all "
-            "workers continues from the last checkpoint."
+            f"{who} ended or is no longer reached, and training cannot go on without it. Look at "
+            "its messages for the reason; the same command in all workers continues from the last "
+            "checkpoint."
         ) from error
