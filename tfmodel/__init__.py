@@ -36,14 +36,14 @@ _LAZY = {
     "run": "tfmodel.pipeline",
     "write_data_report": "tfmodel.report",
 }
-_MODULES = ("adversarial", "callbacks", "regularize", "tasks", "watch")
+_MODULES = ("adversarial", "callbacks", "distribute", "regularize", "tasks", "watch")
 
 __all__ = sorted([*_LAZY, *_MODULES])
 
 
 def __getattr__(name: str):
     """Import a name when it is first used."""
-    if name in ("adversarial", "callbacks", "regularize", "watch"):
+    if name in ("adversarial", "callbacks", "distribute", "regularize", "watch"):
         return importlib.import_module(f"tfmodel.train.{name}")
     if name == "tasks":
         return importlib.import_module("tfmodel.tasks")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from tfmodel.config import ConfigError
+
 
 def examine() -> dict[str, str]:
     """Look at the machine.
@@ -22,6 +24,7 @@ def examine() -> dict[str, str]:
     gpus = tf.config.list_physical_devices("GPU")
     found["GPUs"] = ", ".join(gpu.name for gpu in gpus) or "none: the processor is used"
     settings = FinetuneSettings().resolve(hidden_size=384)
+    found["workers"] = _workers()
     found["train.precision auto"] = settings.precision
     found["train.jit auto"] = str(settings.jit).lower()
     found["memory"] = _memory()
@@ -37,6 +40,19 @@ def _words(value: str | int | list | None) -> str:
     if isinstance(value, list):
         return ", ".join(value) or "none"
     return "not installed" if value is None else str(value)
+
+
+def _workers() -> str:
+    from tfmodel.train.distribute.cluster import Cluster
+
+    try:
+        cluster = Cluster.from_environment()
+    except ConfigError as error:
+        return f"not to be used: {error}"
+    if cluster is None:
+        return "this process alone (TF_CONFIG names no others)"
+    role = ", the chief" if cluster.is_chief else ""
+    return f"{', '.join(cluster.addresses)}; this is {cluster.addresses[cluster.rank]}{role}"
 
 
 def _memory() -> str:
