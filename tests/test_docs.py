@@ -35,6 +35,7 @@ from tfmodel.train.regularize.settings import (
     SWASettings,
 )
 from tfmodel.train.settings import FinetuneSettings
+from tfmodel.train.watch.settings import MlflowSettings, WandbSettings, WatchSettings
 
 ROOT = Path(__file__).parents[1]
 GUIDES = sorted(path for path in (ROOT / "docs").glob("*.md") if path.name != "LOG.md")
@@ -54,6 +55,9 @@ TABLES = {
     "train.regularize.moving_average": (AveragingSettings, "regularization.md"),
     "train.regularize.swa": (SWASettings, "regularization.md"),
     "train.regularize.plateau": (PlateauSettings, "regularization.md"),
+    "train.watch": (WatchSettings, "tensorboard.md"),
+    "train.watch.wandb": (WandbSettings, "tensorboard.md"),
+    "train.watch.mlflow": (MlflowSettings, "tensorboard.md"),
     "export": (ExportSettings, "export.md"),
     "task": (TaskSettings, "config.md"),
     "": (RunSettings, "config.md"),

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -324,10 +325,10 @@ def test_settings_and_kept_figures_are_hyperparameters(board):
 def test_pictures_and_mistakes_are_in_the_event_files(board):
     folder, _, _ = board
     for name in ("confusion_matrix", "reliability", "precision_recall"):
-        [(step, (width, height, png))] = event_reading.tensors(folder / "dev", f"answers/{name}")
+        [(step, (width, height, png))] = event_reading.tensors(folder / "dev", f"pictures/{name}")
         assert step == 12 and min(int(width), int(height)) > 250 and png[1:4] == b"PNG"
         assert len(png) < 100_000
-    [(_, [table])] = event_reading.tensors(folder / "dev", "answers/mistakes")
+    [(_, [table])] = event_reading.tensors(folder / "dev", "texts/mistakes")
     assert table.startswith(b"| label | predicted | score | text |\n| ---") or table == b"none"
 
 
@@ -426,3 +427,18 @@ toy.train({str(tmp_path / "checkpoints")!r}, logs={str(tmp_path / "logs")!r}, ep
     train, dev = (event_reading.scalars(tmp_path / "logs" / run) for run in ("train", "dev"))
     assert [step for step, _ in train["metrics/loss"]] == list(range(1, 19))
     assert [step for step, _ in dev["metrics/loss"]] == [6, 12, 18]
+
+
+def test_the_guides_scripts_run_as_they_are(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).parents[2] / "docs/tensorboard.md").read_text("utf-8")
+    scripts = re.findall(r"<!-- test -->\n```python\n(.*?)^```$", page, re.S | re.M)
+    fitting, own = scripts
+    exec(compile(fitting, "tensorboard.md", "exec"), {})
+    loss = event_reading.scalars(tmp_path / "logs/train")["metrics/loss"]
+    assert [step for step, _ in loss] == list(range(1, 25)) and loss[-1][1] < loss[0][1]
+    assert (tmp_path / "logs/dev/projector_config.pbtxt").exists()
+    names = {}
+    exec(compile(own, "tensorboard.md", "exec"), names)
+    fit(names["watch"], epochs=1, rows=16)
+    assert len((tmp_path / "figures.txt").read_text().splitlines()) == 3

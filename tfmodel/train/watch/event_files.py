@@ -20,9 +20,9 @@ class EventFiles:
     """A `Tracker` that writes what TensorBoard reads.
 
     `train/NAME` and `dev/NAME` become `metrics/NAME` of the runs `train` and `dev`, so that both
-    are drawn over each other, and pictures and tables of theirs `answers/NAME`; all else keeps its
-    name in the run `train`. The settings, and the figures of the weights kept, are in the folder
-    itself, where the HParams dashboard finds them.
+    are drawn over each other; pictures of theirs become `pictures/NAME`, tables `texts/NAME`; all
+    else keeps its name in the run `train`. The settings, and the figures of the weights kept, are
+    in the folder itself, where the HParams dashboard finds them.
 
     Args:
         folder: what `tensorboard --logdir` is given.
@@ -68,7 +68,7 @@ class EventFiles:
         from tensorboard.plugins.image import metadata
         from tensorboard.util.tensor_util import make_tensor_proto
 
-        run, tag = self._place(name)
+        run, tag = _place(name, "pictures")
         width, height = (str(int.from_bytes(png[at : at + 4], "big")) for at in (16, 20))
         value = Summary.Value(
             tag=tag,
@@ -83,7 +83,7 @@ class EventFiles:
         """Write rows as a table in Markdown."""
         from tensorboard.plugins.text.summary_v2 import text_pb
 
-        run, tag = self._place(name)
+        run, tag = _place(name, "texts")
         self._add(run, step, text_pb(tag, markdown_table(rows)))
 
     def flush(self) -> None:
@@ -104,10 +104,6 @@ class EventFiles:
         for writer in self._writers.values():
             writer.close()
         self._writers.clear()
-
-    def _place(self, name: str) -> tuple[str, str]:
-        part, _, rest = name.partition("/")
-        return (part, f"answers/{rest}") if part in _OVERLAID and rest else ("train", name)
 
     def _add(self, run: str, step: int, summary) -> None:
         from tensorboard.compat.proto.event_pb2 import Event
@@ -134,6 +130,12 @@ class EventFiles:
             writer.add_event(event)
             self._writers[run] = writer
         return self._writers[run]
+
+
+def _place(name: str, group: str) -> tuple[str, str]:
+    """The run, and the name in it, of what is no curve."""
+    part, _, rest = name.partition("/")
+    return (part, f"{group}/{rest}") if part in _OVERLAID else ("train", name)
 
 
 def one_line(text: str, *, characters: int) -> str:
