@@ -37,6 +37,8 @@ def new_model(weights, *, loss=None, outputs: int = CLASSES) -> tuple[keras.Mode
     embeddings = BertEmbeddings(
         WORDS, WIDTH, max_positions=LONGEST, dtype="float64", name="embeddings"
     )
+    # The encoder's own keeps float32.
+    embeddings.normalize = keras.layers.LayerNormalization(epsilon=1e-12, dtype="float64")
     rows = embeddings(inputs["token_ids"], inputs["segment_ids"], same_text)
     dense = keras.layers.Dense(WIDTH, activation="tanh", dtype="float64")
     hidden = ToRows(dtype="float64")(dense(rows), inputs["token_ids"])

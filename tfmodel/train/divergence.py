@@ -69,7 +69,9 @@ def _measure(loss) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
 
 
 def _precise(outputs: tf.Tensor) -> tf.Tensor:
-    return outputs if outputs.dtype == tf.float64 else tf.cast(outputs, tf.float32)
+    """In float32 or better, what belongs to one row or token on the last axis."""
+    outputs = outputs if outputs.dtype == tf.float64 else tf.cast(outputs, tf.float32)
+    return outputs[:, None] if outputs.shape.rank == 1 else outputs
 
 
 def _of_classes(first, second):

@@ -47,8 +47,8 @@ def check_norm(norm: str) -> str:
 
 def real_tokens(rows) -> tf.Tensor:
     """1 for each real token, [CLS] and [SEP] too, 0 for padding: float32 (B, T, 1)."""
-    mask = rows.inputs["padding_mask"]
-    return tf.cast(mask > 0, embedding_type(rows))[:, :, None]
+    precise = embedding_type(rows)
+    return tf.cast(rows.inputs["padding_mask"] > 0, precise)[:, :, None]
 
 
 def embedding_type(rows) -> tf.DType:
@@ -58,8 +58,8 @@ def embedding_type(rows) -> tf.DType:
 
 def zeros(rows) -> tf.Tensor:
     """No perturbation: (B, T, D)."""
-    shape = tf.shape(rows.inputs["token_ids"])
     width = _embeddings(rows).hidden_size
+    shape = tf.shape(rows.inputs["token_ids"])
     return tf.zeros([shape[0], shape[1], width], embedding_type(rows))
 
 
