@@ -14,6 +14,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import small_run
 
@@ -217,6 +218,28 @@ def test_a_restart_that_failed_half_way_does_not_pass_for_done(workspace, tfmode
     assert done.code == 0, done.err
     assert stages_done(done) == ["finetune"]
     assert "continues at step" in done.err
+
+
+def test_a_loss_that_is_not_a_number_is_a_failure_that_names_its_rows(
+    workspace, tfmodel, monkeypatch
+):
+    from tfmodel.train import finetune
+
+    make = finetune._batches
+
+    def poisoned(*arguments):
+        found = make(*arguments)
+        found.weights = np.ones(len(found.rows), np.float32)
+        found.weights[5] = np.inf
+        return found
+
+    monkeypatch.setattr(finetune, "_batches", poisoned)
+    done = tfmodel("finetune", "small.yaml", "--restart")
+    assert done.code == 1
+    assert re.search(r"failed: The loss is inf at step \d of epoch 1, rows .* stand in", done.err)
+    rows = read_lines((RUN / "checkpoints/not_a_number.jsonl").read_text("utf-8"))
+    poisoned_row = next(row for row in rows if row["row"] == 5)
+    assert poisoned_row["origin"].startswith("train.csv:") and poisoned_row["text"]
 
 
 # --- interrupted --------------------------------------------------------------------------

@@ -27,6 +27,8 @@ def load(**values):
         ({"warmup_share": 1.1}, "warmup_share"),
         ({"dropout": 1.0}, "dropout"),
         ({"class_weights": {"spam": -1.0}}, "class_weights must not be negative"),
+        ({"class_weights": {"spam": float("inf")}}, "class_weights.spam: expected a finite"),
+        ({"jit": True, "accumulation_steps": 2}, "accumulation_steps above 1 must have jit: false"),
         ({"class_weights": "some"}, "class_weights"),
         ({"precision": "float16"}, "precision"),
         ({"monitor": "f1"}, "monitor"),

@@ -2,18 +2,24 @@
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import fit_to_resume
+import keras
 import numpy as np
 import pytest
 import toy
 
 from tfmodel.config import ConfigError
 from tfmodel.run_folder import clear_leftovers
-from tfmodel.train.callbacks import StepRecorder
+from tfmodel.tasks import classify
+from tfmodel.tokens.batches import batches
+from tfmodel.train.callbacks import Resume, StepRecorder
 from tfmodel.train.checkpoint import Checkpoint
 
 HERE = Path(__file__).parent
@@ -85,13 +91,17 @@ def test_ctrl_c_at_the_very_end_still_ends_with_ctrl_c(tmp_path, interrupted):
         toy.train(tmp_path, epochs=1)
 
 
-def run_script(folder, *arguments):
+def start(script, *arguments, **options):
     # Another hash seed than this process has: no order may hang on it.
     environment = {**os.environ, "PYTHONHASHSEED": "77"}
     paths = [str(HERE.parents[1]), environment.get("PYTHONPATH", "")]
     environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
-    command = [sys.executable, str(HERE / "toy.py"), str(folder), f"{folder}.json", *arguments]
-    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
+    command = [sys.executable, str(HERE / script), *map(str, arguments)]
+    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, **options)
+
+
+def run_script(folder, *arguments):
+    return start("toy.py", folder, f"{folder}.json", *arguments)
 
 
 def test_other_processes_even_killed_ones_make_the_same_weights(tmp_path, undisturbed):
@@ -171,3 +181,155 @@ def test_flipped_bytes_are_noticed(spoiled):
     path.write_bytes(content)
     with pytest.raises(ConfigError, match="expected a whole checkpoint"):
         toy.train(spoiled)
+
+
+# --- a user's own fit ---------------------------------------------------------------------
+
+
+class Fail(keras.callbacks.Callback):
+    """End `fit` as a bug or a power cut would: with nothing said to anybody."""
+
+    def __init__(self, step):
+        super().__init__()
+        self.step = step
+
+    def on_train_batch_end(self, batch, logs=None):
+        if int(self.model.optimizer.iterations) == self.step:
+            raise RuntimeError("failed")
+
+
+@pytest.mark.parametrize(
+    ("kind", "steps"),
+    # 10 is in the middle of an epoch, 6 the last of one, 13 the first.
+    [
+        ("keras", [10]),
+        ("everything", [10]),
+        pytest.param("everything", [3, 6, 13, 18], marks=pytest.mark.slow),
+        pytest.param("bfloat16", [3, 6, 13, 18], marks=pytest.mark.slow),
+    ],
+)
+def test_a_users_own_fit_continues(kind, steps, tmp_path):
+    whole, resume = fit_to_resume.fit(kind, tmp_path / "whole")
+    assert resume.resumed_at_steps == [] and len(whole["losses"]) == 18
+    for step in steps:
+        with pytest.raises(RuntimeError, match="failed"):
+            fit_to_resume.fit(kind, tmp_path / "cut", callbacks=[Fail(step)], seconds=1e-6)
+    found, resume = fit_to_resume.fit(kind, tmp_path / "cut")
+    assert resume.resumed_at_steps == [step - 1 for step in steps]
+    assert found == whole
+
+
+def small_fit(folder, *, rows=20, fit=None, remember=(), **options):
+    inputs = {
+        name: keras.Input((None,), dtype="int32", name=name)
+        for name in ("token_ids", "segment_ids", "padding_mask")
+    }
+    mean = keras.layers.Lambda(
+        lambda x: keras.ops.mean(keras.ops.cast(x, "float32"), axis=1, keepdims=True),
+        output_shape=(1,),
+    )
+    model = keras.Model(inputs, keras.layers.Dense(2)(mean(inputs["token_ids"])))
+    model.compile("sgd", loss=classify.loss(), jit_compile=False)
+    split = toy.rows(rows)
+    fed = batches(split.texts, split.labels, tokenizer=toy.tokenizer(), batch_size=8)
+    resume = Resume(folder, fed, remember=remember, seconds=1e-6, **options)
+    arguments = {"epochs": 2, "verbose": 0, "shuffle": False, **(fit or {})}
+    model.fit(fed, callbacks=[*remember, resume], **arguments)
+    return model
+
+
+def test_ctrl_c_in_a_users_own_fit(tmp_path):
+    handler = signal.getsignal(signal.SIGINT)
+    asks = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: signal.raise_signal(signal.SIGINT)
+    )
+    asks.state, asks.set_state = dict, lambda state: None
+    with pytest.raises(KeyboardInterrupt):
+        small_fit(tmp_path, remember=[asks])
+    assert signal.getsignal(signal.SIGINT) is handler
+    state = Checkpoint(tmp_path / "last").state()
+    assert (state["epoch"], state["batch"]) == (0, 1)
+
+
+def test_other_rows_are_refused(tmp_path):
+    small_fit(tmp_path)
+    small_fit(tmp_path)  # again: the last epoch is done once more
+    with pytest.raises(ConfigError, match="one of another rows, or in another order. Add"):
+        small_fit(tmp_path, rows=21)
+    with pytest.raises(ConfigError, match="one of another config or other data"):
+        small_fit(tmp_path, key="other")
+    with pytest.raises(ConfigError, match="one of another callbacks"):
+        small_fit(tmp_path, remember=[keras.callbacks.EarlyStopping()])
+
+
+def test_other_steps_than_the_batches_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="given these batches, 3 an epoch. Received: 2 steps"):
+        small_fit(tmp_path, fit={"steps_per_epoch": 2})
+
+
+def test_a_dataset_changed_since_is_refused(tmp_path):
+    split = toy.rows(20)
+    fed = batches(split.texts, split.labels, tokenizer=toy.tokenizer())
+    with pytest.raises(ValueError, match="that tm.batches returned, unchanged .* Received: _Take"):
+        Resume(tmp_path, fed.take(1))
+
+
+def test_a_callback_with_nothing_to_remember_by_is_refused(tmp_path):
+    split = toy.rows(20)
+    fed = batches(split.texts, split.labels, tokenizer=toy.tokenizer())
+    with pytest.raises(ValueError, match=r"must have state\(\) .* Received: a LambdaCallback"):
+        Resume(tmp_path, fed, remember=[keras.callbacks.LambdaCallback()])
+    stopping = keras.callbacks.EarlyStopping(restore_best_weights=True)
+    with pytest.raises(ValueError, match="must not keep weights. .* Use tm.callbacks.KeepBest"):
+        Resume(tmp_path, fed, remember=[stopping])
+
+
+# --- killed -------------------------------------------------------------------------------
+
+
+def start_fit(kind, folder, *arguments):
+    out = folder.with_name(f"{folder.name}.json")
+    return start(
+        "fit_to_resume.py", kind, folder, out, *arguments, stdout=subprocess.PIPE, text=True
+    ), out
+
+
+def whole_fit(kind, tmp_path):
+    process, out = start_fit(kind, tmp_path / "whole")
+    assert process.wait() == 0, process.stderr.read()
+    return json.loads(out.read_text())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["everything", "keras"])
+def test_killed_at_twenty_random_moments(kind, tmp_path):
+    """Each time some steps after it was taken up, wherever that is: half of them in a write."""
+    whole, moments = whole_fit(kind, tmp_path), random.Random(5)
+    killed = []
+    for _ in range(20):
+        process, out = start_fit(kind, tmp_path / "killed")
+        for _ in range(moments.randint(1, 3)):
+            line = process.stdout.readline()
+        time.sleep(moments.random() * 0.06)
+        process.kill()
+        process.communicate()
+        killed.append(int(line.split()[1]) if line else None)
+    process, out = start_fit(kind, tmp_path / "killed")
+    errors = process.communicate()[1]
+    assert process.returncode == 0, errors
+    print(f"killed at about step {killed}")
+    assert json.loads(out.read_text()) == whole
+
+
+@pytest.mark.slow
+def test_killed_in_the_writing_of_a_checkpoint(tmp_path):
+    whole, folder = whole_fit("everything", tmp_path), tmp_path / "killed"
+    for number, stage in ((1, "half"), (2, "after"), (2, "before"), (3, "half"), (2, "after")):
+        process, _ = start_fit("everything", folder, number, stage)
+        errors = process.communicate()[1]
+        assert process.returncode == -signal.SIGKILL, errors
+    process, out = start_fit("everything", folder)
+    errors = process.communicate()[1]
+    assert process.returncode == 0, errors
+    assert json.loads(out.read_text()) == whole
+    assert [path.name for path in (folder / "last").iterdir()] == ["checkpoint.npz"]

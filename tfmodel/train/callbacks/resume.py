@@ -89,6 +89,7 @@ class Resume(keras.callbacks.Callback):
         self._epoch, self._done = 0, 0
         self._late: list[tuple[keras.callbacks.Callback, dict[str, Any]]] = []
         self._train_function = None
+        self._good = True
         self._signal: int | None = None
         self._handlers: dict[int, Any] = {}
 
@@ -139,17 +140,21 @@ class Resume(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         """Save where it is time to, and end where a signal asked for it."""
-        if not all(math.isfinite((logs or {}).get(n, 0.0)) for n in ("loss", "gradient_norm")):
-            return  # what is not a number is no place to continue from
-        self._done = self._skip + batch + 1
+        # What is not a number is no place to continue from.
+        figures = [(logs or {}).get(name, 0.0) for name in ("loss", "step_loss", "gradient_norm")]
+        self._good = all(math.isfinite(figure) for figure in figures)
+        done = self._skip + batch + 1
+        if self._good:
+            self._done = done
         # After the last step the epoch's checkpoint follows, once its dev figure is known.
-        if self._done < self._last:
+        if done < self._last:
             self._save_if_due()
 
     def on_epoch_end(self, epoch, logs=None):
         """Save where it is time to: after short epochs the copy would cost more than it saves."""
         self._whole_epochs_again()
-        self._epoch, self._done = epoch + 1, 0
+        if self._good:
+            self._epoch, self._done = epoch + 1, 0
         if epoch + 1 < self.params["epochs"] and not self.model.stop_training:
             self._save_if_due()
 
@@ -272,9 +277,10 @@ class Resume(keras.callbacks.Callback):
         asked, due = self.checkpoint.agree([self._signal is not None, due])
         if asked:
             self._signal = self._signal or signal.SIGTERM
-            self.save()
+            if self._good:
+                self.save()
             self.release()
-        elif due:
+        elif due and self._good:
             self.save(wait=False)
 
     def _end(self) -> None:
