@@ -2,7 +2,7 @@
 
 MiniLM in `TrainingModel` on SST-2, batches of --batch-size rows that the workers share (strong
 scaling) and of --batch-size rows a worker (weak scaling), under MultiWorkerMirroredStrategy over
-loopback. A worker is a process bound to a core of its own by its CPU affinity. One worker and two take
+loopback. A worker is a process bound to a core of its own by its CPU affinity. One and two take
 turns; the clock runs over the steps after the first --warm-up, tracing out. The ratio is that of
 the rows a second; 2 would be perfect. Both workers share the machine's memory and caches, which a
 second machine would not.

@@ -132,11 +132,28 @@ def run(
     cluster = Cluster.from_environment()
     strategy = None
     if cluster is not None and only in (None, "finetune"):
-        strategy = join_workers(settings)
+        if restart or not _is_trained(settings, folder, command):
+            strategy = join_workers(settings)
     if cluster is not None and not cluster.is_chief:
         return _train_along(settings, folder, strategy, command)
     with _lost_worker_in_words(strategy):
         return _do_stages(settings, folder, strategy, command, restart, only, beam)
+
+
+def _is_trained(settings: RunSettings, folder: Path, command: str) -> bool:
+    """Whether nothing is left to train: each worker sees it in the folder that they share.
+
+    So a chief that was killed while it exported needs no others, who have ended, to go on.
+    """
+    opened = Run(folder, lock=None)
+    if opened.stage_fingerprint("finetune") is None:
+        return False
+    try:
+        return Context(settings, opened, STAGES, restart=False, config=command).up_to_date(
+            "finetune"
+        )
+    except ConfigError:  # the raw rows are not to be seen here
+        return False
 
 
 def _lost_worker_in_words(strategy: Any):
@@ -149,7 +166,7 @@ def _lost_worker_in_words(strategy: Any):
 
 def _train_along(settings, folder: Path, strategy: Any, command: str) -> RunResult:
     """What a worker does that is not the chief."""
-    summary = "nothing to do: the chief alone does this"
+    summary = "nothing to train; the chief does the rest alone"
     if strategy is not None:
         context = Context(
             settings,
@@ -221,6 +238,7 @@ def _do(context: Context, stage: Stage) -> None:
         stage.name, context.fingerprints[stage.name], context.inputs[stage.name]
     )
     if stage.name == "finetune":
+        dismiss_workers(context)
         # The model is saved and recorded: nothing is left to continue from.
         shutil.rmtree(context.run.checkpoints, ignore_errors=True)
     path = context.run.folder / TIMINGS_FILE

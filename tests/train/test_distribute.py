@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from tfmodel.config import ConfigError
 from tfmodel.train.distribute.cluster import Cluster
@@ -120,6 +121,27 @@ def test_what_is_wrong_in_tf_config_is_said(text, words):
     with pytest.raises(ConfigError, match="TF_CONFIG: expected .* Received: ") as found:
         Cluster.from_environment({"TF_CONFIG": text})
     assert words in str(found.value)
+
+
+def test_the_kubernetes_manifest_sets_tf_config():
+    guide = (HERE.parents[1] / "docs" / "distributed.md").read_text()
+    manifest = guide.split("```yml\n")[1].split("```")[0]
+    service, job = yaml.safe_load_all(manifest)
+    spec = job["spec"]["template"]["spec"]
+    assert service["metadata"]["name"] == spec["subdomain"]
+    (container,) = spec["containers"]
+    script = container["args"][0].replace("exec tfmodel run reviews.yaml", 'printf %s "$TF_CONFIG"')
+    for rank in range(job["spec"]["completions"]):
+        found = subprocess.run(
+            [*container["command"], script],
+            env={**os.environ, "JOB_COMPLETION_INDEX": str(rank)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        cluster = Cluster.from_environment({"TF_CONFIG": found.stdout})
+        assert cluster.rank == rank
+        assert cluster.addresses == ("reviews-0.reviews:23456", "reviews-1.reviews:23456")
 
 
 # --- the meeting --------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tfmodel.config import ConfigError, load_config
 from tfmodel.run_folder import Run, seed_everything, write_json
 from tfmodel.stages.context import Context, Stage, identity_of_source, read_if_there
-from tfmodel.stages.workers import hear_chief, start_workers
+from tfmodel.stages.workers import hear_chief, start_workers, wait_for_release
 from tfmodel.train.settings import FinetuneSettings
 
 if TYPE_CHECKING:
@@ -125,6 +125,7 @@ def train_along(context: Context) -> str:
         key=key,
         strategy=context.strategy,
     )
+    wait_for_release(context)
     return f"trained along; the chief writes {context.run.folder}"
 
 

@@ -81,11 +81,18 @@ def start_workers(context: Context, train: FinetuneSettings, key: str) -> Any:
 
 
 def dismiss_workers(context: Context) -> None:
-    """Tell the other workers that there is nothing to train."""
+    """Tell the other workers that there is nothing to train, or nothing more."""
     from tfmodel.train.distribute.workers import from_chief
 
     if context.strategy is not None:
         from_chief(context.strategy, {"train": None})
+
+
+def wait_for_release(context: Context) -> None:
+    """Wait until the chief has saved the weights: a chief killed before that needs all again."""
+    from tfmodel.train.distribute.workers import from_chief
+
+    from_chief(context.strategy)
 
 
 def hear_chief(context: Context) -> tuple[FinetuneSettings, str] | None:
