@@ -27,6 +27,7 @@ from tfmodel.data.label_noise import LabelNoiseSettings
 from tfmodel.data.settings import CleaningSettings, DataSettings, SpanSettings
 from tfmodel.export.settings import ExportSettings
 from tfmodel.pipeline import RunSettings, TaskSettings
+from tfmodel.train.adversarial.settings import AdversarialSettings
 from tfmodel.train.regularize.settings import (
     AveragingSettings,
     DropoutSettings,
@@ -50,6 +51,7 @@ TABLES = {
     "data.spans": (SpanSettings, "data.md"),
     "data.label_noise": (LabelNoiseSettings, "data.md"),
     "train": (FinetuneSettings, "training.md"),
+    "train.adversarial": (AdversarialSettings, "adversarial.md"),
     "train.regularize": (RegularizeSettings, "regularization.md"),
     "train.regularize.dropout": (DropoutSettings, "regularization.md"),
     "train.regularize.moving_average": (AveragingSettings, "regularization.md"),
