@@ -11,9 +11,15 @@ import tensorflow as tf
 from tfmodel.model.embeddings import perturbed
 from tfmodel.train.distribute import replicas
 from tfmodel.train.gradients import ABSENT, DENSE, ROWS_IN_USE, kind_of, likely_kind, merged
+from tfmodel.train.graph_passes import as_traced
 from tfmodel.train.head import split_at_pooled
 from tfmodel.train.optimizer import AdamW, global_norm
-from tfmodel.train.watch.figures import OUTPUTS, WATCHED_FIGURES, input_figures
+from tfmodel.train.watch.figures import (
+    LEARNING_RATE,
+    OUTPUTS,
+    WATCHED_FIGURES,
+    input_figures,
+)
 
 STEP_FIGURES = ("step_loss", "gradient_norm", *WATCHED_FIGURES, f"val_{OUTPUTS}")
 """What `fit`'s logs hold of the last step alone, or of a watched model, beside the metrics."""
@@ -299,7 +305,10 @@ class TrainingModel(keras.Model):
         if not self.optimizer.built:  # for all weights: others may have a gradient later
             with tf.init_scope():
                 self.optimizer.build(self.trainable_variables)
-        figures = input_figures(inputs, clock=not self.jit_compile) if self.watched else {}
+        figures = {}
+        if self.watched:
+            figures = input_figures(inputs, clock=not self.jit_compile)
+            figures[LEARNING_RATE] = self.optimizer.learning_rate
         return loss, global_norm(found), gradients, figures
 
     def update(self, gradients, norm: tf.Tensor) -> None:
@@ -337,7 +346,9 @@ class TrainingModel(keras.Model):
         if self._distribute_strategy is None:
             if not self.optimizer.built:  # inside the step it would have it traced twice
                 self.optimizer.build(self.trainable_variables)
-            super().make_train_function(force)
+            if self.train_function is None or force:
+                super().make_train_function(force=True)
+                self.train_function = as_traced(self.train_function)
         elif self.train_function is None or force:
             self.train_function = replicas.train_function(self)
 

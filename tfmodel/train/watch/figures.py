@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import tensorflow as tf
 
 ROWS, TOKENS, INPUT_READY, OUTPUTS = "step_rows", "step_tokens", "input_ready", "outputs"
-WATCHED_FIGURES = (ROWS, TOKENS, INPUT_READY, OUTPUTS)
+LEARNING_RATE = "step_learning_rate"
+WATCHED_FIGURES = (ROWS, TOKENS, INPUT_READY, LEARNING_RATE, OUTPUTS)
 
 
 def input_figures(inputs, *, clock: bool) -> dict[str, tf.Tensor]:

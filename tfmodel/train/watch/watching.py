@@ -108,7 +108,7 @@ class Watch(keras.callbacks.Callback):
         self._began = time.perf_counter()
         self._drawing_seconds, self._picture_seconds = 0.0, _PICTURE_SECONDS
         self._shown_at = self._kept_at = None
-        self._traced = False
+        self._traced, self._rate = False, None
         self._answers = self._kept_answers = None
         self._new_window()
 
@@ -123,7 +123,7 @@ class Watch(keras.callbacks.Callback):
         if self._last_end is None:  # between epochs there may be an evaluation
             self._last_end = began
         self._due = self._step + 1 >= self._next
-        if self._due:
+        if self._due and not getattr(self.model, "watched", False):
             rate = self.model.optimizer.learning_rate  # after the step it is the next one's
             self._rate = float(keras.ops.convert_to_numpy(rate))
         self._here += time.perf_counter() - began
@@ -132,7 +132,8 @@ class Watch(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         """Measure the step, and tell."""
         now, logs = time.perf_counter(), logs if logs is not None else {}
-        rows, tokens, ready, _ = (logs.pop(name, None) for name in WATCHED_FIGURES)
+        rows, tokens, ready, rate, _ = (logs.pop(name, None) for name in WATCHED_FIGURES)
+        self._rate = self._rate if rate is None else rate
         self._seconds += now - self._last_end
         self._last_end = now
         self._rows += rows or 0
