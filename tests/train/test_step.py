@@ -8,7 +8,9 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+import toy
 
+import tfmodel
 from tfmodel.model import BertConfig, build_encoder
 from tfmodel.tasks import classify
 from tfmodel.tokens.batches import TokenRows
@@ -345,3 +347,19 @@ def test_memory_is_that_of_a_part():
     whole, parts, part = peak_growth(256, 1), peak_growth(256, 16), peak_growth(16, 1)
     print(f"MB: whole batch {whole}, 16 parts {parts}, one part alone {part}")
     assert parts < 1.5 * part + 50 < whole / 4
+
+
+def test_graphs_are_rewritten_again_after_a_step():
+    def switched_off():
+        return tf.config.optimizer.get_experimental_options().get("disable_meta_optimizer", False)
+
+    model, seen = toy.new_model(), []
+    training = TrainingModel(model)
+    training.compile(adamw(0.01), loss=classify.loss(), jit_compile=False, run_eagerly=True)
+    step = training.train_step
+    training.train_step = lambda data: (seen.append(switched_off()), step(data))[1]
+    rows = toy.rows(16)
+    batches = tfmodel.batches(rows.texts, rows.labels, tokenizer=toy.tokenizer())
+    training.fit(batches, shuffle=False, verbose=0)
+    assert seen == [True]
+    assert not switched_off()

@@ -17,7 +17,7 @@ from tfmodel.tokens.tokenizer import Tokenizer
 _ROWS_AT_ONCE = 4096
 # Rows are sorted by length inside chunks of this many batches: long enough for rows of a
 # batch to be nearly equal, short enough for batches to differ from epoch to epoch.
-_BATCHES_A_CHUNK = 50
+_BATCHES_A_CHUNK = 200
 
 
 @dataclasses.dataclass(frozen=True)
