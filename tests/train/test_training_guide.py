@@ -1,0 +1,23 @@
+"""The callbacks and pieces of the training guide, their examples run one after the other."""
+
+import re
+from pathlib import Path
+
+GUIDE = Path(__file__).parents[2] / "docs" / "training.md"
+
+
+def test_examples_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    marked = re.findall(
+        r"<!-- test -->\n```python\n(.*?)^```$", GUIDE.read_text("utf-8"), re.S | re.M
+    )
+    assert len(marked) == 6
+    names = {}
+    for block in marked:
+        exec(compile(block, "training.md", "exec"), names)
+    said = capsys.readouterr().out.splitlines()
+    assert said[:2] == ["(16, 2)", "[]"]
+    assert said[2] in "12345"  # the best epoch: not the first, of six
+    assert "'gradient_norm'" in said[3] and "'dev_accuracy'" in said[4]
+    assert names["epochs"].history[-1]["dev_accuracy"] > 0.6
+    assert not Path("guarded/not_a_number.jsonl").exists()
