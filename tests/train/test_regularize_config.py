@@ -1,6 +1,11 @@
 """`train.regularize`: what it refuses, all of it at once, a run of it that is continued."""
 
+import json
+import os
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -112,6 +117,21 @@ def test_a_plateau_needs_dev_rows(tmp_path):
 
     with pytest.raises(ConfigError, match="Received: no dev rows"):
         assemble.callbacks(RegularizeSettings(plateau={}), has_dev=False)
+
+
+@pytest.mark.slow
+def test_two_devices_train_as_one_does():
+    here = Path(__file__).parent
+    paths = os.pathsep.join([str(here.parents[1]), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, str(here / "toy_regularized.py")],
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    apart = json.loads(done.stdout.splitlines()[-1])
+    assert apart["losses"] < 1e-5 and apart["weights"] < 1e-4
 
 
 @pytest.mark.slow
