@@ -120,13 +120,17 @@ def test_two_workers_run_a_config_as_one_process_does(project):
     one, two = project / "runs" / "one", project / "runs" / "two"
     assert np.allclose(steps(two), steps(one), atol=1e-5)
     figures = [json.loads((run / "metrics.json").read_text()) for run in (one, two)]
-    for name in ("accuracy", "loss"):
+    for name in ("accuracy", "log_loss"):
         assert figures[0]["dev"][name] == pytest.approx(figures[1]["dev"][name], abs=1e-4)
     assert (two / "export" / "savedmodel").is_dir()
     # Started again there is nothing to train, and all end.
     workers = Workers(project).start(*CLI, "run=runs/two", *parts)
     assert workers.codes() == [0, 0], workers.said(0) + workers.said(1)
     assert "nothing to train" in workers.said(1)
+    # A chief that was killed after the weights were saved needs nobody.
+    workers = Workers(project)
+    workers.start_one(0, *CLI, "run=runs/two", *parts)
+    assert workers.codes() == [0], workers.said(0)
 
 
 @pytest.mark.parametrize("victim", [0, 1])

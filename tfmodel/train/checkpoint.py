@@ -123,9 +123,10 @@ class Checkpoint:
                 "Start anew with --restart; in a script of your own, delete the folder."
             )
         for name, variable in wanted.items():
-            # NumPy knows bfloat16 as two bytes of no type.
-            dtype = np.asarray(keras.ops.convert_to_numpy(variable)).dtype
-            variable.assign(values[name].view(dtype) if dtype.kind == "V" else values[name])
+            value = values[name]
+            if value.dtype.kind == "V":  # NumPy knows bfloat16 as two bytes of no type
+                value = value.view(np.asarray(keras.ops.convert_to_numpy(variable)).dtype)
+            variable.assign(value)
         return state
 
     def _read(self, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:

@@ -20,7 +20,7 @@ from tfmodel.config import ConfigError
 from tfmodel.run_folder import clear_leftovers
 from tfmodel.tokens.batches import batches_of
 from tfmodel.train.checkpoint import Checkpoint
-from tfmodel.train.distribute.workers import is_chief, shared, worker_count
+from tfmodel.train.distribute.workers import is_chief, require_same, shared, worker_count
 
 _log = logging.getLogger(__name__)
 
@@ -104,6 +104,7 @@ class Resume(keras.callbacks.Callback):
         self._data_key = _fingerprint(self.batches)
         self._strategy = model.distribute_strategy
         self.checkpoint = shared(self.checkpoint, self._strategy)
+        require_same(self._strategy, {"the rows and their order": self._data_key})
         if is_chief(self._strategy):
             clear_leftovers(self.checkpoint.folder)
         if self.checkpoint.exists():

@@ -22,6 +22,7 @@ _log = logging.getLogger(__name__)
 _LARGEST_MESSAGE_BYTES = 2**20
 _PATIENCE_SECONDS = 10.0
 _BETWEEN_TRIES_SECONDS = 0.2
+_GRACE_SECONDS = 2.0  # for those who come after the meeting has failed, to hear of it
 
 
 def meet(cluster: Cluster, facts: Mapping[str, Any], *, timeout_seconds: float = 300.0) -> None:
@@ -50,10 +51,10 @@ def _receive_all(cluster, facts, deadline, timeout_seconds) -> None:
     told = False
     with _listen(cluster) as listener:
         try:
-            while len(arrived) < len(cluster.addresses) - 1 and failure is None:
+            while len(arrived) < len(cluster.addresses) - 1:
                 left = deadline - time.monotonic()
                 if left <= 0:
-                    failure = _missing(cluster, arrived, timeout_seconds)
+                    failure = failure or _missing(cluster, arrived, timeout_seconds)
                     break
                 listener.settimeout(min(left, 2.0))
                 try:
@@ -69,13 +70,17 @@ def _receive_all(cluster, facts, deadline, timeout_seconds) -> None:
                 if rank not in range(1, len(cluster.addresses)):
                     connection.close()  # somebody who knocked at the wrong door
                     continue
+                wrong = None
                 if rank in arrived:
-                    failure = ConfigError(
+                    wrong = ConfigError(
                         f"TF_CONFIG: expected an index of its own in each worker. Received: two "
                         f"workers that say they are {cluster.addresses[rank]}."
                     )
                 else:
-                    failure = _difference(cluster, facts, rank, message)
+                    wrong = _difference(cluster, facts, rank, message)
+                if wrong is not None and failure is None:
+                    failure = wrong
+                    deadline = min(deadline, time.monotonic() + _GRACE_SECONDS)
                 arrived[rank if rank not in arrived else -rank] = connection
         finally:
             answer = {"error": None if failure is None else str(failure)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import re
 from collections.abc import Mapping
@@ -14,9 +15,11 @@ from tfmodel.config import ConfigError
 from tfmodel.run_folder import environment
 from tfmodel.train.distribute.cluster import Cluster
 from tfmodel.train.distribute.meeting import meet
+from tfmodel.train.distribute.workers import require_same
 
 _log = logging.getLogger(__name__)
 
+_joined: dict[Cluster, tf.distribute.Strategy] = {}
 _LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError)
 
 
@@ -65,10 +68,15 @@ def choose_strategy(
     names = ("python", "tfmodel", "tensorflow", "keras", "numpy")
     versions = {name: environment()[name] for name in names}
     gpus = len(tf.config.list_physical_devices("GPU"))
-    meet(cluster, {**versions, "GPUs": gpus, **(facts or {})}, timeout_seconds=timeout_seconds)
+    facts = {**versions, "GPUs": gpus, **(facts or {})}
+    if cluster in _joined:  # TensorFlow listens where the meeting was
+        require_same(_joined[cluster], facts)
+        return _joined[cluster]
+    meet(cluster, facts, timeout_seconds=timeout_seconds)
     _log.info("worker %d of %d: all are there", cluster.rank + 1, len(cluster.addresses))
     try:
-        return tf.distribute.MultiWorkerMirroredStrategy(_resolver(cluster))
+        _joined[cluster] = tf.distribute.MultiWorkerMirroredStrategy(_resolver(cluster))
+        return _joined[cluster]
     except RuntimeError as error:
         if "program startup" not in str(error):
             raise
@@ -102,7 +110,13 @@ def _of_this_host(devices: int | str) -> tf.distribute.Strategy:
         )
     if count == 1:
         return tf.distribute.get_strategy()
-    return tf.distribute.MirroredStrategy([device.name for device in there[:count]])
+    return _mirrored(tuple(device.name for device in there[:count]))
+
+
+@functools.lru_cache
+def _mirrored(devices: tuple[str, ...]) -> tf.distribute.Strategy:
+    # Sums of a second strategy of a process are taken for those of the first.
+    return tf.distribute.MirroredStrategy(devices)
 
 
 @contextmanager
@@ -111,13 +125,16 @@ def lost_worker_in_words():
     try:
         yield
     except _LOST as error:
-        found = re.search(r"/task:(\d+)", str(error))
-        if found is None and "ollective" not in str(error):
+        cluster = Cluster.from_environment()
+        if cluster is None:
             raise
-        cluster, who = Cluster.from_environment(), "Another worker"
-        if found is not None and cluster is not None:
-            rank = int(found[1])
-            who = f"Worker {rank + 1} of {len(cluster.addresses)} ({cluster.addresses[rank]})"
+        # TensorFlow names tasks as who reports and as who is lost: it is not this one.
+        named = [int(rank) for rank in re.findall(r"/task:(\d+)", str(error))]
+        others = [rank for rank in [*named, *range(len(cluster.addresses))] if rank != cluster.rank]
+        who = "Another worker"
+        if len(set(others)) == 1 or (named and others[0] in named):
+            rank, count = others[0], len(cluster.addresses)
+            who = f"Worker {rank + 1} of {count} ({cluster.addresses[rank]})"
         raise RuntimeError(
             f"{who} ended or is no longer reached, and training cannot go on without it. Look at "
             "its messages for the reason; the same command in all workers continues from the last "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfmodel.config import ConfigError
 from tfmodel.train.checkpoint import Checkpoint, Variables
 from tfmodel.train.checkpoint import _named as named
 
@@ -62,6 +63,28 @@ def gather(strategy: tf.distribute.Strategy, value: Any) -> list:
 def from_chief(strategy: tf.distribute.Strategy, value: Any = None) -> Any:
     """The chief's value; the others need give none."""
     return gather(strategy, value if is_chief(strategy) else None)[0]
+
+
+def require_same(strategy: tf.distribute.Strategy, facts: Mapping[str, Any]) -> None:
+    """Refuse workers that do not do the same.
+
+    Args:
+        strategy: of all of them.
+        facts: JSON-able, by name.
+
+    Raises:
+        ConfigError: a fact is another one in some worker.
+    """
+    found = gather(strategy, dict(facts))
+    unlike = [name for name in found[0] if any(each.get(name) != found[0][name] for each in found)]
+    if unlike:
+        shown = "; ".join(
+            f"{name} is {', '.join(str(each.get(name)) for each in found)}" for name in unlike[:5]
+        )
+        raise ConfigError(
+            f"Expected workers that do the same. Received, in their order: {shown}. Give all the "
+            "same data and settings."
+        )
 
 
 def any_of(strategy: tf.distribute.Strategy, flags: Sequence[bool]) -> list[bool]:
