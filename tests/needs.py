@@ -56,7 +56,7 @@ def package(name: str):
     try:
         return importlib.import_module(name)
     except ImportError:
-        extra = _EXTRAS.get(name, "parity")
+        extra = _EXTRAS.get(name.partition(".")[0], "parity")
         give_up(f"{name} is not installed: pip install -e '.[{extra}]'")
 
 
