@@ -52,9 +52,9 @@ class Dropout(keras.layers.Layer):
         if self.rate < _SMALLEST_BYTE_RATE:
             return keras.random.dropout(values, self.rate, seed=self.seed_generator)
         threshold = min(round(self.rate * 256), 255)
-        kept = _random_bytes(ops.shape(values), self.seed_generator) >= threshold
+        kept = _random_bytes(values, self.seed_generator) >= threshold
         scale = ops.cast(256 / (256 - threshold), values.dtype)
-        return ops.where(kept, values * scale, ops.zeros((), values.dtype))
+        return _times(values, ops.where(kept, scale, ops.zeros((), values.dtype)))
 
     def compute_output_shape(self, input_shape):
         """The input's shape."""
@@ -65,16 +65,31 @@ class Dropout(keras.layers.Layer):
         return {**super().get_config(), "rate": self.rate, "seed": self.seed}
 
 
-def _random_bytes(shape, seed_generator):
-    """Uniform uint8 of `shape`."""
+def _times(values, factors):
+    """values * factors, with a gradient for the values alone."""
     if keras.backend.backend() != "tensorflow":
-        return keras.random.randint(shape, 0, 256, dtype="uint8", seed=seed_generator)
+        return values * factors
+    # Its own gradient would ask, in each step, whether one of the two was broadcast: of a BERT's
+    # graph a fifth is dropout, and the first step waits until it is traced.
+    import tensorflow as tf
+
+    @tf.custom_gradient
+    def times(values):
+        return values * factors, lambda upstream: upstream * factors
+
+    return times(values)
+
+
+def _random_bytes(values, seed_generator):
+    """Uniform uint8 of the shape of `values`."""
+    if keras.backend.backend() != "tensorflow":
+        return keras.random.randint(ops.shape(values), 0, 256, dtype="uint8", seed=seed_generator)
     # keras.random has no way to use all bits of a word; taking four values from each of
     # TensorFlow's is about three times as fast as one word a value.
     import tensorflow as tf
 
-    size = tf.reduce_prod(shape)
+    size = tf.size(values)
     words = tf.random.stateless_uniform(
         [(size + 3) // 4], seed_generator.next(), minval=None, maxval=None, dtype=tf.uint32
     )
-    return tf.reshape(tf.reshape(tf.bitcast(words, tf.uint8), [-1])[:size], shape)
+    return tf.reshape(tf.reshape(tf.bitcast(words, tf.uint8), [-1])[:size], tf.shape(values))
