@@ -251,6 +251,26 @@ def test_ctrl_c_in_a_users_own_fit(tmp_path):
     assert (state["epoch"], state["batch"]) == (0, 1)
 
 
+def test_a_full_disk_ends_fit_and_leaves_the_last_checkpoint(tmp_path, monkeypatch):
+    write, count = np.savez, 0
+
+    def fill(file, **arrays):
+        nonlocal count
+        count += 1
+        if count == 3:
+            file.write(b"half")
+            raise OSError(28, "No space left on device")
+        write(file, **arrays)
+
+    monkeypatch.setattr("tfmodel.train.checkpoint.np.savez", fill)
+    with pytest.raises(OSError, match="expected room on the disk to write checkpoint.npz. .* Free"):
+        small_fit(tmp_path)
+    state = Checkpoint(tmp_path / "last").state()
+    assert (state["epoch"], state["batch"]) == (0, 2)
+    assert [path.name for path in (tmp_path / "last").iterdir()] == ["checkpoint.npz"]
+    small_fit(tmp_path)
+
+
 def test_other_rows_are_refused(tmp_path):
     small_fit(tmp_path)
     small_fit(tmp_path)  # again: the last epoch is done once more
