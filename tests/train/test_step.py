@@ -311,6 +311,38 @@ def test_what_the_step_cannot_do_is_refused():
         training.train_on_batch(batch(), LABELS)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize("steps", [1, 3])
+def test_the_same_seed_makes_the_same_weights_where_threads_share_the_work(policy, steps):
+    """Sums over repeated rows of a table, in whatever order threads come to them."""
+
+    def trained():
+        keras.utils.set_random_seed(0)
+        config = BertConfig(
+            vocabulary_size=8000,
+            hidden_size=128,
+            layers=2,
+            heads=2,
+            intermediate_size=512,
+            max_positions=64,
+        )
+        model = classify.build(build_encoder(config, sequence=False, dtype=policy), classes=2)
+        training = TrainingModel(model, accumulation_steps=steps)
+        training.compile(adamw(1e-3), loss=classify.loss(), jit_compile=False)
+        random = np.random.default_rng(0)
+        for _ in range(6):
+            ids = random.integers(0, 300, (64, 64)).astype(np.int32)
+            inputs = {"token_ids": ids, "segment_ids": 0 * ids, "padding_mask": 0 * ids + 1}
+            training.train_on_batch(inputs, random.integers(0, 2, 64))
+        return everything(training)
+
+    first = trained()
+    for again in (trained(), trained()):
+        for found, expected in zip(again, first, strict=True):
+            np.testing.assert_array_equal(found, expected)
+
+
 _MEMORY = """
 import resource, sys
 sys.path[:0] = [{tests!r}, {root!r}]

@@ -1,4 +1,4 @@
-"""What happens around the steps: progress, TensorBoard, checkpoints, the best epoch.
+"""What happens around the steps: progress, checkpoints, the best epoch, what is watched.
 
 Each is a plain `keras.callbacks.Callback` for anybody's `fit`; those that need the numbers of a
 batch take the `Batches` that feed it.
