@@ -12,6 +12,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from tfmodel.config import ConfigError
 from tfmodel.run_folder import write_aside
@@ -104,6 +105,13 @@ class Checkpoint:
         Raises:
             ConfigError: the checkpoint is of a model of another shape, or damaged.
         """
+        state, values = self._saved(variables)
+        for name, variable in _named(variables).items():
+            variable.assign(values[name])
+        return state
+
+    def _saved(self, variables: Variables) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """The state, and by name the values of variables; all of them fit."""
         saved = self._read()
         state = json.loads(saved.pop(_STATE).tobytes())
         wanted = _named(variables)
@@ -122,12 +130,10 @@ class Checkpoint:
                 f"of this model's shapes. Received: {len(values)} variables that do not fit. "
                 "Start anew with --restart; in a script of your own, delete the folder."
             )
-        for name, variable in wanted.items():
-            value = values[name]
+        for name, value in values.items():
             if value.dtype.kind == "V":  # NumPy knows bfloat16 as two bytes of no type
-                value = value.view(np.asarray(keras.ops.convert_to_numpy(variable)).dtype)
-            variable.assign(value)
-        return state
+                values[name] = value.view(tf.as_dtype(wanted[name].dtype).as_numpy_dtype)
+        return state, values
 
     def _read(self, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
         try:

@@ -96,13 +96,24 @@ def any_of(strategy: tf.distribute.Strategy, flags: Sequence[bool]) -> list[bool
 
 def give_chiefs(strategy: tf.distribute.Strategy, variables: Sequence[keras.Variable]) -> None:
     """Give variables the values they have in the chief."""
-    if worker_count(strategy) == 1:
-        return
+    if worker_count(strategy) > 1:
+        _assign_chiefs(strategy, variables, [keras.ops.convert_to_numpy(v) for v in variables])
+
+
+def _assign_chiefs(strategy, variables, values) -> None:
+    """Give variables of all workers the chief's values; the others' are not looked at.
+
+    All workers take the same steps: reading or changing a metric's variable waits for all.
+    """
+    by_variable = {id(v): value for v, value in zip(variables, values, strict=True)}
     for some in _in_parts(variables):
-        values = [keras.ops.convert_to_numpy(variable) for variable in some]
-        if not is_chief(strategy):
-            values = [np.zeros_like(value) for value in values]
-        for variable, value in zip(some, _sums(strategy, values), strict=True):
+        arrays = [
+            np.asarray(by_variable[id(v)])
+            if is_chief(strategy)
+            else np.zeros(v.shape, tf.as_dtype(v.dtype).as_numpy_dtype)
+            for v in some
+        ]
+        for variable, value in zip(some, _sums(strategy, arrays), strict=True):
             variable.assign(value)
 
 
@@ -171,8 +182,11 @@ class SharedCheckpoint(Checkpoint):
 
     def restore(self, variables: Variables) -> dict[str, Any]:
         """Give the variables of all workers the values that the chief saved."""
-        state = super().restore(variables) if is_chief(self.strategy) else None
-        give_chiefs(self.strategy, list(named(variables).values()))
+        wanted = named(variables)
+        state, values = None, dict.fromkeys(wanted)
+        if is_chief(self.strategy):
+            state, values = self._saved(variables)
+        _assign_chiefs(self.strategy, list(wanted.values()), [values[name] for name in wanted])
         return from_chief(self.strategy, state)
 
     def agree(self, flags: Sequence[bool]) -> list[bool]:
