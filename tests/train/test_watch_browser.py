@@ -223,7 +223,7 @@ def test_the_pictures_are_pictures(dashboard):
 def test_a_mistake_is_shown_as_the_text_it_is(dashboard):
     page = dashboard("text")
     assert " ".join(NASTY.split()) in shown(page, "predicted", "bold")
-    assert page.locator("td b, td a, td em, td code, td script").count() == 0
+    assert page.locator("li b, li a, li em, li code, li script").count() == 0
 
 
 def test_the_projector_shows_a_point_a_sentence(dashboard, address):

@@ -1,7 +1,9 @@
 """What Weights & Biases and MLflow have of a training; secrets; the projector's files."""
 
+import html
 import io
 import json
+import re
 import struct
 import sys
 import time
@@ -12,7 +14,7 @@ import pytest
 
 from tfmodel.config import ConfigError, load_config
 from tfmodel.train.watch import MLflow, WatchSettings, WeightsAndBiases, write_projector
-from tfmodel.train.watch.event_files import markdown_table
+from tfmodel.train.watch.event_files import markdown_list
 from tfmodel.train.watch.tracker import flat_config, kept_run_id
 
 
@@ -81,26 +83,22 @@ def test_settings_that_cannot_be_are_refused(changed, expected):
         load_config(changed, WatchSettings)
 
 
-def test_texts_stay_texts_in_a_table():
-    import re
-
+def test_texts_stay_texts_in_a_list():
     markdown = pytest.importorskip("markdown")
     text = "a | b\n<script>x</script> *no* [l](http://x) `c` \\ &amp; _u_ # h\t\x00 ~~s~~"
-    page = markdown.markdown(
-        markdown_table(
-            [
-                {"label": "a|b", "score": 0.25, "text": text},
-                {"label": "", "score": 1.0, "text": "x" * 999},
-            ]
-        ),
-        extensions=["markdown.extensions.tables"],
-    )
-    import html
-
-    cells = [html.unescape(cell) for cell in re.findall(r"<td>(.*?)</td>", page)]
-    assert cells[:3] == ["a|b", "0.250", " ".join(text.replace("\x00", " ").split())]
-    assert cells[3] == "\xa0" and len(cells[5]) == 300 and cells[5].endswith("…")
-    assert markdown_table([]) == "none"
+    rows = [
+        {"label": "a|*b*", "score": 0.25, "text": text},
+        {"label": "", "score": 1.0, "text": "x" * 999},
+    ]
+    page = markdown.markdown(markdown_list(rows), extensions=["markdown.extensions.tables"])
+    tags = re.findall(r"<(\w+)>", page)
+    assert tags == ["ul", *["li", "p", "strong", "strong", "p"] * 2]
+    shown = [html.unescape(re.sub("<.*?>", "", each)) for each in re.findall("<p>(.*?)</p>", page)]
+    assert shown[0] == "label a|*b*, score 0.250"
+    assert shown[1] == " ".join(text.replace("\x00", " ").split())
+    assert shown[2] == "label \xa0, score 1.000"
+    assert len(shown[3]) == 300 and shown[3].endswith("…")
+    assert markdown_list([]) == "none"
 
 
 def test_the_projectors_files_have_a_line_a_vector(tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -80,11 +79,11 @@ class EventFiles:
         self._add(run, step, Summary(value=[value]))
 
     def table(self, step: int, name: str, rows: Sequence[Mapping[str, Value]]) -> None:
-        """Write rows as a table in Markdown."""
+        """Write rows as a list in Markdown."""
         from tensorboard.plugins.text.summary_v2 import text_pb
 
         run, tag = _place(name, "texts")
-        self._add(run, step, text_pb(tag, markdown_table(rows)))
+        self._add(run, step, text_pb(tag, markdown_list(rows)))
 
     def flush(self) -> None:
         """Hand everything to the operating system."""
@@ -144,23 +143,27 @@ def one_line(text: str, *, characters: int) -> str:
     return line if len(line) <= characters else line[: characters - 1].rstrip() + "…"
 
 
-def markdown_table(rows: Sequence[Mapping[str, Value]], *, characters: int = 300) -> str:
-    """Rows as a table in Markdown in which texts stay what they are.
+def markdown_list(rows: Sequence[Mapping[str, Value]], *, characters: int = 300) -> str:
+    """Rows as a list in Markdown in which texts stay what they are.
+
+    A table it is not: beside long texts TensorBoard breaks short columns letter by letter.
 
     Args:
-        rows: with the same columns; none: says so.
+        rows: values by name; those whose name begins with `text` get a paragraph each.
         characters: of a text shown.
     """
     if not rows:
         return "none"
-    columns = list(rows[0])
 
-    def cell(value: Value) -> str:
+    def escaped(value: Value) -> str:
         if isinstance(value, float):
-            return f"{value:.3f}"
+            value = f"{value:.3f}"
         line = one_line(str(value), characters=characters)
         return MARKDOWN.sub(lambda found: f"&#{ord(found[0])};", line) or "&nbsp;"
 
-    lines = [" | ".join(html.escape(name) for name in columns), " | ".join(["---"] * len(columns))]
-    lines += [" | ".join(cell(row[name]) for name in columns) for row in rows]
-    return "\n".join(f"| {line} |" for line in lines)
+    items = []
+    for row in rows:
+        short = [f"{n} **{escaped(v)}**" for n, v in row.items() if not n.startswith("text")]
+        texts = [escaped(value) for name, value in row.items() if name.startswith("text")]
+        items.append("- " + "\n\n    ".join([", ".join(short), *texts]))
+    return "\n\n".join(items)
