@@ -32,6 +32,17 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
+_started: list[Workers] = []
+
+
+@pytest.fixture(autouse=True)
+def none_is_left():
+    """End what a failed test has left running."""
+    yield
+    while _started:
+        _started.pop().end()
+
+
 class Workers:
     """Processes with TF_CONFIG set, and what they say."""
 
@@ -40,8 +51,10 @@ class Workers:
         self.addresses = addresses or [f"127.0.0.1:{port}" for port in free_ports(2)]
         self.before = before
         self.processes: list[subprocess.Popen] = []
+        _started.append(self)
 
     def start(self, *command: object, of_rank=lambda rank: []) -> Workers:
+        self.end()
         self.processes = []
         for rank in range(len(self.addresses)):
             self.start_one(rank, *command, *of_rank(rank))
