@@ -8,9 +8,11 @@ import struct
 import sys
 import time
 
+import event_reading
 import needs
 import numpy as np
 import pytest
+import toy
 
 from tfmodel.config import ConfigError, load_config
 from tfmodel.train.watch import MLflow, WatchSettings, WeightsAndBiases, write_projector
@@ -207,3 +209,28 @@ def wandb_records(file):
             record = wandb_internal_pb2.Record.FromString(message)
             name, message = record.WhichOneof("record_type"), b""
             yield name, getattr(record, name)
+
+
+@pytest.mark.slow
+def test_a_config_shows_one_training_in_all_three(tmp_path, monkeypatch):
+    mlflow = needs.package("mlflow")
+    needs.package("wandb")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    logs = tmp_path / "reviews/logs"
+    _, result = toy.train(
+        tmp_path / "reviews/checkpoints", logs=logs, epochs=2,
+        watch={"wandb": {"mode": "offline"}, "mlflow": {}},
+    )  # fmt: skip
+    expected = {step["step"]: pytest.approx(step["loss"], rel=1e-5) for step in result.steps}
+    assert dict(event_reading.scalars(logs / "train")["metrics/loss"]) == expected
+    client = mlflow.MlflowClient(f"sqlite:///{logs}/mlflow.db")
+    [run] = client.search_runs([client.get_experiment_by_name("tfmodel").experiment_id])
+    history = client.get_metric_history(run.info.run_id, "train/loss")
+    assert {point.step: point.value for point in history} == expected
+    assert run.info.run_name == "reviews" and run.data.params["train.learning_rate"] == "0.03"
+    best = result.epochs[result.best_epoch]
+    assert run.data.metrics["kept/dev_accuracy"] == pytest.approx(best["dev_accuracy"])
+    names = {each.path for each in client.list_artifacts(run.info.run_id, "dev")}
+    assert any(name.startswith("dev/reliability") for name in names)
+    [file] = (logs / "wandb").glob("offline-run-*/run-*.wandb")
+    assert any(name == "history" for name, _ in wandb_records(file))
