@@ -23,8 +23,8 @@ class FGM:
     step costs two.
 
     Args:
-        epsilon: norm of the perturbation, above 0. Word embeddings of BERT have norms of 1 to
-            1.5.
+        epsilon: norm of the perturbation, above 0. Word embeddings of MiniLM have norms
+            of 0.5 to 1.3.
         norm: `row`: the norm of all real tokens of a row together; `token`: each token has its
             own.
         weight: of the objective at the perturbation, above 0.

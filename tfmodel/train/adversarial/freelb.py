@@ -25,8 +25,8 @@ class FreeLB:
     passes.
 
     Args:
-        epsilon: largest norm of a perturbation, above 0. Word embeddings of BERT have norms
-            of 1 to 1.5.
+        epsilon: largest norm of a perturbation, above 0. Word embeddings of MiniLM have norms
+            of 0.5 to 1.3.
         step_size: norm of each step, above 0.
         steps: points that are learned from, 1 or more (of which the first is the start).
         start_size: s of the start, drawn from uniform(-s, s) / sqrt(values under one norm):

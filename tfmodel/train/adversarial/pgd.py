@@ -25,8 +25,8 @@ class PGD:
     `steps` + 1 passes, of which `steps` - 1 need no gradient of the weights.
 
     Args:
-        epsilon: largest norm of a perturbation, above 0. Word embeddings of BERT have norms
-            of 1 to 1.5.
+        epsilon: largest norm of a perturbation, above 0. Word embeddings of MiniLM have norms
+            of 0.5 to 1.3.
         step_size: norm of each step, above 0.
         steps: steps of the climb, 1 or more.
         norm: `row`: norms are those of all real tokens of a row together; `token`: each token

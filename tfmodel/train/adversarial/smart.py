@@ -16,8 +16,8 @@ class SMART:
     values. A step costs `steps` + 2 passes, of which `steps` need no gradient of the weights.
 
     Args:
-        epsilon: largest absolute value in a perturbation, above 0. Values of BERT's word
-            embeddings are about 0.05 in size.
+        epsilon: largest absolute value in a perturbation, above 0. Values of MiniLM's
+            word embeddings are 0.04 in size.
         weight: of the divergence in the loss, above 0.
         step_size: largest absolute value of a step up the divergence, above 0.
         steps: steps of the climb, 1 or more.
@@ -26,9 +26,9 @@ class SMART:
         seed: of the start.
 
     Source: Jiang et al. 2020, section 3.1 and algorithm 1. Deviations: all passes drop the same;
-    no Bregman proximal term (section 3.2); the paper's sizes (1e-5, a step of 1e-3) are lost in
-    bfloat16 and nearly so in float32, and the authors' program, which scales each token's
-    perturbation up to 1, does not use them either. The defaults lie between.
+    no Bregman proximal term (section 3.2); the paper's cube of 1e-5 is smaller than the rounding of
+    bfloat16, and the authors' program, which scales each token's perturbation up to 1, does not use
+    it either: the defaults lie between.
 
     Example:
         >>> training = tm.TrainingModel(model, regularizers=[tm.adversarial.SMART()])

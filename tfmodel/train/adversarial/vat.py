@@ -23,8 +23,8 @@ class VAT:
     `steps` need no gradient of the weights.
 
     Args:
-        epsilon: norm of the perturbation, above 0. Word embeddings of BERT have norms of 1 to
-            1.5.
+        epsilon: norm of the perturbation, above 0. Word embeddings of MiniLM have norms
+            of 0.5 to 1.3.
         weight: of the divergence in the loss, above 0.
         steps: power iterations, 1 or more.
         probe_size: norm of the small perturbation in the power iteration. In bfloat16 a smaller
