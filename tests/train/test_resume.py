@@ -316,7 +316,8 @@ def start_fit(kind, folder, *arguments):
 
 def whole_fit(kind, tmp_path):
     process, out = start_fit(kind, tmp_path / "whole")
-    assert process.wait() == 0, process.stderr.read()
+    errors = process.communicate()[1]
+    assert process.returncode == 0, errors
     return json.loads(out.read_text())
 
 
