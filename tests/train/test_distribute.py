@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from tfmodel.config import ConfigError
+from tfmodel.train.distribute import choose_strategy
 from tfmodel.train.distribute.cluster import Cluster
 from tfmodel.train.distribute.meeting import meet
 
@@ -41,7 +42,7 @@ def assert_same_training(found: dict, expected: dict) -> None:
 @pytest.fixture(scope="module")
 def both(tmp_path_factory) -> tuple[dict, dict]:
     folder = tmp_path_factory.mktemp("devices")
-    found = trained(folder, 2, "parts", "fgm", "not a number", "dropout")
+    found = trained(folder, 2, "parts", "fgm", "not a number", "dropout", "whole")
     return found, found["alone"]
 
 
@@ -70,6 +71,23 @@ def test_each_replica_drops_values_of_its_own(both):
         assert first[0] == second[0]  # one seed
         assert first[1] != second[1]  # and places far apart
     assert both[0]["dropout"]["replicas_equal"]
+
+
+def test_what_is_continued_is_what_would_have_been(both):
+    whole, begun, resumed = (both[0][name] for name in ("whole", "begun", "resumed"))
+    assert len(begun["steps"]) == 7  # in the second epoch of 5
+    assert len(resumed["steps"]) == 3
+    assert begun["steps"] + resumed["steps"] == whole["steps"]
+    assert resumed["epochs"][-1] == whole["epochs"][-1]
+    assert resumed["weights"] == whole["weights"]
+    assert resumed["replicas_equal"]
+
+
+def test_more_devices_than_there_are_is_a_mistake(monkeypatch):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    with pytest.raises(ConfigError, match="train.devices: expected no more .* Received: 99"):
+        choose_strategy(99)
+    assert choose_strategy("all").num_replicas_in_sync >= 1
 
 
 # --- TF_CONFIG ----------------------------------------------------------------------------

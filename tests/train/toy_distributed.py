@@ -21,6 +21,7 @@ from tfmodel.tasks import classify
 from tfmodel.tokens.batches import Batches, TokenRows
 from tfmodel.train import adamw
 from tfmodel.train.adversarial import FGM
+from tfmodel.train.callbacks import Resume
 from tfmodel.train.distribute import choose_strategy, gather, worker_count
 from tfmodel.train.step import TrainingModel
 
@@ -47,6 +48,7 @@ CASES = {
     "sum": {"loss": lambda: keras.losses.SparseCategoricalCrossentropy(True, reduction="sum")},
     "dropout": {"dropout": 0.3},
     "not a number": {"bad_step": True},
+    "whole": {"dropout": 0.3, "accumulation_steps": 2},
 }
 
 
@@ -64,6 +66,19 @@ class Keep(keras.callbacks.Callback):
         self.epochs.append({name: float(value) for name, value in logs.items()})
 
 
+class StopAfter(keras.callbacks.Callback):
+    """Break off where so many steps were done."""
+
+    def __init__(self, steps):
+        super().__init__()
+        self.left = steps
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.left -= 1
+        if self.left < 0:
+            raise InterruptedError
+
+
 def train(
     strategy,
     *,
@@ -75,6 +90,8 @@ def train(
     loss=None,
     dropout=0.0,
     bad_step=False,
+    folder=None,
+    stop_after=None,
 ) -> dict:
     """Two epochs of 5 batches, 21 rows in all, and their dev figures."""
     keras.utils.set_random_seed(3)
@@ -108,14 +125,22 @@ def train(
         rows.weights[rows.plan(0)[2][-1]] = np.nan
     held_out = batches(7, size=3, vocabulary_size=vocabulary_size, weighted=False, seed=4)
     keep = Keep()
-    training.fit(
-        rows.dataset(),
-        validation_data=held_out.dataset(),
-        epochs=2,
-        shuffle=False,
-        verbose=0,
-        callbacks=[keep],
-    )
+    callbacks = [keep]
+    if folder is not None:
+        callbacks.append(Resume(folder, rows, seconds=1e-9))
+    if stop_after is not None:
+        callbacks.insert(0, StopAfter(stop_after))
+    try:
+        training.fit(
+            rows.dataset(),
+            validation_data=held_out.dataset(),
+            epochs=2,
+            shuffle=False,
+            verbose=0,
+            callbacks=callbacks,
+        )
+    except InterruptedError:
+        callbacks[-1].release()
     weights = [weight.numpy() for weight in model.trainable_weights]
     replicas = [
         [copy.numpy().tobytes() for copy in strategy.experimental_local_results(weight.value)]
@@ -148,8 +173,12 @@ def main(out: str, devices: str, *cases: str) -> None:
         found["alone"] = {
             case: train(tf.distribute.get_strategy(), **CASES[case])
             for case in cases
-            if case != "dropout"
+            if "dropout" not in CASES[case]
         }
+    if "whole" in cases:
+        folder = os.path.join(os.path.dirname(out), "checkpoints")
+        found["begun"] = train(strategy, **CASES["whole"], folder=folder, stop_after=7)
+        found["resumed"] = train(strategy, **CASES["whole"], folder=folder)
     found["workers"] = gather(strategy, {"pid": os.getpid(), "é": worker_count(strategy)})
     with open(out, "w") as file:
         json.dump(found, file)
