@@ -113,7 +113,7 @@ def test_steps_of_a_continued_epoch_are_recorded():
 
 
 def watched(clock, **arguments):
-    model = types.SimpleNamespace(optimizer=types.SimpleNamespace(iterations=10))
+    model = types.SimpleNamespace(optimizer=types.SimpleNamespace(iterations=keras.Variable(10)))
     recorder = types.SimpleNamespace(examples=320, history=[])
     progress = callbacks.Progress(recorder, total_steps=40, epochs=2, **arguments)
     progress.set_model(model)
