@@ -20,7 +20,13 @@ from tfmodel.train.distribute.workers import require_same
 _log = logging.getLogger(__name__)
 
 _joined: dict[Cluster, tf.distribute.Strategy] = {}
-_LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError)
+_LOST = (
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,  # a network that breaks
+    tf.errors.FailedPreconditionError,  # a worker that was started again
+    tf.errors.UnavailableError,
+)
 
 
 def choose_strategy(
@@ -126,7 +132,7 @@ def lost_worker_in_words():
         yield
     except _LOST as error:
         cluster = Cluster.from_environment()
-        if cluster is None:
+        if cluster is None or ("ollective" not in str(error) and "/task:" not in str(error)):
             raise
         # TensorFlow names tasks as who reports and as who is lost: it is not this one.
         named = [int(rank) for rank in re.findall(r"/task:(\d+)", str(error))]
