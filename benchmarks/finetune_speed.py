@@ -176,7 +176,7 @@ def compare_steps(peers: list[str], shapes: list[tuple[int, int]], rounds: int) 
     print(f"\nmedians of {rounds} rounds; 4096 x 4096 bfloat16 product: {own / 1e9:.0f} GFLOP/s")
     print(f"{'rows x tokens':<14}" + "".join(f"{name:>26}" for name in peers) + f"{'ratio':>8}")
     for rows, length in shapes:
-        steps = max(1, round(40_000 / (rows * length)))
+        steps = max(1, round(16_000 / (rows * length)))
         seconds = {name: [] for name in peers}
         for number in range(rounds + 1):  # the first warms up
             for peer in running:

@@ -21,6 +21,7 @@ class SelfAttention(keras.layers.Layer):
         output: layer (M, D) -> (M, D).
         dropout: share of attention weights dropped in training.
         first_only: answer for the first token of each row alone, (B, D).
+        recompute: keep no attention weights for the way back, but compute them again.
 
     Source: Vaswani et al. 2017, section 3.2. Softmax is taken in float32 whatever the
     compute type.
@@ -34,6 +35,7 @@ class SelfAttention(keras.layers.Layer):
         output: keras.layers.Layer,
         dropout: float = 0.0,
         first_only: bool = False,
+        recompute: bool = False,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -42,6 +44,7 @@ class SelfAttention(keras.layers.Layer):
         self.output_projection = output
         self.dropout = dropout
         self.first_only = first_only
+        self.recompute = recompute
         self.drop = Dropout(dropout, dtype=self.dtype_policy, name="drop")
 
     def build(self, hidden_shape, same_text_shape=None):
@@ -66,23 +69,37 @@ class SelfAttention(keras.layers.Layer):
         Returns:
             float (M, D), or (B, D) where `first_only`.
         """
+        kept = None
+        if training and self.drop.rate:
+            batch, length = ops.shape(same_text)[0], ops.shape(same_text)[1]
+            asking = 1 if self.first_only else length
+            # Drawn out here: computed again, the weights must be dropped as they were.
+            kept = self.drop.kept((batch, self.heads, asking, length))
+
+        def attend(projected):
+            return self._attend(projected, same_text, kept)
+
+        if training and self.recompute:
+            attend = keras.remat(attend)
+        return self.output_projection(attend(self.query_key_value(hidden)))
+
+    def _attend(self, projected, same_text, kept):
+        """Queries, keys and values (M, 3D) to what is seen (M, D), or (B, D)."""
         batch, length = ops.shape(same_text)[0], ops.shape(same_text)[1]
-        hidden_size = hidden.shape[-1]
+        hidden_size = projected.shape[-1] // 3
         width = hidden_size // self.heads
-        projected = ops.reshape(
-            self.query_key_value(hidden),
-            (batch, length, 3, self.heads, width),
-        )
+        projected = ops.reshape(projected, (batch, length, 3, self.heads, width))
         query, key, value = ops.unstack(ops.transpose(projected, (2, 0, 3, 1, 4)), 3)  # (B,N,T,H)
         if self.first_only:
             query, same_text = query[:, :, :1], same_text[:, :1]
         query = query * ops.cast(1 / math.sqrt(width), query.dtype)
         scores = ops.cast(ops.matmul(query, ops.transpose(key, (0, 1, 3, 2))), "float32")
         apart = ops.cast(ops.logical_not(same_text), "float32") * -1e9
-        weights = ops.softmax(scores + apart[:, None], axis=-1)
-        weights = self.drop(ops.cast(weights, value.dtype), training=training)
+        weights = ops.cast(ops.softmax(scores + apart[:, None], axis=-1), value.dtype)
+        if kept is not None:
+            weights = self.drop.times(weights, kept)
         mixed = ops.transpose(ops.matmul(weights, value), (0, 2, 1, 3))  # (B, T, N, H)
-        return self.output_projection(ops.reshape(mixed, (-1, hidden_size)))
+        return ops.reshape(mixed, (-1, hidden_size))
 
     def compute_output_shape(self, hidden_shape, same_text_shape=None):
         """(M, D), or (B, D)."""
@@ -98,6 +115,7 @@ class SelfAttention(keras.layers.Layer):
             "output": serialize(self.output_projection),
             "dropout": self.dropout,
             "first_only": self.first_only,
+            "recompute": self.recompute,
         }
 
     @classmethod
@@ -114,6 +132,7 @@ class FeedForward(keras.layers.Layer):
         widen: layer (M, D) -> (M, intermediate size).
         narrow: layer (M, intermediate size) -> (M, D).
         activation: `gelu` (exact), `gelu_new` (tanh approximation) or `relu`.
+        recompute: keep only what the activation is of for the way back.
     """
 
     def __init__(
@@ -122,6 +141,7 @@ class FeedForward(keras.layers.Layer):
         widen: keras.layers.Layer,
         narrow: keras.layers.Layer,
         activation: str = "gelu",
+        recompute: bool = False,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -132,6 +152,7 @@ class FeedForward(keras.layers.Layer):
         self.widen = widen
         self.narrow = narrow
         self.activation = activation
+        self.recompute = recompute
 
     def build(self, hidden_shape):
         """Build both projections."""
@@ -143,7 +164,13 @@ class FeedForward(keras.layers.Layer):
         activate = ACTIVATIONS[self.activation]
         if training and self.activation == "gelu":
             activate = _gelu_for_training
-        return self.narrow(activate(self.widen(hidden)))
+
+        def narrow(widened):
+            return self.narrow(activate(widened))
+
+        if training and self.recompute:
+            narrow = keras.remat(narrow)
+        return narrow(self.widen(hidden))
 
     def compute_output_shape(self, hidden_shape):
         """The input's shape."""
@@ -157,6 +184,7 @@ class FeedForward(keras.layers.Layer):
             "widen": serialize(self.widen),
             "narrow": serialize(self.narrow),
             "activation": self.activation,
+            "recompute": self.recompute,
         }
 
     @classmethod

@@ -89,7 +89,8 @@ def load_encoder(folder: str | Path, **build_arguments: Any) -> keras.Model:
 
     Args:
         folder: a Hugging Face BERT folder (`config.json`, `model.safetensors`).
-        **build_arguments: passed to `build_encoder`: `dtype`, `projection`, `sequence`, `name`.
+        **build_arguments: passed to `build_encoder`: `dtype`, `projection`, `sequence`,
+            `recompute`, `name`.
 
     Returns:
         The encoder. Where the folder has no pooler, its pooler is random: a warning says so.

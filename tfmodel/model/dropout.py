@@ -49,12 +49,24 @@ class Dropout(keras.layers.Layer):
         """
         if not training or self.rate == 0:
             return values
-        if self.rate < _SMALLEST_BYTE_RATE:
-            return keras.random.dropout(values, self.rate, seed=self.seed_generator)
-        threshold = min(round(self.rate * 256), 255)
-        kept = _random_bytes(values, self.seed_generator) >= threshold
-        scale = ops.cast(256 / (256 - threshold), values.dtype)
-        return _times(values, ops.where(kept, scale, ops.zeros((), values.dtype)))
+        return self.times(values, self.kept(ops.shape(values)))
+
+    def kept(self, shape):
+        """Draw which values of a tensor are kept: bool of `shape`."""
+        if self._threshold is None:
+            return keras.random.uniform(shape, seed=self.seed_generator) >= self.rate
+        return _random_bytes(shape, self.seed_generator) >= self._threshold
+
+    def times(self, values, kept):
+        """Zero values that are not kept, and scale up the others to make up for them."""
+        share = 1 - self.rate if self._threshold is None else 1 - self._threshold / 256
+        factor = ops.cast(1 / share, values.dtype)
+        return _times(values, ops.where(kept, factor, ops.zeros((), values.dtype)))
+
+    @property
+    def _threshold(self) -> int | None:
+        """The smallest byte that is kept; None where bytes are too coarse."""
+        return None if self.rate < _SMALLEST_BYTE_RATE else min(round(self.rate * 256), 255)
 
     def compute_output_shape(self, input_shape):
         """The input's shape."""
@@ -80,16 +92,17 @@ def _times(values, factors):
     return times(values)
 
 
-def _random_bytes(values, seed_generator):
-    """Uniform uint8 of the shape of `values`."""
+def _random_bytes(shape, seed_generator):
+    """Uniform uint8 of `shape`."""
     if keras.backend.backend() != "tensorflow":
-        return keras.random.randint(ops.shape(values), 0, 256, dtype="uint8", seed=seed_generator)
+        return keras.random.randint(shape, 0, 256, dtype="uint8", seed=seed_generator)
     # keras.random has no way to use all bits of a word; taking four values from each of
     # TensorFlow's is about three times as fast as one word a value.
     import tensorflow as tf
 
-    size = tf.size(values)
+    shape = tf.convert_to_tensor(shape)
+    size = tf.reduce_prod(shape)
     words = tf.random.stateless_uniform(
         [(size + 3) // 4], seed_generator.next(), minval=None, maxval=None, dtype=tf.uint32
     )
-    return tf.reshape(tf.reshape(tf.bitcast(words, tf.uint8), [-1])[:size], tf.shape(values))
+    return tf.reshape(tf.reshape(tf.bitcast(words, tf.uint8), [-1])[:size], shape)

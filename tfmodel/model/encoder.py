@@ -52,6 +52,7 @@ def build_encoder(
     *,
     projection: Callable[..., keras.layers.Layer] = keras.layers.Dense,
     sequence: bool = True,
+    recompute: bool = False,
     dtype: str | keras.DTypePolicy | None = None,
     name: str = "encoder",
 ) -> keras.Model:
@@ -63,6 +64,9 @@ def build_encoder(
             `projection(units, name=..., dtype=..., kernel_initializer=...)`.
         sequence: give the hidden states of all tokens. False gives `pooled` alone and
             computes the last layer for the first token of each row only.
+        recompute: in training, keep neither attention weights nor activations for the way back,
+            but compute them again: less memory, more time. No matrix product with weights is
+            repeated, and dropout drops the same.
         dtype: Keras dtype policy of all layers, such as `mixed_bfloat16`.
         name: the model's name.
 
@@ -72,7 +76,8 @@ def build_encoder(
         `sequence` (B, T, D) where asked for, and `pooled` (B, D), the first token of the row
         through a dense layer and tanh.
 
-    Source: Devlin et al. 2018.
+    Source: Devlin et al. 2018; `recompute`: Korthikanti et al. 2022, section 5, and the
+    activation.
 
     Example:
         >>> encoder = build_encoder(SIZES["tiny"])
@@ -99,12 +104,13 @@ def build_encoder(
 
     for index in range(config.layers):
         first_only = not sequence and index == config.layers - 1
-        attended = _attention(config, index, projection, first_only, dtype)(hidden, same_text)
+        attend = _attention(config, index, projection, first_only, recompute, dtype)
+        attended = attend(hidden, same_text)
         if first_only:
             rows = ToRows(name="rows", dtype=dtype)(hidden, token_ids)
             hidden = FirstToken(name="first_token", dtype=dtype)(rows)
         hidden = _residual(config, f"layer_{index}_attention_norm", dtype)(attended, hidden)
-        widened = _feed_forward(config, index, projection, dtype)(hidden)
+        widened = _feed_forward(config, index, projection, recompute, dtype)(hidden)
         hidden = _residual(config, f"layer_{index}_feed_forward_norm", dtype)(widened, hidden)
 
     outputs = {}
@@ -161,23 +167,25 @@ def _dense(projection, units, name, dtype, **kwargs):
     return projection(units, name=name, dtype=dtype, kernel_initializer=initializer, **kwargs)
 
 
-def _attention(config, index, projection, first_only, dtype):
+def _attention(config, index, projection, first_only, recompute, dtype):
     return SelfAttention(
         config.heads,
         query_key_value=_dense(projection, 3 * config.hidden_size, "query_key_value", dtype),
         output=_dense(projection, config.hidden_size, "output", dtype),
         dropout=config.attention_dropout,
         first_only=first_only,
+        recompute=recompute,
         name=f"layer_{index}_attention",
         dtype=dtype,
     )
 
 
-def _feed_forward(config, index, projection, dtype):
+def _feed_forward(config, index, projection, recompute, dtype):
     return FeedForward(
         widen=_dense(projection, config.intermediate_size, "widen", dtype),
         narrow=_dense(projection, config.hidden_size, "narrow", dtype),
         activation=config.activation,
+        recompute=recompute,
         name=f"layer_{index}_feed_forward",
         dtype=dtype,
     )

@@ -197,7 +197,13 @@ def train_model(
     mixing = {} if (rate := train.regularize.mixout) is None else {"projection": mixout(rate)}
     scope = contextlib.nullcontext if strategy is None else strategy.scope
     with scope():
-        encoder = load_encoder(context.encoder_folder, sequence=False, dtype=policy, **mixing)
+        encoder = load_encoder(
+            context.encoder_folder,
+            sequence=False,
+            recompute=train.recompute,
+            dtype=policy,
+            **mixing,
+        )
     tokenizer = Tokenizer.from_folder(context.encoder_folder, max_length=train.max_length)
     _check_vocabulary(tokenizer, encoder_config(encoder), context.encoder_folder)
     task = tasks.find(settings.task.name)

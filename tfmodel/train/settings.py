@@ -34,6 +34,11 @@ class FinetuneSettings(Settings):
         le=65536,
         description="Micro-batches that each batch is cut into; memory is that of one of them.",
     )
+    recompute: bool = Field(
+        False,
+        description="Compute attention weights and activations again on the way back instead of "
+        "keeping them: less memory, more time.",
+    )
     max_length: int = Field(
         128, ge=4, le=100_000, description="Tokens a row is cut to, special tokens included."
     )
