@@ -236,6 +236,7 @@ def test_the_start_of_freelb_is_uniform_and_as_large_as_the_papers():
     assert scaled[real].var() == pytest.approx(1 / 3, abs=0.01)
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_as_if_it_were_not(tmp_path, monkeypatch):
     from tfmodel.train.callbacks import StepRecorder
 

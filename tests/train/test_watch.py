@@ -429,6 +429,7 @@ toy.train({str(tmp_path / "checkpoints")!r}, logs={str(tmp_path / "logs")!r}, ep
     assert [step for step, _ in dev["metrics/loss"]] == [6, 12, 18]
 
 
+@pytest.mark.slow
 def test_the_guides_scripts_run_as_they_are(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     page = (Path(__file__).parents[2] / "docs/tensorboard.md").read_text("utf-8")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import re
+import socket
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -116,12 +119,9 @@ class EventFiles:
     def _writer(self, run: str):
         if run not in self._writers:
             from tensorboard.compat.proto.event_pb2 import Event, SessionLog
-            from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
             self._flushed = time.monotonic()
-            writer = EventFileWriter(
-                str(self.folder / run), max_queue_size=1000, flush_secs=_FLUSH_SECONDS
-            )
+            writer = _EventFile(self.folder / run)
             # Of two such marks TensorBoard takes the second for a restart at its step, and
             # forgets what was written of that step and later ones.
             mark = SessionLog(status=SessionLog.START)
@@ -129,6 +129,37 @@ class EventFiles:
             writer.add_event(event)
             self._writers[run] = writer
         return self._writers[run]
+
+
+class _EventFile:
+    """A file of events that are written where they are added.
+
+    TensorBoard's own writer has a thread of its own, whose failures nobody can catch.
+
+    Args:
+        folder: made where there is none.
+    """
+
+    _count = itertools.count()
+
+    def __init__(self, folder: Path):
+        import tensorflow as tf
+        from tensorboard.compat.proto.event_pb2 import Event
+
+        folder.mkdir(parents=True, exist_ok=True)
+        name = f"{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}.{next(self._count)}"
+        self._file = tf.io.TFRecordWriter(str(folder / f"events.out.tfevents.{name}"))
+        self.add_event(Event(wall_time=time.time(), file_version="brain.Event:2"))
+        self.flush()
+
+    def add_event(self, event) -> None:
+        self._file.write(event.SerializeToString())
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
 
 
 def _place(name: str, group: str) -> tuple[str, str]:

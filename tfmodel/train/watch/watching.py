@@ -198,7 +198,10 @@ class Watch(keras.callbacks.Callback):
             # Shown last, for a slider begins at its end.
             at = self._step + (self._shown_at == self._step)
             self._show(at, self._kept_answers)
-        self._finish()
+        try:
+            self._finish()
+        except OSError as error:  # watching never ends a training
+            _log.warning("not all of this training is shown: %s", error)
         self._background.call("finish", self.kept)
         self.close()
 
