@@ -33,10 +33,10 @@ class FGM:
     scaled to unit variance; the layer norm that follows bounds what their size can do.
 
     Example:
-        >>> training = tm.TrainingModel(model, adversary=tm.adversarial.FGM(epsilon=1.0))
+        >>> training = tm.TrainingModel(model, adversary=tm.adversarial.FGM(epsilon=0.05))
     """
 
-    def __init__(self, epsilon: float = 1.0, *, norm: str = "row", weight: float = 1.0):
+    def __init__(self, epsilon: float = 0.05, *, norm: str = "row", weight: float = 1.0):
         self.epsilon = check("epsilon", epsilon)
         self.norm = check_norm(norm)
         self.weight = check("weight", weight)

@@ -38,14 +38,14 @@ class PGD:
     not at a random one; the clean rows stay in the objective.
 
     Example:
-        >>> training = tm.TrainingModel(model, adversary=tm.adversarial.PGD(1.0, steps=3))
+        >>> training = tm.TrainingModel(model, adversary=tm.adversarial.PGD(0.05, steps=3))
     """
 
     def __init__(
         self,
-        epsilon: float = 1.0,
+        epsilon: float = 0.05,
         *,
-        step_size: float = 0.4,
+        step_size: float = 0.02,
         steps: int = 3,
         norm: str = "row",
         weight: float = 1.0,
