@@ -35,7 +35,7 @@ def tfmodel_steps(folder: str, recompute: bool = False) -> Step:
         metrics=tm.tasks.classify.metrics(),
         jit_compile=False,
     )
-    return _fit(model, lambda rows: rows)
+    return _fit(model)
 
 
 def keras_hub_steps(folder: str) -> Step:
@@ -55,21 +55,20 @@ def keras_hub_steps(folder: str) -> Step:
         metrics=["accuracy"],
         jit_compile=False,
     )
-    return _fit(model, lambda rows: rows)
+    return _fit(model)
 
 
-def _fit(model, inputs_of) -> Step:
+def _fit(model) -> Step:
     import tensorflow as tf
 
     def run(rows, labels, steps: int) -> float:
-        data = tf.data.Dataset.from_tensors((inputs_of(rows), labels)).repeat(steps)
-        # One trace for all shapes, as in a training on rows of many lengths.
         model.make_train_function()
+        # One trace for all shapes, as in a training on rows of many lengths.
         signature = tf.nest.map_structure(
-            lambda spec: tf.TensorSpec([None] * spec.shape.rank, spec.dtype), data.element_spec
+            lambda values: tf.TensorSpec([None] * values.ndim, values.dtype), (rows, labels)
         )
         data = tf.data.Dataset.from_generator(
-            lambda: iter([(inputs_of(rows), labels)] * steps), output_signature=signature
+            lambda: iter([(rows, labels)] * steps), output_signature=signature
         )
         iterator = iter(data.prefetch(2))
         began = time.perf_counter()

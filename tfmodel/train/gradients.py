@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from tfmodel.train.optimizer import _SMALLEST_SPARSE_ROWS, without_repeats
+from tfmodel.train.optimizer import SMALLEST_SPARSE_ROWS, without_repeats
 
 DENSE, ROWS_IN_USE, ABSENT = "dense", "rows in use", "absent"
 
@@ -12,7 +12,7 @@ DENSE, ROWS_IN_USE, ABSENT = "dense", "rows in use", "absent"
 def likely_kind(variable) -> str:
     """How the gradient will come: embedding tables are tall, and looked up."""
     shape = variable.shape
-    tall = len(shape) == 2 and shape[0] >= _SMALLEST_SPARSE_ROWS and shape[0] > 8 * shape[1]
+    tall = len(shape) == 2 and shape[0] >= SMALLEST_SPARSE_ROWS and shape[0] > 8 * shape[1]
     return ROWS_IN_USE if tall else DENSE
 
 
@@ -20,7 +20,7 @@ def kind_of(gradient, variable) -> str:
     """How the gradient comes: of a large table that is only looked up, the rows in use."""
     if gradient is None:
         return ABSENT
-    sparse = isinstance(gradient, tf.IndexedSlices) and variable.shape[0] >= _SMALLEST_SPARSE_ROWS
+    sparse = isinstance(gradient, tf.IndexedSlices) and variable.shape[0] >= SMALLEST_SPARSE_ROWS
     return ROWS_IN_USE if sparse else DENSE
 
 

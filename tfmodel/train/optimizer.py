@@ -10,7 +10,7 @@ import tensorflow as tf
 from tfmodel.train.schedule import linear_schedule
 
 # Tables with fewer rows than this are updated whole: finding the rows costs more.
-_SMALLEST_SPARSE_ROWS = 4096
+SMALLEST_SPARSE_ROWS = 4096
 
 
 @keras.saving.register_keras_serializable("tfmodel")
@@ -244,7 +244,7 @@ def global_norm(gradients) -> tf.Tensor:
 
 def without_repeats(gradient: tf.IndexedSlices, rows: int):
     """Sum the repeated rows of an embedding gradient; make a small table's dense."""
-    if rows < _SMALLEST_SPARSE_ROWS:
+    if rows < SMALLEST_SPARSE_ROWS:
         return tf.math.unsorted_segment_sum(gradient.values, gradient.indices, rows)
     unique, positions = tf.unique(gradient.indices)
     values = tf.math.unsorted_segment_sum(gradient.values, positions, tf.size(unique))
