@@ -236,7 +236,7 @@ def run_all(options: argparse.Namespace) -> None:
             arguments = ["--sets", name, "--methods", method, "--seeds", *map(str, seeds)]
             command = [sys.executable, __file__, "--one", *arguments]
             command += ["--output", str(options.output), "--encoder", options.encoder]
-        command += ["--alone"] * options.alone
+            command += ["--alone"] * options.alone
             if subprocess.run(command).returncode:
                 print(f"{method} on {name} failed", flush=True)
 
@@ -310,7 +310,8 @@ def print_table(results: list[dict]) -> None:
                 cells.append(interval(gains(results, method, name)))
         together = [pair for each in found.values() for pair in each]
         alone = [pair for pair in together if all(result.get("alone") for result in pair)]
-        cost = statistics.median(a["step_seconds"] / b["step_seconds"] for a, b in alone or together)
+        ratios = [a["step_seconds"] / b["step_seconds"] for a, b in alone or together]
+        cost = statistics.median(ratios)
         seeds = "/".join(str(len(found[name])) for name in names)
         print(f"| {method} | {' | '.join(cells)} | {seeds} | {cost:.2f} |")
 
