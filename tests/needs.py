@@ -28,9 +28,12 @@ _EXTRAS = {
     "mlflow": "mlflow",
     "onnx": "onnx",
     "onnxruntime": "onnx",
+    "phonenumbers": "privacy",
     "playwright": "browser",
     "py3langid": "language",
     "pyarrow": "parquet",
+    "stdnum": "privacy",
+    "tokenizers": "vocabulary",
     "wandb": "wandb",
     "xprof": "profile",
 }

@@ -1,0 +1,25 @@
+"""Words near a number that say what it is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+# How far a word may stand from its number. Between the two are no digits and no @, so that nothing
+# private that is itself replaced is ever between them, and a second pass sees the same.
+_GAP = 24
+_LONGEST_WORD = 24
+
+
+def before(words: Sequence[str]) -> re.Pattern:
+    """A pattern for `stands_before`.
+
+    Args:
+        words: regular expressions of words, in lower case.
+    """
+    return re.compile(rf"(?<![a-z])(?:{'|'.join(words)})(?![a-z])[^0-9@]{{0,{_GAP}}}\Z")
+
+
+def stands_before(cue: re.Pattern, text: str, start: int) -> bool:
+    """Tell whether one of a cue's words stands shortly before a place in a text."""
+    return cue.search(text[max(0, start - _GAP - _LONGEST_WORD) : start].lower()) is not None
