@@ -47,7 +47,7 @@ class SelfAttention(keras.layers.Layer):
         self.recompute = recompute
         self.drop = Dropout(dropout, dtype=self.dtype_policy, name="drop")
 
-    def build(self, hidden_shape, same_text_shape=None):
+    def build(self, hidden_shape, same_text_shape=None, positions_shape=None):
         """Build both projections."""
         hidden_size = hidden_shape[-1]
         if hidden_size % self.heads:
@@ -58,33 +58,36 @@ class SelfAttention(keras.layers.Layer):
         _build(self.query_key_value, hidden_size)
         _build(self.output_projection, hidden_size)
 
-    def call(self, hidden, same_text, training: bool = False):
+    def call(self, hidden, same_text, positions=None, training: bool = False):
         """Attend.
 
         Args:
             hidden: float (M, D).
             same_text: bool (B, T, T).
+            positions: int32 (B, P), of the tokens of each row to answer for; None: all.
             training: whether dropout is on.
 
         Returns:
-            float (M, D), or (B, D) where `first_only`.
+            float (M, D), (B * P, D) with `positions`, or (B, D) where `first_only`.
         """
         kept = None
         if training and self.drop.rate:
             batch, length = ops.shape(same_text)[0], ops.shape(same_text)[1]
             asking = 1 if self.first_only else length
+            if positions is not None:
+                asking = ops.shape(positions)[1]
             # Drawn out here: computed again, the weights must be dropped as they were.
             kept = self.drop.kept((batch, self.heads, asking, length))
 
         def attend(projected):
-            return self._attend(projected, same_text, kept)
+            return self._attend(projected, same_text, positions, kept)
 
         if training and self.recompute:
             attend = keras.remat(attend)
         return self.output_projection(attend(self.query_key_value(hidden)))
 
-    def _attend(self, projected, same_text, kept):
-        """Queries, keys and values (M, 3D) to what is seen (M, D), or (B, D)."""
+    def _attend(self, projected, same_text, positions, kept):
+        """Queries, keys and values (M, 3D) to what is seen (M, D), (B * P, D) or (B, D)."""
         batch, length = ops.shape(same_text)[0], ops.shape(same_text)[1]
         hidden_size = projected.shape[-1] // 3
         width = hidden_size // self.heads
@@ -92,6 +95,11 @@ class SelfAttention(keras.layers.Layer):
         query, key, value = ops.unstack(ops.transpose(projected, (2, 0, 3, 1, 4)), 3)  # (B,N,T,H)
         if self.first_only:
             query, same_text = query[:, :, :1], same_text[:, :1]
+        elif positions is not None:
+            # Picked by a product with zeros and ones, which is exact, and quick on the way back.
+            chosen = ops.one_hot(positions, length, dtype=query.dtype)  # (B, P, T)
+            query = ops.matmul(chosen[:, None], query)
+            same_text = ops.take_along_axis(same_text, positions[:, :, None], axis=1)
         query = query * ops.cast(1 / math.sqrt(width), query.dtype)
         scores = ops.cast(ops.matmul(query, ops.transpose(key, (0, 1, 3, 2))), "float32")
         apart = ops.cast(ops.logical_not(same_text), "float32") * -1e9
@@ -101,8 +109,8 @@ class SelfAttention(keras.layers.Layer):
         mixed = ops.transpose(ops.matmul(weights, value), (0, 2, 1, 3))  # (B, T, N, H)
         return ops.reshape(mixed, (-1, hidden_size))
 
-    def compute_output_shape(self, hidden_shape, same_text_shape=None):
-        """(M, D), or (B, D)."""
+    def compute_output_shape(self, hidden_shape, same_text_shape=None, positions_shape=None):
+        """(M, D), (B * P, D) or (B, D)."""
         return (None, hidden_shape[-1])
 
     def get_config(self) -> dict:

@@ -11,7 +11,19 @@ from tfmodel.config import ConfigError
 TASKS = ("classify",)
 """The tasks there are; each is the module of this name."""
 
-__all__ = ["TASKS", "find", "load_model"]
+OBJECTIVES = {
+    "mlm": "fill",
+    "nsp": "pair",
+    "sop": "pair",
+    "electra": "electra",
+    "simcse": "simcse",
+}
+"""The module of each objective of pretraining: what is learned from text alone.
+
+Such a module has `build` and `save`, and of the loss `TERMS`, `counts` and `sums`.
+"""
+
+__all__ = ["OBJECTIVES", "TASKS", "find", "find_objective", "load_model"]
 
 
 def find(name: str):
@@ -26,6 +38,22 @@ def find(name: str):
     if name not in TASKS:
         raise ConfigError(f"task.name must be one of {', '.join(TASKS)}. Received: {name!r}.")
     return importlib.import_module(f"tfmodel.tasks.{name}")
+
+
+def find_objective(name: str):
+    """The module of an objective of pretraining.
+
+    Args:
+        name: one of `OBJECTIVES`.
+
+    Raises:
+        ConfigError: no such objective.
+    """
+    if name not in OBJECTIVES:
+        raise ConfigError(
+            f"objective.name must be one of {', '.join(OBJECTIVES)}. Received: {name!r}."
+        )
+    return importlib.import_module(f"tfmodel.tasks.{OBJECTIVES[name]}")
 
 
 def load_model(folder, *, dtype: str = "float32"):
@@ -58,6 +86,6 @@ def load_model(folder, *, dtype: str = "float32"):
 
 def __getattr__(name: str):
     """Import a task's module when it is first used, as `tasks.classify`."""
-    if name in TASKS:
-        return find(name)
+    if name in (*TASKS, *OBJECTIVES.values()):
+        return importlib.import_module(f"tfmodel.tasks.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

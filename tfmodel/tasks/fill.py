@@ -1,0 +1,288 @@
+"""Which token is hidden: BERT's masked language model, to pretrain an encoder and to fill gaps."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from tfmodel.config import ConfigError
+from tfmodel.model.checkpoints import (
+    CONFIG_FILE,
+    assign_encoder,
+    encoder_tensors,
+    read_config,
+    read_tensors,
+    write_model_folder,
+)
+from tfmodel.model.encoder import build_encoder, encoder_config
+from tfmodel.model.sizes import BertConfig
+from tfmodel.tasks.masked_head import (
+    assign_head,
+    head_tensors,
+    masked_inputs,
+    masked_logits,
+    masked_loss,
+    masked_vectors,
+)
+
+ARCHITECTURE = "BertForMaskedLM"
+TERMS = {"mlm": 1.0}
+"""What the loss of pretraining is made of, and the factor of each."""
+
+_OWN_KEY = "tfmodel"
+_GAP = "[MASK]"
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadedModel:
+    """A masked language model and what is needed to use it."""
+
+    model: keras.Model
+    tokenizer: Any
+    max_length: int
+    task: str = "fill"
+
+
+class MaskedLanguageModel(keras.Model):
+    """The functional model of `build`; it remembers its `encoder`, and stops before the logits."""
+
+    def __init__(self, *args, encoder: keras.Model, vectors, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.encoder = encoder
+        self.to_vectors = keras.Model(self.input, vectors, name="to_vectors")
+
+
+def build(encoder: keras.Model, *, name: str = "fill") -> keras.Model:
+    """Put a masked language model's head on an encoder.
+
+    Args:
+        encoder: from `build_encoder` or `load_encoder`, with `sequence`.
+        name: the model's name.
+
+    Returns:
+        A functional model from the encoder's batch and `masked_positions`, int32 (B, P), each in
+        [0, T), to float32 logits (B, P, V); `model.encoder` is the encoder, whose weights it
+        shares. Logits are made by the token table itself. The last layer is computed at the
+        masked positions alone.
+
+    Raises:
+        ValueError: the encoder gives no `sequence`.
+
+    Source: Devlin et al. 2018, section 3.1.
+
+    Example:
+        >>> model = fill.build(build_encoder(SIZES["mini"]))
+        >>> model.encoder.name
+        'encoder'
+    """
+    inputs = masked_inputs(encoder)
+    vectors = masked_vectors(encoder, inputs)
+    logits = masked_logits(encoder, vectors, inputs["masked_positions"])
+    return MaskedLanguageModel(inputs, logits, encoder=encoder, vectors=vectors, name=name)
+
+
+# --- pretraining --------------------------------------------------------------------------
+
+
+def counts(inputs: Mapping, targets: Any, weights: Any) -> list:
+    """What each term of the loss is a mean over: one float32 scalar for each of `TERMS`."""
+    return [ops.sum(ops.cast(weights, "float32"))]
+
+
+def sums(model: keras.Model, inputs: Mapping, targets: Any, weights: Any, *, training: bool):
+    """Each term of the loss, and what was answered right, summed over what `counts` counts.
+
+    Args:
+        model: from `build`.
+        inputs: its inputs.
+        targets: int32 (B, P), the ids that stood at the masked positions.
+        weights: float32 (B, P); 0 for positions that are none.
+        training: whether dropout is on.
+
+    Returns:
+        For each of `TERMS` a float32 (2,): loss and right answers.
+    """
+    vectors = model.to_vectors(inputs, training=training)
+    return [masked_loss(model, vectors, targets, weights)]
+
+
+# --- answers ------------------------------------------------------------------------------
+
+
+def batch(texts: Sequence[str], tokenizer) -> tuple[dict[str, np.ndarray], list[int]]:
+    """Texts with gaps to the model's inputs.
+
+    Args:
+        texts: B texts, each with one gap or more, written `[MASK]`.
+        tokenizer: the model's `Tokenizer`.
+
+    Returns:
+        The inputs, int32, and how many gaps each text has: places in `masked_positions` after them
+        are unused.
+
+    Raises:
+        ConfigError: a text without a gap, or with one beyond the tokenizer's `max_length`, or a
+            vocabulary without `[MASK]`.
+    """
+    own = tokenizer.vocabulary
+    if own.mask_id is None:
+        raise ConfigError(f"Expected a vocabulary with {_GAP}. Received: one without.")
+    rows, gaps = [], []
+    for text in texts:
+        parts = tokenizer.tokenize(text.split(_GAP)).to_list()
+        ids = [own.start_id, *parts[0]]
+        for part in parts[1:]:
+            ids += [own.mask_id, *part]
+        rows.append([*ids[: tokenizer.max_length - 1], own.end_id])
+        gaps.append([index for index, piece in enumerate(rows[-1]) if piece == own.mask_id])
+        if len(parts) == 1 or len(gaps[-1]) != len(parts) - 1:
+            raise ConfigError(
+                f"Expected a text with {_GAP} among its first {tokenizer.max_length} tokens. "
+                f"Received: {text[:80]!r}."
+            )
+    token_ids = _padded(rows, own.padding_id)
+    return {
+        "token_ids": token_ids,
+        "segment_ids": np.zeros_like(token_ids),
+        "padding_mask": _padded([[1] * len(row) for row in rows], 0),
+        "masked_positions": _padded(gaps, 0),
+    }, [len(places) for places in gaps]
+
+
+def decode(logits: np.ndarray, pieces: Sequence[str], *, top: int = 5) -> list[list[dict]]:
+    """Turn logits into answers.
+
+    Args:
+        logits: float (n, V), of n gaps.
+        pieces: the V pieces of the vocabulary; an encoder's table may have more rows.
+        top: answers for each gap.
+
+    Returns:
+        For each gap `[{"piece": …, "score": probability}, …]`, the likeliest first.
+    """
+    answers = []
+    for row in np.asarray(logits, np.float32)[:, : len(pieces)]:
+        powers = np.exp(row - row.max())
+        scores = powers / powers.sum()
+        best = np.argsort(-scores, kind="stable")[:top]
+        answers.append([{"piece": pieces[i], "score": float(scores[i])} for i in best])
+    return answers
+
+
+def fill(model: keras.Model, tokenizer, texts: Sequence[str], *, top: int = 5) -> list[list]:
+    """What may stand in the gaps of texts.
+
+    Args:
+        model: from `build` or `load`.
+        tokenizer: the model's.
+        texts: with gaps written `[MASK]`.
+        top: answers for each gap.
+
+    Returns:
+        For each text, for each of its gaps: `[{"piece": …, "score": …}, …]`.
+
+    Example:
+        >>> loaded = fill.load("runs/wiki/model")
+        >>> fill.fill(loaded.model, loaded.tokenizer, ["the capital of france is [MASK] ."])
+    """
+    inputs, gaps = batch(texts, tokenizer)
+    logits = ops.convert_to_numpy(model(inputs))
+    pieces = tokenizer.vocabulary.pieces
+    return [decode(row[:count], pieces, top=top) for row, count in zip(logits, gaps, strict=True)]
+
+
+def _padded(rows: Sequence[Sequence[int]], padding: int) -> np.ndarray:
+    longest = max(map(len, rows))
+    return np.array([[*row, *[padding] * (longest - len(row))] for row in rows], np.int32)
+
+
+# --- folders ------------------------------------------------------------------------------
+
+
+def save(
+    model: keras.Model, folder: str | Path, *, tokenizer, max_length: int | None = None
+) -> Path:
+    """Write a folder that `transformers`' `BertForMaskedLM` loads; `load_encoder` loads it too.
+
+    Args:
+        model: from `build`.
+        folder: replaced as a whole, once everything is written.
+        tokenizer: the `Tokenizer` the model was trained with.
+        max_length: tokens of a row in training; the tokenizer's by default.
+
+    Returns:
+        The folder.
+    """
+    config = {
+        **encoder_config(model.encoder).to_huggingface(),
+        "architectures": [ARCHITECTURE],
+        "tie_word_embeddings": True,
+        _OWN_KEY: {"max_length": max_length or tokenizer.max_length},
+    }
+    tensors = {
+        **encoder_tensors(model.encoder, prefix="bert."),
+        **head_tensors(model, model.encoder),
+    }
+    return write_model_folder(folder, config, tensors, tokenizer=tokenizer)
+
+
+def load(folder: str | Path, *, dtype: str = "float32") -> LoadedModel:
+    """Load what `save`, or `transformers`' `save_pretrained`, wrote.
+
+    Args:
+        folder: a folder of a BERT with a masked language model's head, such as
+            `BertForMaskedLM` or `BertForPreTraining`.
+        dtype: Keras dtype policy to build with.
+
+    Returns:
+        The model and its tokenizer.
+
+    Raises:
+        ConfigError: no weights, no such head, one of another size or not tied, or a vocabulary
+            larger than the table.
+    """
+    from tfmodel.tokens.tokenizer import Tokenizer
+
+    folder = Path(folder)
+    config = read_config(folder)
+    tensors = read_tensors(folder)
+    shape = BertConfig.from_huggingface(config, name=str(folder / CONFIG_FILE))
+    encoder = build_encoder(shape, dtype=dtype)
+    assign_encoder(encoder, tensors, name=str(folder))
+    model = build(encoder)
+    if not assign_head(model, tensors, name=str(folder)):
+        raise ConfigError(
+            f"{folder}: expected a masked language model's head. Received: none; the folder is "
+            f"of {', '.join(config.get('architectures') or ['no architecture named'])}."
+        )
+    own = config.get(_OWN_KEY, {})
+    max_length = min(own.get("max_length", shape.max_positions), shape.max_positions)
+    tokenizer = Tokenizer.from_folder(folder, max_length=max_length)
+    if len(tokenizer.vocabulary) > shape.vocabulary_size:
+        raise ConfigError(
+            f"{folder}: expected a vocabulary of at most {shape.vocabulary_size} pieces, as "
+            f"{CONFIG_FILE} says. Received: {len(tokenizer.vocabulary)}."
+        )
+    return LoadedModel(model=model, tokenizer=tokenizer, max_length=max_length)
+
+
+def take_up_head(model: keras.Model, folder: str | Path) -> bool:
+    """Give the head the weights that a folder has for it, to train on where it stopped.
+
+    Args:
+        model: from `build`, on the encoder of that folder.
+        folder: a Hugging Face model folder.
+
+    Returns:
+        Whether it has them; an encoder alone has none, and the head begins from random ones.
+
+    Raises:
+        ConfigError: some are missing, of another size, or not tied.
+    """
+    return assign_head(model, read_tensors(folder), name=str(folder))

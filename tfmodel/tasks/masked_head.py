@@ -1,0 +1,236 @@
+"""The head that says which token is hidden: hidden states to logits over the vocabulary."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import keras
+import numpy as np
+from keras import ops
+
+from tfmodel.config import ConfigError
+from tfmodel.model.attention import ACTIVATIONS
+from tfmodel.model.at_positions import encode_at
+from tfmodel.model.encoder import encoder_config
+from tfmodel.model.layer_norm import LayerNorm
+from tfmodel.tasks.tied_cross_entropy import _times_transposed, tied_cross_entropy
+
+_TRANSFORM, _LOGITS = "masked_transform", "masked_logits"
+_PREFIX = "cls.predictions"
+
+
+@keras.saving.register_keras_serializable("tfmodel")
+class MaskedTransform(keras.layers.Layer):
+    """A dense layer, the encoder's activation and layer normalization: (M, D) to (M, E).
+
+    Args:
+        width: E, the width of the token table.
+        activation: as for the encoder.
+        epsilon: of the normalization.
+
+    Source: Devlin et al. 2018, their code's `get_masked_lm_output`.
+    """
+
+    def __init__(self, width: int, *, activation: str = "gelu", epsilon: float = 1e-12, **kwargs):
+        super().__init__(**kwargs)
+        self.width = width
+        self.activation = activation
+        self.epsilon = epsilon
+        self.dense = keras.layers.Dense(
+            width,
+            name="dense",
+            dtype=self.dtype_policy,
+            kernel_initializer=keras.initializers.TruncatedNormal(stddev=0.02),
+        )
+        self.normalize = LayerNorm(epsilon=epsilon, dtype=self.dtype_policy, name="normalize")
+
+    def build(self, hidden_shape):
+        """Build both."""
+        self.dense.build((None, hidden_shape[-1]))
+        self.normalize.build((None, self.width))
+
+    def call(self, hidden, training: bool = False):
+        """Map (M, D) to (M, E)."""
+        activated = ACTIVATIONS[self.activation](self.dense(hidden))
+        return self.normalize(activated, training=training)
+
+    def compute_output_shape(self, hidden_shape):
+        """(M, E)."""
+        return (*hidden_shape[:-1], self.width)
+
+    def get_config(self) -> dict:
+        """Arguments of `__init__`."""
+        own = {"width": self.width, "activation": self.activation, "epsilon": self.epsilon}
+        return {**super().get_config(), **own}
+
+
+class TiedLogits(keras.layers.Layer):
+    """Logits over the vocabulary by the encoder's own token table, and a bias.
+
+    Args:
+        embeddings: the encoder's layer of embeddings.
+
+    Source: Press and Wolf 2017, section 3.
+    """
+
+    def __init__(self, embeddings: keras.layers.Layer, **kwargs):
+        super().__init__(**kwargs)
+        self.embeddings = embeddings
+
+    def build(self, vectors_shape, positions_shape=None):
+        """Create the bias."""
+        self.bias = self.add_weight(
+            shape=(self.embeddings.vocabulary_size,),
+            initializer="zeros",
+            name="bias",
+            autocast=False,
+        )
+
+    def call(self, vectors, positions):
+        """All logits.
+
+        Args:
+            vectors: float (B * P, D).
+            positions: int32 (B, P).
+
+        Returns:
+            float32 (B, P, V).
+        """
+        logits = ops.cast(_times_transposed(vectors, self._table(vectors)), "float32") + self.bias
+        return ops.reshape(logits, (*ops.shape(positions), self.embeddings.vocabulary_size))
+
+    def loss(self, vectors, target_ids, weights):
+        """The weighted sums of loss and right answers, without keeping the logits.
+
+        Args:
+            vectors: float (B * P, D).
+            target_ids: int32 (B, P).
+            weights: float32 (B, P).
+
+        Returns:
+            float32 (2,).
+        """
+        # Reshaped, a variable is a tensor: the gradient is then asked for it, not for a variable.
+        return tied_cross_entropy(
+            vectors,
+            self._table(vectors),
+            ops.reshape(self.bias, (-1,)),
+            ops.reshape(target_ids, (-1,)),
+            ops.reshape(ops.cast(weights, "float32"), (-1,)),
+        )
+
+    def _table(self, vectors):
+        return ops.cast(
+            ops.reshape(self.embeddings.token_table, (-1, vectors.shape[-1])), vectors.dtype
+        )
+
+    def compute_output_shape(self, vectors_shape, positions_shape):
+        """(B, P, V)."""
+        return (*positions_shape, self.embeddings.vocabulary_size)
+
+    def compute_output_spec(self, vectors, positions):
+        """float32, whatever the layer's compute type."""
+        shape = self.compute_output_shape(vectors.shape, positions.shape)
+        return keras.KerasTensor(shape, dtype="float32")
+
+
+def masked_inputs(encoder: keras.Model) -> dict[str, keras.KerasTensor]:
+    """The encoder's batch and `masked_positions`, int32 (B, P)."""
+    names = (*encoder.input, "masked_positions")
+    return {name: keras.Input((None,), dtype="int32", name=name) for name in names}
+
+
+def masked_vectors(encoder: keras.Model, inputs: Mapping, hidden=None):
+    """What logits are made of: symbolic (B * P, D).
+
+    Args:
+        encoder: from `build_encoder` or `load_encoder`, with `sequence`.
+        inputs: of `masked_inputs`.
+        hidden: hidden states at the masked positions, (B * P, D), where they are known.
+    """
+    config = encoder_config(encoder)
+    dtype = encoder.get_layer("embeddings").dtype_policy
+    if hidden is None:
+        hidden = encode_at(encoder, inputs, inputs["masked_positions"])
+    return MaskedTransform(
+        config.hidden_size,
+        activation=config.activation,
+        epsilon=config.layer_norm_epsilon,
+        name=_TRANSFORM,
+        dtype=dtype,
+    )(hidden)
+
+
+def masked_logits(encoder: keras.Model, vectors, positions):
+    """Logits of vectors: symbolic float32 (B, P, V)."""
+    embeddings = encoder.get_layer("embeddings")
+    return TiedLogits(embeddings, name=_LOGITS, dtype=embeddings.dtype_policy)(vectors, positions)
+
+
+def masked_loss(model: keras.Model, vectors, target_ids, weights):
+    """The weighted sums of loss and right answers by a model's head: float32 (2,)."""
+    return model.get_layer(_LOGITS).loss(vectors, target_ids, weights)
+
+
+def head_tensors(model: keras.Model, encoder: keras.Model) -> dict[str, np.ndarray]:
+    """The head's weights by Hugging Face name."""
+    transform = model.get_layer(_TRANSFORM)
+    bias = ops.convert_to_numpy(model.get_layer(_LOGITS).bias)
+    kernel = ops.convert_to_numpy(transform.dense.kernel)
+    return {
+        f"{_PREFIX}.transform.dense.weight": np.ascontiguousarray(kernel.T),
+        f"{_PREFIX}.transform.dense.bias": ops.convert_to_numpy(transform.dense.bias),
+        f"{_PREFIX}.transform.LayerNorm.weight": ops.convert_to_numpy(transform.normalize.gamma),
+        f"{_PREFIX}.transform.LayerNorm.bias": ops.convert_to_numpy(transform.normalize.beta),
+        f"{_PREFIX}.bias": bias,
+    }
+
+
+def assign_head(model: keras.Model, tensors: Mapping[str, np.ndarray], *, name: str) -> bool:
+    """Give the head a checkpoint's weights.
+
+    Args:
+        model: with the head.
+        tensors: as `read_tensors` gives them.
+        name: what messages call the checkpoint.
+
+    Returns:
+        Whether it has them; where it has none the head stays as it is.
+
+    Raises:
+        ConfigError: some are missing, or have another shape.
+    """
+    transform, logits = model.get_layer(_TRANSFORM), model.get_layer(_LOGITS)
+    wanted = {
+        f"{_PREFIX}.transform.dense.weight": (transform.dense.kernel, np.transpose),
+        f"{_PREFIX}.transform.dense.bias": (transform.dense.bias, np.asarray),
+        f"{_PREFIX}.transform.LayerNorm.weight": (transform.normalize.gamma, np.asarray),
+        f"{_PREFIX}.transform.LayerNorm.bias": (transform.normalize.beta, np.asarray),
+        f"{_PREFIX}.bias": (logits.bias, np.asarray),
+    }
+    # Older folders name the bias twice, or by the decoder alone.
+    known = {**tensors}
+    known.setdefault(f"{_PREFIX}.bias", tensors.get(f"{_PREFIX}.decoder.bias"))
+    found = {key: known[key] for key in wanted if known.get(key) is not None}
+    if not found:
+        return False
+    wrong = [
+        f"  {key}: missing" if key not in found
+        else f"  {key}: {found[key].shape} where {to_ours(np.empty(variable.shape)).shape} is "
+        "expected"
+        for key, (variable, to_ours) in wanted.items()
+        if key not in found
+        or found[key].shape != to_ours(np.empty(tuple(variable.shape), np.bool_)).shape
+    ]  # fmt: skip
+    decoder = tensors.get(f"{_PREFIX}.decoder.weight")
+    table = tensors.get("embeddings.word_embeddings.weight")
+    if decoder is not None and table is not None and not np.array_equal(decoder, table):
+        wrong.append(f"  {_PREFIX}.decoder.weight: another than the token table")
+    if wrong:
+        raise ConfigError(
+            f"{name}: expected a masked language model's head, tied to the token table. "
+            "Received:\n" + "\n".join(wrong)
+        )
+    for key, (variable, to_ours) in wanted.items():
+        variable.assign(to_ours(found[key]))
+    return True
