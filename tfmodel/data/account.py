@@ -121,6 +121,8 @@ def log_account(totals: Mapping) -> None:
 def cleaning_example(cleaned: Cleaned, step: str, origin: str) -> dict[str, str]:
     """Show what one step did to a text, from a little before the first difference."""
     before, after = cleaned.before, cleaned.after
+    if cleaned.hide is not None:
+        before, after = cleaned.hide(before), cleaned.hide(after)
     text = before
     for name, changed in trace(before, cleaned.steps):
         if name == step:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 _READ_BATCH = 4_096
+_STREAMED = 32  # documents may be long
 _TEXTS = ("text", "text_pair", "origin")
 
 
@@ -87,6 +88,26 @@ class Dataset:
             origins=[raw.decode() for raw in columns["origin"]],
         )
 
+    def stream_texts(self, name: str) -> Iterator[str]:
+        """Give the texts of a split, in the order they were written; a few are in memory.
+
+        Raises:
+            ConfigError: there is no such split, or its files are damaged.
+        """
+        import tensorflow as tf
+
+        count = 0
+        try:
+            for batch in self._read(name, at_a_time=_STREAMED).as_numpy_iterator():
+                for raw in batch["text"].tolist():
+                    count += 1
+                    yield raw.decode()
+        except (tf.errors.OpError, OSError) as error:
+            raise _damaged(self.folder, str(error)[:300]) from error
+        if count != self.counts[name]:
+            found = f"{count:,} rows in {name}, not {self.counts[name]:,}"
+            raise _damaged(self.folder, found)
+
     def _labels(self, columns: Mapping[str, list]) -> np.ndarray | list:
         if self.target == "class":
             return np.array(columns["label"], dtype=np.int32)
@@ -135,7 +156,7 @@ class Dataset:
         dataset = self._read(name).map(to_inputs_and_label).unbatch()
         return dataset.apply(tf.data.experimental.assert_cardinality(self.counts[name]))
 
-    def _read(self, name: str) -> tf.data.Dataset:
+    def _read(self, name: str, *, at_a_time: int = _READ_BATCH) -> tf.data.Dataset:
         import tensorflow as tf
 
         if name not in self.counts:
@@ -145,7 +166,7 @@ class Dataset:
             )
         specs = self._feature_specs()
         records = tf.data.TFRecordDataset(self._shards[name])  # in order: one reader
-        return records.batch(_READ_BATCH).map(lambda raw: tf.io.parse_example(raw, specs))
+        return records.batch(at_a_time).map(lambda raw: tf.io.parse_example(raw, specs))
 
     def _feature_specs(self) -> dict[str, Any]:
         import tensorflow as tf

@@ -34,7 +34,13 @@ _SHOWN_CHARACTERS = 200
 
 
 def drop_near_duplicates(
-    parts: Parts, fates: Fates, folder: Path, *, threshold: float, workers: Workers
+    parts: Parts,
+    fates: Fates,
+    folder: Path,
+    *,
+    threshold: float,
+    workers: Workers,
+    job: str = "compare_pairs",
 ) -> dict:
     """Drop rows that are near duplicates of an earlier one with the same label, or leak.
 
@@ -47,6 +53,7 @@ def drop_near_duplicates(
         folder: a folder of its own for sorting.
         threshold: similarity in (0, 1] from which a row goes.
         workers: compare the candidates.
+        job: by what; it is called as `compare_pairs` is.
 
     Returns:
         `pairs` compared, `conflicts` (rows like another of another label), `examples` of these,
@@ -61,7 +68,7 @@ def drop_near_duplicates(
         records["id"] = ids_of(number, len(values))[kept][:, np.newaxis]
         bands.add(records.reshape(-1))
     found = {"pairs": 0, "conflicts": 0, "examples": [], "same_label_examples": []}
-    finder = _Finder(parts, fates, folder, threshold, workers, found)
+    finder = _Finder(parts, fates, folder, threshold, workers, job, found)
     finder.search(bands)
     finder.reader.close()
     bands.close()
@@ -76,6 +83,7 @@ class _Finder:
         folder: Path,
         threshold: float,
         workers: Workers,
+        job: str,
         found: dict,
     ):
         self.parts = parts
@@ -83,6 +91,7 @@ class _Finder:
         self.folder = folder
         self.threshold = threshold
         self.workers = workers
+        self.job = job
         self.found = found
         self.reader = RowReader(parts)
         self._jobs = 0
@@ -96,7 +105,7 @@ class _Finder:
             first, later = candidates(chunk["key"], chunk["id"])
             records = np.empty(len(later), _PAIR)
             records["first"], records["later"] = first, later
-            records["key"] = _spread_over_keys(later, last)
+            records["key"] = spread_over_keys(later, last)
             pairs.add(records)
         jobs = []
         with bar(pairs.count, "comparing", unit=" pairs") as shown:
@@ -119,7 +128,7 @@ class _Finder:
         if not path.with_suffix(".answers.npy").exists():
             with open(path, "wb") as file:
                 np.save(file, np.stack([pairs["first"], pairs["later"]], axis=1))
-            self.workers.submit("compare_pairs", str(self.parts.folder), str(path), self.threshold)
+            self.workers.submit(self.job, str(self.parts.folder), str(path), self.threshold)
         return path
 
     def _judge(self, path: Path) -> None:
@@ -185,7 +194,7 @@ def _cut_between_rows(later: np.ndarray) -> Iterator[slice]:
         start = end
 
 
-def _spread_over_keys(ids: np.ndarray, parts: float) -> np.ndarray:
+def spread_over_keys(ids: np.ndarray, parts: float) -> np.ndarray:
     """Turn ids into sort keys that fill 64 bits evenly, in the ids' order."""
     from tfmodel.data.parts import PART_ROWS
 

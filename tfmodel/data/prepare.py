@@ -23,7 +23,7 @@ from tfmodel.data.dedupe import drop_duplicates
 from tfmodel.data.labels import about_tiny_classes, check_several_classes, class_names
 from tfmodel.data.mistakes import all_stand_elsewhere, no_row_left
 from tfmodel.data.near_duplicates import drop_near_duplicates
-from tfmodel.data.parts import PART_ROWS, Parts, strata_of
+from tfmodel.data.parts import Parts, strata_of
 from tfmodel.data.parts.fates import Fates, ids_of
 from tfmodel.data.parts.reading import read_parts
 from tfmodel.data.parts.tallies import (
@@ -73,15 +73,32 @@ def prepare(
         ConfigError: a file or setting does not fit; the message says which and what to do.
     """
     folder = Path(folder)
-    work = folder.absolute().with_name(f".{folder.name}.work")
     places = locate_all(settings, locate)
     check_may_be_replaced(folder, places.values())
     check_filters(settings.cleaning)
     if settings.near_duplicates is not None:
         require_datasketch()
+    with working(folder) as work:
+        totals = _Preparation(settings, work, seed).write(places, folder)
+    log_account(totals)
+    return load_dataset(folder)
+
+
+@contextlib.contextmanager
+def working(folder: Path) -> Iterator[Path]:
+    """Give a folder to work in, `.NAME.work` beside another, for as long as the work takes.
+
+    It goes when the work is done, or a mistake makes it useless; else it stays, so that the work
+    goes on there.
+
+    Raises:
+        ConfigError: another process works there.
+        OSError: the disk is full.
+    """
+    work = folder.absolute().with_name(f".{folder.name}.work")
     with _alone_in(work):
         try:
-            totals = _Preparation(settings, work, seed).write(places, folder)
+            yield work
         except ConfigError:
             shutil.rmtree(work, ignore_errors=True)  # with another config nothing of it is of use
             raise
@@ -92,8 +109,11 @@ def prepare(
             _log.warning("%s holds what was done so far: the same command goes on from there", work)
             raise full from error
         shutil.rmtree(work, ignore_errors=True)
-    log_account(totals)
-    return load_dataset(folder)
+
+
+def count_workers(wanted: int | None) -> int:
+    """Say how many processes work: as many as are wanted, or one a core."""
+    return len(os.sched_getaffinity(0)) if wanted is None else wanted
 
 
 @contextlib.contextmanager
@@ -123,8 +143,7 @@ class _Preparation:
         self.seed = seed
         self.work = work
         self.parts = Parts(work / "parts")
-        count = settings.workers
-        self.worker_count = len(os.sched_getaffinity(0)) if count is None else count
+        self.worker_count = count_workers(settings.workers)
 
     def write(self, places: Mapping[str, Place], folder: Path) -> dict:
         """Do it all; give the account."""
@@ -132,7 +151,7 @@ class _Preparation:
         chosen = self.settings.model_dump(mode="json", exclude={"workers"})
         done = self.parts.begin(fingerprint({"files": files, "seed": self.seed, **chosen}))
         if done:
-            _log.info("going on: %s rows were read and cleaned before", f"{done * PART_ROWS:,}")
+            _log.info("going on: %s parts of the rows were read and cleaned before", f"{done:,}")
         facts, self.target = read_parts(
             places,
             self.settings,

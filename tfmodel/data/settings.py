@@ -179,17 +179,7 @@ class DataSettings(Settings):
     @field_validator("encoding")
     @classmethod
     def _known_encoding(cls, name: str) -> str:
-        if name == DETECT:
-            return name
-        try:
-            codec = codecs.lookup(name)
-        except LookupError:
-            near = difflib.get_close_matches(name.lower(), [DETECT, *aliases.values()], n=1)
-            hint = f" Did you mean {near[0]}?" if near else ""
-            raise ValueError(f"{name} is not an encoding that Python knows.{hint}") from None
-        if not codec._is_text_encoding:  # such as base64 and rot13
-            raise ValueError(f"{name} does not turn bytes into text; expected utf-8, latin-1 ...")
-        return name
+        return known_encoding(name)
 
     @field_validator("delimiter")
     @classmethod
@@ -257,3 +247,22 @@ def _require(available, wanted: list[str], message: str) -> None:
     for name in wanted:
         if name not in available:
             raise ValueError(f"{message.format(name)}; it has {', '.join(available) or 'none'}")
+
+
+def known_encoding(name: str) -> str:
+    """Give the name of an encoding, or `detect`, if there is such a one.
+
+    Raises:
+        ValueError: there is none, or it does not turn bytes into text.
+    """
+    if name == DETECT:
+        return name
+    try:
+        codec = codecs.lookup(name)
+    except LookupError:
+        near = difflib.get_close_matches(name.lower(), [DETECT, *aliases.values()], n=1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise ValueError(f"{name} is not an encoding that Python knows.{hint}") from None
+    if not codec._is_text_encoding:  # such as base64 and rot13
+        raise ValueError(f"{name} does not turn bytes into text; expected utf-8, latin-1 ...")
+    return name

@@ -20,7 +20,7 @@ from tfmodel.data.rows import compared_text
 from tfmodel.run_folder import write_aside
 
 SHINGLE_CHARACTERS = 5
-_PERMUTATIONS = 128
+PERMUTATIONS = 128
 _GAPS = re.compile(r"[\W_]+")
 
 
@@ -56,17 +56,30 @@ def bands_of(texts: Sequence[str], threshold: float) -> np.ndarray:
         ConfigError: datasketch is not installed.
     """
     datasketch = require_datasketch()
-    count, rows = _band_shape(threshold)
     signatures = datasketch.MinHash.generator(
         (list(shingles(text)) for text in texts),
-        num_perm=_PERMUTATIONS, seed=1, hashfunc=zlib.crc32, scheme="affine32",
+        num_perm=PERMUTATIONS, seed=1, hashfunc=zlib.crc32, scheme="affine32",
     )  # fmt: skip
     hashes = np.array([each.hashvalues for each in signatures], np.uint64)
-    hashes = hashes.reshape(-1, _PERMUTATIONS)[:, : count * rows].reshape(-1, count, rows)
+    return bands_of_signatures(hashes.reshape(-1, PERMUTATIONS), threshold)
+
+
+def bands_of_signatures(hashes: np.ndarray, threshold: float) -> np.ndarray:
+    """Cut MinHash signatures into bands.
+
+    Args:
+        hashes: uint64 (n, 128).
+        threshold: similarity from which two texts are near duplicates, in (0, 1].
+
+    Returns:
+        uint64 (n, bands).
+    """
+    count, rows = band_shape(threshold)
+    hashes = hashes[:, : count * rows].reshape(-1, count, rows)
     # Each band gets another start: equal values in two bands are no likeness.
     mixed = np.broadcast_to(np.arange(1, count + 1, dtype=np.uint64), hashes.shape[:2]).copy()
     for row in range(rows):
-        mixed = _mix(mixed ^ hashes[:, :, row])
+        mixed = mix(mixed ^ hashes[:, :, row])
     return mixed
 
 
@@ -87,15 +100,24 @@ def require_datasketch():
 
 
 @lru_cache(maxsize=8)
-def _band_shape(threshold: float) -> tuple[int, int]:
-    """Choose bands and rows a band; a missed pair weighs nine times a comparison for nothing."""
-    index = require_datasketch().MinHashLSH(
-        threshold=threshold, num_perm=_PERMUTATIONS, weights=(0.1, 0.9)
-    )
-    return index.b, index.r
+def band_shape(threshold: float) -> tuple[int, int]:
+    """Choose bands and rows a band; a missed pair weighs nine times a comparison for nothing.
+
+    Source: Zhu et al. 2016 (LSH Ensemble), as datasketch's `MinHashLSH` chooses them.
+    """
+    steps = np.arange(0.0005, 1, 0.001)
+    below, above = steps[steps < threshold], steps[steps >= threshold]
+    best, shape = np.inf, (1, 1)
+    for bands in range(1, PERMUTATIONS + 1):
+        for rows in range(1, PERMUTATIONS // bands + 1):
+            for_nothing = (1 - (1 - below**rows) ** bands).sum()
+            missed = ((1 - above**rows) ** bands).sum()
+            if 0.1 * for_nothing + 0.9 * missed < best:
+                best, shape = 0.1 * for_nothing + 0.9 * missed, (bands, rows)
+    return shape
 
 
-def _mix(values: np.ndarray) -> np.ndarray:
+def mix(values: np.ndarray) -> np.ndarray:
     """Spread the bits of 64-bit values (the finalizer of splitmix64)."""
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

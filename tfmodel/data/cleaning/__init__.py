@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tfmodel.data.cleaning.document_steps import DOCUMENT_STEPS
 from tfmodel.data.cleaning.settings import CleaningSettings
 from tfmodel.data.cleaning.span_moves import Span, span_mover
 from tfmodel.data.cleaning.steps import STEPS
 
 # The texts of real sets need three at most.
 _MOST_ROUNDS = 50
+_ALL_STEPS = {**STEPS, **DOCUMENT_STEPS}
 
 
 def chosen_steps(settings: CleaningSettings) -> list[str]:
@@ -31,7 +33,7 @@ def clean(text: str, steps: Sequence[str] = ("control_characters", "unicode", "w
 
     Args:
         text: any string.
-        steps: names of `STEPS`, in the order they run.
+        steps: names of `STEPS` or `DOCUMENT_STEPS`, in the order they run.
 
     Returns:
         The text after every step, which `clean` leaves as it is.
@@ -52,8 +54,9 @@ def trace(text: str, steps: Sequence[str]) -> list[tuple[str, str]]:
 
     One step may make work for another: a zero-width character taken out of `&am p;` leaves an
     entity. So the steps run until none changes anything. That ends: but for mojibake, each step
-    that changes a text lowers (ASCII and whitespace characters in its NFKD form; characters in
-    that form; whitespace characters other than spaces; 1 if not normalized), compared in order.
+    of rows that changes a text lowers (ASCII and whitespace characters in its NFKD form; characters
+    in that form; whitespace characters other than spaces; 1 if not normalized), compared in order;
+    steps of documents only take away.
     A text that made work for all rounds, as one built for that may, stays as it came: that, too,
     is the same when cleaned again.
     """
@@ -61,7 +64,7 @@ def trace(text: str, steps: Sequence[str]) -> list[tuple[str, str]]:
     for _ in range(_MOST_ROUNDS):
         before = text
         for name in steps:
-            cleaned = STEPS[name](text)
+            cleaned = _ALL_STEPS[name](text)
             if cleaned != text:
                 text = cleaned
                 trail.append((name, text))

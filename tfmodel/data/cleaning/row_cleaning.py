@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 from tfmodel.data.cleaning import chosen_steps
 from tfmodel.data.cleaning.filters import reason_to_drop
@@ -22,6 +23,7 @@ class Cleaned:
         steps: names of the steps that changed a text.
         before: the text that changed, where one did.
         after: what became of that text.
+        hide: takes out of a text what no account may show; None: nothing is hidden.
     """
 
     reason: str
@@ -29,6 +31,7 @@ class Cleaned:
     steps: tuple[str, ...] = ()
     before: str = ""
     after: str = ""
+    hide: Callable[[str], str] | None = None
 
 
 class RowCleaner:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import collections
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tfmodel.data.account import count_cleaned, dropped_line
-from tfmodel.data.cleaning.row_cleaning import RowCleaner
+from tfmodel.data.cleaning.row_cleaning import Cleaned, RowCleaner
 from tfmodel.data.parts import (
     BANDS_FILE,
     DROPPED_FILE,
@@ -60,21 +60,40 @@ def make_part(raw: str, folder: str, role: str, target: str, settings: dict, see
         settings: the `data:` section as JSON.
         seed: of the ranks.
     """
-    maker = _Maker(role, TARGETS[target], DataSettings.model_validate(settings), seed)
-    with write_aside(Path(folder), replace=True) as aside:
-        aside.mkdir()
-        maker.make(_read_raw(Path(raw)), aside)
-    Path(raw).unlink(missing_ok=True)
+    chosen = DataSettings.model_validate(settings)
+    maker = PartMaker(role, TARGETS[target], chosen, seed)
+    maker.make_of_file(Path(raw), Path(folder), RowCleaner(role, TARGETS[target], chosen))
 
 
-class _Maker:
-    def __init__(self, role: str, target: Target, settings: DataSettings, seed: int):
+class PartMaker:
+    """Makes one part.
+
+    Args:
+        role: train, dev or test.
+        target: the kind of label.
+        settings: the `data:` section.
+        seed: of the ranks.
+        bands_of: (texts, threshold) -> the bands by which near duplicates are found.
+
+    Attributes:
+        further: what else the part's summary says.
+    """
+
+    def __init__(
+        self,
+        role: str,
+        target: Target,
+        settings: DataSettings,
+        seed: int,
+        bands_of: Callable[[Sequence[str], float], np.ndarray] | None = None,
+    ):
         self.role = role
         self.target = target
         self.settings = settings
         self.seed = seed
-        self.clean = RowCleaner(role, target, settings)
+        self.further: dict[str, Any] = {}
         self.raw = 0
+        self._bands_of = bands_of
         self.dropped: collections.Counter[str] = collections.Counter()
         self.cleaned: dict[str, dict[str, Any]] = {}
         self.strata: dict[str, int] = {}
@@ -82,7 +101,25 @@ class _Maker:
         self.index: list[tuple] = []
         self.has_pairs = False
 
-    def make(self, raw: Iterable[Row | Reject], folder: Path) -> None:
+    def make_of_file(
+        self, raw: Path, folder: Path, clean: Callable[[Row | Reject], Cleaned]
+    ) -> None:
+        """Make the part of the raw rows in a file, and remove the file."""
+        with write_aside(folder, replace=True) as aside:
+            aside.mkdir()
+            self.make(_read_raw(raw), aside, clean)
+        raw.unlink(missing_ok=True)
+
+    def make(
+        self, raw: Iterable[Row | Reject], folder: Path, clean: Callable[[Row | Reject], Cleaned]
+    ) -> None:
+        """Make the part.
+
+        Args:
+            raw: the rows.
+            folder: an existing folder.
+            clean: cleans a row in place and tells whether it can be kept.
+        """
         texts: list[str] = []
         with (
             open(folder / ROWS_FILE, "wb") as rows,
@@ -90,19 +127,21 @@ class _Maker:
         ):
             for row in raw:
                 self.raw += 1
-                cleaned = self.clean(row)
+                cleaned = clean(row)
                 count_cleaned(self.cleaned, cleaned, row.origin)
                 if cleaned.reason:
                     self.dropped[cleaned.reason] += 1
                     dropped.write(dropped_line(row, self.role, cleaned.reason, cleaned.detail))
                     continue
-                texts.append(compared_text(row))
+                if self.settings.near_duplicates is not None:
+                    texts.append(compared_text(row))
                 self._keep(row, rows)
         np.save(folder / INDEX_FILE, np.array(self.index, INDEX))
         if self.settings.near_duplicates is not None:
             from tfmodel.data.similarity import bands_of
 
-            np.save(folder / BANDS_FILE, bands_of(texts, self.settings.near_duplicates))
+            found = (self._bands_of or bands_of)(texts, self.settings.near_duplicates)
+            np.save(folder / BANDS_FILE, found)
         summary = {
             "role": self.role,
             "raw": self.raw,
@@ -111,6 +150,7 @@ class _Maker:
             "strata": list(self.strata),
             "names": self.names,
             "has_pairs": self.has_pairs,
+            **self.further,
         }
         write_json(folder / SUMMARY_FILE, summary)
 

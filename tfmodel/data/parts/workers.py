@@ -147,9 +147,13 @@ def serve() -> None:
 
 def _find(job: str) -> Callable:
     from tfmodel.data import similarity
+    from tfmodel.data.corpus import jobs
     from tfmodel.data.parts import making
 
     return {
         "make_part": making.make_part,
         "compare_pairs": similarity.compare_pairs,
+        "make_document_part": jobs.make_document_part,
+        "compare_documents": jobs.compare_documents,
+        "finish_document_part": jobs.finish_document_part,
     }[job]

@@ -13,6 +13,7 @@ from tfmodel.data.rows import Reject, Row
 _OPENING = re.compile(r'<doc id="[^"]*".*?title="(?P<title>.*)">\s*')
 _CLOSING = "</doc>"
 _LONGEST_DOCUMENT_CHARACTERS = 2**26
+_LONGEST_BLOCK_CHARACTERS = 2**24
 DOCUMENT_START = "<doc id="
 
 
@@ -30,6 +31,35 @@ def read_texts(file: DataFile, name: str, *, encoding: str, facts: dict) -> Iter
             yield Row(line.rstrip("\r\n"), None, None, f"{name}:{number}")
         else:
             facts["blank_lines"] += 1
+
+
+def read_blocks(
+    file: DataFile, name: str, *, encoding: str, facts: dict, whole: bool
+) -> Iterator[Row]:
+    """Read a text a block of lines, up to a blank one; or a text a file.
+
+    A text of more than 16 million characters is given in pieces, so that memory stays flat.
+
+    Args:
+        file: the file.
+        name: what origins call it.
+        encoding: its encoding.
+        facts: receives `blank_lines`.
+        whole: whether the file is one text, blank lines and all.
+    """
+    start, lines, characters = 0, [], 0
+    for number, line in enumerate(read_lines(file, encoding), start=1):
+        is_blank = not line.strip()
+        facts["blank_lines"] += is_blank
+        if lines and ((is_blank and not whole) or characters > _LONGEST_BLOCK_CHARACTERS):
+            yield Row("".join(lines).strip(), None, None, f"{name}:{start}")
+            lines, characters = [], 0
+        if lines or not is_blank:
+            start = start if lines else number
+            lines.append(line)
+            characters += len(line)
+    if lines:
+        yield Row("".join(lines).strip(), None, None, f"{name}:{start}")
 
 
 def read_wikiextractor(

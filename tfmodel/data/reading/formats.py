@@ -159,7 +159,7 @@ def _look_inside(file: DataFile, settings: DataSettings) -> str:
     head = list(itertools.islice((line for line in text.split("\n") if line.strip()), 200))
     if settings.delimiter is not None or settings.target not in ("auto", "tags", "none"):
         return "csv"
-    if looks_like_conll(head[:-1] or head):
+    if settings.target != "none" and looks_like_conll(head[:-1] or head):
         return "conll"
     named = settings.columns or any(settings.text in cut(head[0], each) for each in DELIMITERS)
     return "text" if settings.target == "none" and not named else "csv"

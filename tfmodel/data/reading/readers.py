@@ -205,7 +205,14 @@ def _open_squad(file: DataFile, name: str, encoding: str, fields: Fields, facts:
 
 
 def _open_texts(file: DataFile, name: str, encoding: str, fields: Fields, facts: dict) -> _Opened:
-    rows = documents.read_texts(file, name, encoding=encoding, facts=facts)
+    unit = getattr(fields.settings, "documents", "line")  # of a corpus
+    if unit == "line":
+        rows = documents.read_texts(file, name, encoding=encoding, facts=facts)
+    else:
+        facts["documents"] = unit
+        rows = documents.read_blocks(
+            file, name, encoding=encoding, facts=facts, whole=unit == "file"
+        )
     return rows, lambda first: _wrong_labels(file, first)
 
 

@@ -1,0 +1,9 @@
+"""Raw text in, a corpus for pretraining out: clean documents, without copies, in train and dev."""
+
+from __future__ import annotations
+
+from tfmodel.data.corpus.corpus import Corpus, load_corpus
+from tfmodel.data.corpus.prepare import prepare_corpus
+from tfmodel.data.corpus.settings import CorpusSettings
+
+__all__ = ["Corpus", "CorpusSettings", "load_corpus", "prepare_corpus"]

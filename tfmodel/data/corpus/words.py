@@ -1,0 +1,49 @@
+"""Words of documents as numbers: what repetition and likeness are counted on.
+
+Where a script has no spaces between words (Han, Kana, Thai ...), each character counts as one.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from functools import lru_cache
+
+import numpy as np
+
+from tfmodel.data.similarity import mix
+
+# Han with its extensions, Kana, Bopomofo, Thai, Lao, Myanmar, Khmer.
+_UNSPACED = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u312f\u31a0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
+    "\uf900-\ufaff\U00020000-\U0003ffff"
+)
+_WORD = re.compile(rf"[{_UNSPACED}]|[^\W_{_UNSPACED}]+")
+_FACTOR = np.uint64(0x9E3779B97F4A7C15)
+
+
+@lru_cache(maxsize=2**17)
+def _hash(word: str) -> int:
+    return zlib.crc32(word.encode("utf-8", "replace"))
+
+
+def hashed_words(text: str) -> tuple[np.ndarray, np.ndarray]:
+    """Cut a text into words, without case and punctuation.
+
+    Returns:
+        A hash of each word, uint64 (words,), the same on every machine; and how many characters
+        each has, int64 (words,).
+    """
+    words = _WORD.findall(text.casefold())
+    hashes = np.fromiter(map(_hash, words), np.uint64, len(words))
+    lengths = np.fromiter(map(len, words), np.int64, len(words))
+    return mix(hashes), lengths
+
+
+def hashed_runs(hashes: np.ndarray, length: int) -> np.ndarray:
+    """Hash the runs of so many words: uint64 (words - length + 1,), empty where there are none."""
+    runs = hashes[: max(0, len(hashes) - length + 1)].copy()
+    for place in range(1, length):
+        runs *= _FACTOR
+        runs += hashes[place : place + len(runs)]
+    return mix(runs)
