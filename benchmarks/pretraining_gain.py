@@ -106,7 +106,7 @@ def train(name: str, folder: Path, *, random: bool, seed: int, rows: int, epochs
             seed=seed,
             checkpoints=checkpoints,
         )
-    answers = predict(model, tokenizer, test, max_length)
+    answers = predict(model, tokenizer, test, max_length).argmax(-1)
     right = float(np.mean(answers == test.labels))
     return {
         "set": name,
