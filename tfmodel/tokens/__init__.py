@@ -1,12 +1,22 @@
-"""Strings to token batches: vocabulary, WordPiece in the graph, length buckets."""
+"""Strings to token batches: vocabulary, WordPiece in the graph, length buckets, packed rows."""
 
 from tfmodel.tokens.vocabulary import Vocabulary
 
-__all__ = ["Batches", "Tokenizer", "Vocabulary"]
+__all__ = [
+    "Batches",
+    "PretrainingBatches",
+    "TokenDocuments",
+    "Tokenizer",
+    "Vocabulary",
+    "write_token_documents",
+]
 
 _LAZY = {
     "Tokenizer": "tfmodel.tokens.tokenizer",
     "Batches": "tfmodel.tokens.batches",
+    "PretrainingBatches": "tfmodel.tokens.pretraining_batches",
+    "TokenDocuments": "tfmodel.tokens.token_documents",
+    "write_token_documents": "tfmodel.tokens.token_documents",
 }
 
 

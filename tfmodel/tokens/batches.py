@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfmodel.config import ConfigError
+from tfmodel.tokens.pretraining_batches import PretrainingBatches
 from tfmodel.tokens.tokenizer import Tokenizer
 
 _ROWS_AT_ONCE = 4096
@@ -216,16 +218,37 @@ class Batches:
         padded = sum(len(batch) * int(lengths[batch].max()) for batch in self.plan(0))
         return 1 - float(lengths.sum()) / max(padded, 1)
 
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the rows and of their order in every epoch."""
+        found = hashlib.sha256()
+        for array in (self.rows.ids, self.rows.splits, self.targets, self.weights):
+            found.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
+        order = (self.batch_size, self.batch_tokens, self.order, self.seed)
+        found.update(repr(order).encode())
+        return found.hexdigest()
+
+    def batch(
+        self, epoch: int, index: int
+    ) -> tuple[dict[str, np.ndarray], np.ndarray | None, np.ndarray | None]:
+        """Make one batch of an epoch: inputs, targets and weights, each None where there are none.
+
+        Args:
+            epoch: from 0.
+            index: which batch of it, from 0.
+        """
+        return self._parts(self.plan(epoch)[index])
+
+    def _parts(self, rows: np.ndarray) -> tuple:
+        others = [None if each is None else each[rows] for each in (self.targets, self.weights)]
+        return self.rows.batch(rows), *others
+
     def __iter__(self) -> Iterator[tuple]:
         plan = self.plan(self.epoch)[self.skip :]
         self.epoch, self.skip = self.epoch + 1, 0
         for rows in plan:
-            parts = [self.rows.batch(rows)]
-            if self.targets is not None:
-                parts.append(self.targets[rows])
-            if self.weights is not None:
-                parts.append(self.weights[rows])
-            yield tuple(parts) if len(parts) > 1 else parts[0]
+            parts = tuple(part for part in self._parts(rows) if part is not None)
+            yield parts if len(parts) > 1 else parts[0]
 
     def dataset(self) -> tf.data.Dataset:
         """A dataset whose every iteration is the next epoch.
@@ -243,22 +266,24 @@ class Batches:
         # Keras shows progress, and does not warn of the end, where the number is known. It takes
         # the number for that of all later epochs: after a `skip` make a new dataset.
         dataset = dataset.apply(tf.data.experimental.assert_cardinality(len(self) - self.skip))
-        dataset = _without_tuning(dataset)
+        dataset = without_tuning(dataset)
         dataset.batches = self
         return dataset
 
 
-def batches_of(data: Batches | tf.data.Dataset) -> Batches:
-    """The `Batches` behind a dataset: its rows, and the order of every epoch.
+def batches_of(
+    data: Batches | PretrainingBatches | tf.data.Dataset,
+) -> Batches | PretrainingBatches:
+    """The batches behind a dataset: its rows, and the order of every epoch.
 
     Args:
-        data: `Batches`, or the dataset from `tm.batches` as it was returned.
+        data: `Batches` or `PretrainingBatches`, or the dataset made of them as it was returned.
 
     Raises:
         ValueError: another dataset, or one that was changed since, by `map` or `take`.
     """
     found = data if isinstance(data, Batches) else getattr(data, "batches", None)
-    if not isinstance(found, Batches):
+    if not isinstance(found, (Batches, PretrainingBatches)):
         raise ValueError(
             "Expected the dataset that tm.batches returned, unchanged (no map or take after it). "
             f"Received: {type(data).__name__}."
@@ -266,7 +291,7 @@ def batches_of(data: Batches | tf.data.Dataset) -> Batches:
     return found
 
 
-def _without_tuning(dataset: tf.data.Dataset) -> tf.data.Dataset:
+def without_tuning(dataset: tf.data.Dataset) -> tf.data.Dataset:
     """Leave the dataset's parallelism as it is written.
 
     TensorFlow's tuning thread sleeps 10 ms, 20 ms, 40 ms and so on, and an iterator that ends

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import math
 import signal
@@ -19,6 +18,7 @@ import numpy as np
 from tfmodel.config import ConfigError
 from tfmodel.run_folder import clear_leftovers
 from tfmodel.tokens.batches import batches_of
+from tfmodel.train.callbacks.fed import check_fed
 from tfmodel.train.checkpoint import Checkpoint
 from tfmodel.train.distribute.workers import is_chief, require_same, shared, worker_count
 
@@ -101,7 +101,7 @@ class Resume(keras.callbacks.Callback):
         with model.distribute_strategy.scope():
             if not model.optimizer.built:
                 model.optimizer.build(model.trainable_variables)
-        self._data_key = _fingerprint(self.batches)
+        self._data_key = self.batches.fingerprint
         self._strategy = model.distribute_strategy
         self.checkpoint = shared(self.checkpoint, self._strategy)
         require_same(self._strategy, {"the rows and their order": self._data_key})
@@ -112,13 +112,7 @@ class Resume(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         """Take over the signals that ask a process to end."""
-        expected = self.params.get("steps", len(self.batches))
-        if expected != len(self.batches):
-            raise ValueError(
-                f"Expected fit to be given these batches, {len(self.batches)} an epoch. Received: "
-                f"{expected} steps an epoch. Pass the dataset from tm.batches, without "
-                "steps_per_epoch."
-            )
+        check_fed(self.batches, self.params)
         for callback, attributes in self._late:
             vars(callback).update(attributes)
         self.model._initial_epoch = self.epoch  # as Keras' BackupAndRestore does
@@ -239,11 +233,7 @@ class Resume(keras.callbacks.Callback):
             self.checkpoint.restore({"metrics": self.model.metrics_variables})
             return
         # Metrics have no variables before they have seen a batch.
-        rows = self.batches.plan(self._epoch)[0]
-        inputs, targets = self.batches.rows.batch(rows), self.batches.targets
-        targets = None if targets is None else targets[rows]
-        weights = self.batches.weights
-        weights = None if weights is None else weights[rows]
+        inputs, targets, weights = self.batches.batch(self._epoch, 0)
         outputs = self.model(inputs, training=False)
         self.model.compute_metrics(inputs, targets, outputs, sample_weight=weights)
         self.checkpoint.restore({"metrics": self.model.metrics_variables})
@@ -330,13 +320,3 @@ def _state(callback) -> dict[str, Any]:
         value = getattr(callback, name)
         found[name] = value.item() if hasattr(value, "item") else value
     return found
-
-
-def _fingerprint(batches) -> str:
-    """A hash of the rows and of their order in every epoch."""
-    found = hashlib.sha256()
-    for array in (batches.rows.ids, batches.rows.splits, batches.targets, batches.weights):
-        found.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
-    order = (batches.batch_size, batches.batch_tokens, batches.order, batches.seed)
-    found.update(repr(order).encode())
-    return found.hexdigest()
