@@ -9,8 +9,8 @@ import numpy as np
 from keras import ops
 
 from tfmodel.config import ConfigError
-from tfmodel.model.attention import ACTIVATIONS
 from tfmodel.model.at_positions import encode_at
+from tfmodel.model.attention import ACTIVATIONS
 from tfmodel.model.encoder import encoder_config
 from tfmodel.model.layer_norm import LayerNorm
 from tfmodel.tasks.tied_cross_entropy import _times_transposed, tied_cross_entropy

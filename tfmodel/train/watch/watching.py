@@ -154,6 +154,17 @@ class Watch(keras.callbacks.Callback):
             self._tell(loss, logs.get("gradient_norm"), rows, tokens, ready)
         self._here += time.perf_counter() - now
 
+    def tell(self, figures: Mapping[str, float]) -> None:
+        """Show figures of this moment, such as those of an evaluation between two steps.
+
+        Args:
+            figures: by name, such as `dev/loss`.
+        """
+        if self._background is not None:
+            self._step = int(self.model.optimizer.iterations.numpy())
+            self._background.call("log", self._step, dict(figures))
+        self._last_end = None  # what took the time since was no step
+
     def on_test_begin(self, logs=None):
         """Gather anew."""
         self._gathered = []
