@@ -25,6 +25,7 @@ ORDER = [
     "report",
     "protection",
     "stages",
+    "kinds",
     "pipeline",
     "starter",
     "doctor",

@@ -98,12 +98,12 @@ def _set_up_output(verbose: bool) -> None:
 
 def _run(options: argparse.Namespace) -> None:
     from tfmodel import pipeline
-    from tfmodel.config import load_config
+    from tfmodel.kinds import load_run_config
 
     if options.runtime is not None:
         options.overrides.append(f"export.runtime={options.runtime}")
     # A mistake in the config should not take the seconds that TensorFlow needs to load.
-    settings = load_config(options.config, pipeline.RunSettings, overrides=options.overrides)
+    _, settings = load_run_config(options.config, options.overrides, stage=options.stage)
     _import_tensorflow(options)
     result = pipeline.run(
         options.config,
@@ -192,10 +192,9 @@ def _doctor(options: argparse.Namespace) -> None:
 
 
 def _schema(options: argparse.Namespace) -> None:
-    from tfmodel.config import json_schema
-    from tfmodel.pipeline import RunSettings
+    from tfmodel.kinds import schema_of_all
 
-    print(json.dumps(json_schema(RunSettings), indent=2))
+    print(json.dumps(schema_of_all(), indent=2))
 
 
 def _import_tensorflow(options: argparse.Namespace) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,13 @@ from tfmodel.config import ConfigError
 from tfmodel.data.reading.places import find_place
 from tfmodel.run_folder import read_json
 
-# What a run replaces or removes in its folder.
-_PLACES = ("model", "logs", "checkpoints", "data", "data_review", "export")
-_FILES = (
+# What every run replaces or removes in its folder.
+_PLACES = (
+    "model",
+    "logs",
+    "checkpoints",
     "config.yaml",
-    "data_report.html",
     "environment.json",
-    "evaluation.json",
     "history.json",
     "metrics.json",
     "report.html",
@@ -26,15 +26,19 @@ _FILES = (
 )
 
 
-def require_own_folder(folder: Path) -> None:
+def require_own_folder(folder: Path, places: Sequence[str]) -> None:
     """Refuse a folder that holds what a run would replace, and that no run made.
+
+    Args:
+        folder: of the run.
+        places: what a run of this kind replaces there, besides what every run does.
 
     Raises:
         ConfigError: it is such a folder.
     """
     if _is_made_by_a_run(folder):
         return
-    found = [name for name in (*_PLACES, *_FILES) if os.path.lexists(folder / name)]
+    found = [name for name in (*_PLACES, *places) if os.path.lexists(folder / name)]
     if found:
         raise ConfigError(
             f"{folder}: expected a folder that a run made, or one without files of a run's names. "
@@ -57,12 +61,15 @@ def _is_made_by_a_run(folder: Path) -> bool:
     return isinstance(environment, dict) and "tfmodel" in environment
 
 
-def require_sources_elsewhere(folder: Path, named: Mapping[str, str | None]) -> None:
+def require_sources_elsewhere(
+    folder: Path, named: Mapping[str, str | None], places: Sequence[str]
+) -> None:
     """Refuse sources inside what a run replaces.
 
     Args:
         folder: of the run.
         named: the source under each key of the config.
+        places: what a run of this kind replaces there, besides what every run does.
 
     Raises:
         ConfigError: one is there, or there is no such source.
@@ -70,11 +77,11 @@ def require_sources_elsewhere(folder: Path, named: Mapping[str, str | None]) -> 
     for key, source in named.items():
         if source is None or sources.is_remote(source):
             continue
-        if key.startswith("data."):
+        if key.startswith(("data.", "corpus.")):
             paths = find_place(source, sources.fetch).paths
         else:
             paths = (sources.fetch(source),)
-        for name in (*_PLACES, *_FILES):
+        for name in (*_PLACES, *places):
             if any(_is_inside(path, folder / name) for path in paths):
                 raise ConfigError(
                     f"{key}: expected a path outside of what the run replaces. Received: {source}, "

@@ -10,7 +10,7 @@ import yaml
 
 from tfmodel.config import ConfigError, load_config
 from tfmodel.export.places import make_folder
-from tfmodel.pipeline import RunSettings
+from tfmodel.kinds import RunSettings
 from tfmodel.run_folder import write_aside
 
 _SHOWN_LABELS = 5

@@ -10,9 +10,9 @@ import pytest
 
 from tfmodel.config import load_config
 from tfmodel.evaluate import classification
-from tfmodel.pipeline import RunSettings
+from tfmodel.kinds import SUPERVISED, RunSettings
 from tfmodel.run_folder import Run
-from tfmodel.stages import STAGES, Context
+from tfmodel.stages import Context
 from tfmodel.stages.card_facts import facts_of, macro_f1_interval
 from tfmodel.stages.export import _drawn
 
@@ -22,7 +22,7 @@ RUN = Path("runs/small")
 def facts(*overrides):
     settings = load_config("small.yaml", RunSettings, overrides=overrides)
     with Run.open(RUN) as run:
-        context = Context(settings, run, STAGES, restart=False, config="small.yaml")
+        context = Context(settings, run, SUPERVISED.stages, restart=False, config="small.yaml")
         return facts_of(context), context.dataset.split("train")
 
 

@@ -12,6 +12,8 @@ from tfmodel import sources
 from tfmodel.config import ConfigError
 from tfmodel.run_folder import Run, fingerprint, read_json
 
+TIMINGS_FILE = "timings.json"
+
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
@@ -25,7 +27,8 @@ class Stage:
         after: the stage whose result it takes, for these settings.
         metrics: its sections of `metrics.json`.
         is_wanted: whether a config asks for it.
-        part_of: the stage whose command does it too, where it has none of its own.
+        part_of: the stage whose command does it too.
+        trains: whether it makes the run's weights, which nothing replaces unasked.
     """
 
     name: str
@@ -36,6 +39,7 @@ class Stage:
     metrics: tuple[str, ...] = ()
     is_wanted: Callable[[Any], bool] = lambda settings: True
     part_of: str | None = None
+    trains: bool = False
 
     @property
     def command(self) -> str:
@@ -47,9 +51,9 @@ class Context:
     """A config and its open run folder, with what several stages read.
 
     Args:
-        settings: the `pipeline.RunSettings`.
+        settings: the whole config, such as `kinds.RunSettings`.
         run: the open folder.
-        stages: all of them, in their order.
+        stages: all of the run's kind, in their order.
         restart: whether trained weights may be replaced.
         config: the config file and its overrides, as one types them.
         beam: flags of the Beam runner that prepares the data; None: this machine does.
@@ -74,6 +78,19 @@ class Context:
         self.config = config
         self.beam = beam
         self.strategy = strategy
+
+    @property
+    def training(self) -> str:
+        """The stage that makes the weights."""
+        return next(name for name, stage in self.stages.items() if stage.trains)
+
+    def built_on(self, name: str) -> list[str]:
+        """The stages that take what a stage made, at first or second hand."""
+        found = [name]
+        for each, stage in self.stages.items():
+            if stage.after(self.settings) in found:
+                found.append(each)
+        return found[1:]
 
     @functools.cached_property
     def encoder_folder(self) -> Path:
@@ -121,6 +138,11 @@ class Context:
             before = stage.after(self.settings)
             found[name] = {**(found[before] if before else {}), **stage.inputs(self)}
         return found
+
+    def timings(self) -> dict[str, float]:
+        """Seconds that each stage took, of those that are up to date."""
+        kept = read_if_there(self.run.folder / TIMINGS_FILE)
+        return {name: kept[name] for name in self.stages if name in kept and self.up_to_date(name)}
 
     def up_to_date(self, name: str) -> bool:
         """Whether a stage was done with these inputs, and what it left is there."""

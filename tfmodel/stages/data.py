@@ -15,7 +15,7 @@ _NO_INPUTS = {"label_noise", "augment", "workers"}
 def _data_inputs(context: Context) -> dict:
     settings = context.settings.data
     files = {
-        part: _identity_of_rows(source)
+        part: identity_of_rows(source)
         for part in ("train", "dev", "test")
         if (source := getattr(settings, part)) is not None
     }
@@ -29,7 +29,8 @@ def _data_inputs(context: Context) -> dict:
     }
 
 
-def _identity_of_rows(source: str) -> str:
+def identity_of_rows(source: str) -> str:
+    """What changes when a file, files or a folder of rows do."""
     from tfmodel.data.reading.places import find_place
 
     # A pinned source cannot change; fetching it only to look would cost a download.

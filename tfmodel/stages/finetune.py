@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfmodel.config import ConfigError, load_config
-from tfmodel.run_folder import Run, seed_everything, write_json
-from tfmodel.stages.context import Context, Stage, identity_of_source, read_if_there
+from tfmodel.config import ConfigError
+from tfmodel.run_folder import seed_everything, write_json
+from tfmodel.stages.context import Context, Stage, identity_of_source
+from tfmodel.stages.settling import settle
 from tfmodel.stages.workers import hear_chief, start_workers, wait_for_release
 from tfmodel.train.settings import FinetuneSettings
 
@@ -228,27 +228,10 @@ def train_model(
 
 def _resolved(context: Context, shape: BertConfig) -> FinetuneSettings:
     """What `auto` means here; decided once, so that a resumed run is one set of settings."""
-    run, settings = context.run, context.settings
-    key = context.fingerprints["finetune"]
-    kept = training_under_way(run)
-    if kept.get("key") == key and not context.restart:
-        train = load_config(kept["train"], FinetuneSettings)
-        free = {key: getattr(settings.train, key) for key in _CHANGES_NO_RESULT}
-        train = train.model_copy(update=free)
-    else:
-        for folder in (run.checkpoints, run.logs):
-            shutil.rmtree(folder, ignore_errors=True)
-        train = settings.train.resolve(hidden_size=shape.hidden_size)
-        values = {"key": key, "inputs": context.inputs["finetune"], "train": train}
-        write_json(run.checkpoints / "settings.json", values)
+    train = settle(context, free=_CHANGES_NO_RESULT, hidden_size=shape.hidden_size)
     check_length(context, train, shape)
-    run.save_config(settings.model_copy(update={"train": train}))
+    context.run.save_config(context.settings.model_copy(update={"train": train}))
     return train
-
-
-def training_under_way(run: Run) -> dict:
-    """The key, inputs and settings of a training that began and has not ended; else empty."""
-    return read_if_there(run.checkpoints / "settings.json")
 
 
 def encoder_shape(context: Context) -> BertConfig:
@@ -288,4 +271,5 @@ FINETUNE = Stage(
     lambda run: run.model.exists(),
     after=_after,
     metrics=("train",),
+    trains=True,
 )
