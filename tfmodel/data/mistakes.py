@@ -70,7 +70,8 @@ def no_row_left(
         "empty_text": f"The column {settings.text} (data.text) is empty in them: name the column "
         "that holds the texts",
         "too_long": "Raise data.max_characters, or split the texts",
-        "too_short": "Lower data.cleaning.min_characters",
+        "too_short": "Lower data.cleaning.min_characters"
+        + (" and min_words" if hasattr(settings.cleaning, "min_words") else ""),
         "other_script": "Correct data.cleaning.scripts, or lower data.cleaning.min_script_share",
         "other_language": "Correct data.cleaning.languages",
         "bad_time": f"Name by data.time a column of numbers, dates or times, not {settings.time}",

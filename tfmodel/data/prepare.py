@@ -151,7 +151,7 @@ class _Preparation:
         chosen = self.settings.model_dump(mode="json", exclude={"workers"})
         done = self.parts.begin(fingerprint({"files": files, "seed": self.seed, **chosen}))
         if done:
-            _log.info("going on: %s parts of the rows were read and cleaned before", f"{done:,}")
+            _log.info("going on: %s rows were read and cleaned before", f"{done:,}")
         facts, self.target = read_parts(
             places,
             self.settings,

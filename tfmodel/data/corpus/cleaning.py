@@ -9,6 +9,8 @@ from tfmodel.data.cleaning.filters import reason_to_drop
 from tfmodel.data.cleaning.row_cleaning import Cleaned
 from tfmodel.data.corpus.repetition import find_repetition
 from tfmodel.data.corpus.settings import CorpusSettings, DocumentCleaningSettings
+from tfmodel.data.corpus.words import count_words
+from tfmodel.data.privacy import replace_private
 from tfmodel.data.rows import Reject, Row, encodable
 
 
@@ -35,21 +37,34 @@ class DocumentCleaner:
 
     def __init__(self, settings: CorpusSettings):
         self._settings = settings.cleaning
+        self._privacy = settings.privacy
         self._steps = document_steps(settings.cleaning)
         self.private: collections.Counter[str] = collections.Counter()
 
     def __call__(self, row: Row | Reject) -> Cleaned:
         """Clean a document in place; tell whether it can be kept."""
         row.text, row.origin = encodable(row.text), encodable(row.origin)
+        hide = None if self._privacy is None else self._without_private
         if isinstance(row, Reject):
-            return Cleaned(row.reason, row.detail)
+            row.text = row.text if hide is None else hide(row.text)
+            # What is wrong with a line may quote it.
+            return Cleaned(row.reason, row.detail if hide is None else hide(row.detail))
         before = row.text
         row.text, steps = clean_and_tell(before, self._steps)
-        cleaned = Cleaned("", steps=steps)
+        cleaned = Cleaned("", steps=steps, hide=hide)
         if steps:
             cleaned.before, cleaned.after = before, row.text
+        if self._privacy is not None:
+            row.text, found = self._replace(row.text)
+            self.private.update(found)
         cleaned.reason, cleaned.detail = judge(row.text, self._settings)
         return cleaned
+
+    def _replace(self, text: str) -> tuple[str, collections.Counter[str]]:
+        return replace_private(text, self._privacy.kinds, regions=self._privacy.regions)
+
+    def _without_private(self, text: str) -> str:
+        return self._replace(text)[0]
 
 
 def judge(text: str, settings: DocumentCleaningSettings) -> tuple[str, str]:
@@ -60,6 +75,8 @@ def judge(text: str, settings: DocumentCleaningSettings) -> tuple[str, str]:
     """
     if not text.strip():
         return "empty_text", ""
+    if count_words(text, most=settings.min_words) < settings.min_words:
+        return "too_short", ""
     if reason := reason_to_drop(text, settings):
         return reason, ""
     if settings.repetitive and (detail := find_repetition(text)):

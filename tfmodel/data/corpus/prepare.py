@@ -30,6 +30,7 @@ from tfmodel.data.parts.tallies import kept_and_dropped, raw_and_dropped
 from tfmodel.data.parts.workers import Workers
 from tfmodel.data.parts.writing import write_parts
 from tfmodel.data.prepare import count_workers, working
+from tfmodel.data.privacy import check_privacy
 from tfmodel.data.progress import bar
 from tfmodel.data.reading.inputs import check_may_be_replaced
 from tfmodel.data.reading.places import Place
@@ -73,6 +74,8 @@ def prepare_corpus(
         places = places_of(settings.as_rows(), locate)
         check_may_be_replaced(folder, places.values())
         check_filters(settings.cleaning)
+        if settings.privacy is not None:
+            check_privacy(settings.privacy)
         with working(folder) as work:
             totals = _Preparation(settings, work, seed).write(places, folder)
     log_account(totals)
@@ -96,9 +99,10 @@ class _Preparation:
         chosen = self.settings.model_dump(mode="json", exclude={"workers"})
         files = {role: place.fingerprint() for role, place in places.items()}
         key = fingerprint({"files": files, "seed": self.seed, **chosen})
-        done = self.cleaned.begin(key), self.finished.begin(key)
-        if any(done):
-            _log.info("going on: %s parts were read and cleaned before", f"{done[0]:,}")
+        done = self.cleaned.begin(key)
+        self.finished.begin(key)
+        if done:
+            _log.info("going on: %s documents were read and cleaned before", f"{done:,}")
         facts, _ = read_parts(
             places,
             self.rows,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
 from tfmodel.config import Settings
 from tfmodel.data.cleaning.settings import CleaningSettings
+from tfmodel.data.privacy.settings import PrivacySettings
 from tfmodel.data.settings import DataSettings, known_encoding
 
 
@@ -35,7 +36,13 @@ class DocumentCleaningSettings(CleaningSettings):
         True, description="Remove lines that are menus, or notices about cookies and the like."
     )
     min_characters: int = Field(
-        100, ge=0, description="Documents with a shorter text, after cleaning, are left out."
+        0, ge=0, description="Documents with a shorter text, after cleaning, are left out."
+    )
+    min_words: int = Field(
+        20,
+        ge=0,
+        description="Documents of fewer words, after cleaning, are left out; in scripts without "
+        "spaces two characters count as a word.",
     )
     repetitive: bool = Field(
         True,
@@ -131,9 +138,19 @@ class CorpusSettings(Settings):
     cleaning: DocumentCleaningSettings = Field(
         default_factory=DocumentCleaningSettings, description="What is cleaned, what stays."
     )
+    privacy: PrivacySettings | None = Field(
+        None,
+        description="What private is replaced by a placeholder of its kind (true: all of it); "
+        "none: nothing. Needs the extra privacy.",
+    )
     lines: LineSettings = Field(
         default_factory=LineSettings, description="Lines that several documents share."
     )
+
+    @field_validator("privacy", mode="before")
+    @classmethod
+    def _switched(cls, value: Any) -> Any:
+        return ({} if value else None) if isinstance(value, bool) else value
 
     @field_validator("encoding")
     @classmethod

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tfmodel.data.corpus.words import hashed_runs, hashed_words
+from tfmodel.data.corpus.words import hashed_runs, hashed_words, pieces_a_word
 from tfmodel.data.parts import Parts, RowReader
 from tfmodel.data.similarity import PERMUTATIONS, bands_of_signatures, mix
 from tfmodel.run_folder import write_aside
@@ -28,7 +28,8 @@ _ADDED = mix(np.arange(1_001, PERMUTATIONS + 1_001, dtype=np.uint64))
 def runs_of(text: str) -> np.ndarray:
     """Hash the distinct runs of 5 words in a text: uint64, sorted; a short text is one run."""
     hashes, _ = hashed_words(text)
-    return np.unique(hashed_runs(hashes, min(WORDS, max(1, len(hashes)))))
+    length = WORDS * pieces_a_word(text)
+    return np.unique(hashed_runs(hashes, min(length, max(1, len(hashes)))))
 
 
 def similarity(one: np.ndarray, other: np.ndarray, *, least: float = 0.0) -> float:

@@ -53,7 +53,7 @@ class Parts:
         """Make the folder ready for work that the key identifies.
 
         Returns:
-            How many parts of this very work are there; those of other work are removed.
+            How many raw rows the parts of this very work hold; those of other work are removed.
         """
         path = self.folder / "key.json"
         if not path.exists() or read_json(path) != key:
@@ -62,7 +62,7 @@ class Parts:
             write_json(path, key)
         for left in self.folder.glob("raw-*"):  # by a process that was killed
             left.unlink(missing_ok=True)
-        return sum(1 for _ in self.folder.glob("part-*"))
+        return sum(read_json(part / SUMMARY_FILE)["raw"] for part in self.folder.glob("part-*"))
 
     def path(self, number: int) -> Path:
         """Where a part is, or will be."""
