@@ -59,8 +59,11 @@ def find_private(
     Raises:
         ConfigError: an unknown kind, or the extra `privacy` is not installed.
     """
+    chosen = _chosen(kinds)
     reading = Reading(narrowed(text), regions)
-    found = [Finding(kind, *place) for kind in _chosen(kinds) for place in _FINDERS[kind](reading)]
+    if not reading.may_hold_any:
+        return []
+    found = [Finding(kind, *place) for kind in chosen for place in _FINDERS[kind](reading)]
     return without_overlaps(found) if len(found) > 1 else found
 
 
@@ -106,7 +109,7 @@ def check_privacy(settings: PrivacySettings) -> None:
     """
     if "phone" in settings.kinds:
         phones.check_regions(settings.regions)
-    find_private("", settings.kinds, regions=settings.regions)
+    find_private("0 @", settings.kinds, regions=settings.regions)
 
 
 def _chosen(kinds: Collection[str] | None) -> Collection[str]:

@@ -12,7 +12,8 @@ from tfmodel.data.privacy.reading import Reading
 
 # Latin letters with accents too, but no other script: Chinese is written right up to an address.
 _LETTER = "A-Za-z0-9\u00c0-\u024f"
-_AT = re.compile(rf"@(?=[{_LETTER}])| ?[\[({{<] ?(?:at|AT) ?[\])}}>] ?(?=[{_LETTER}])")
+_AT = re.compile(rf"@(?=[{_LETTER}])")
+_WRITTEN_AT = re.compile(rf"[\[({{<] ?(?:at|AT) ?[\])}}>] ?(?=[{_LETTER}])")
 _LOCAL = re.compile(rf"[{_LETTER}._%+'~!#$&*=?^`{{|}}/-]*\Z")
 _DOMAIN = re.compile(
     rf"(?:[{_LETTER}](?:[{_LETTER}-]{{0,62}}))"
@@ -28,11 +29,12 @@ def find_emails(reading: Reading) -> list[tuple[int, int]]:
     Source: RFC 5322's dot-atom, without quoted names and addresses of IPs.
     """
     text, found = reading.text, []
-    if "@" not in text and "at" not in text and "AT" not in text:
-        return found
-    for sign in _AT.finditer(text):
-        first = max(0, sign.start() - _LONGEST_LOCAL - 1)
-        name = _LOCAL.search(text[first : sign.start()])[0].lstrip(_OPENING)
+    signs = [*_AT.finditer(text)]
+    if reading.may_write_at_out:
+        signs += _WRITTEN_AT.finditer(text)
+    for sign in signs:
+        before = sign.start() - (sign[0] != "@" and text[sign.start() - 1 : sign.start()] == " ")
+        name = _LOCAL.search(text[max(0, before - _LONGEST_LOCAL - 1) : before])[0].lstrip(_OPENING)
         domain = _DOMAIN.match(text, sign.end())
         if not domain or not 0 < len(name) <= _LONGEST_LOCAL or name[-1] in ".'":
             continue
@@ -43,13 +45,15 @@ def find_emails(reading: Reading) -> list[tuple[int, int]]:
             end -= 1
         last = re.split(r"[^\w-]+", text[sign.end() : end])[-1]
         if len(last) >= 2 and last.isalpha():
-            found.append((sign.start() - len(name), end))
+            found.append((before - len(name), end))
     return found
 
 
 # --- IP -----------------------------------------------------------------------------------------
 
-_QUADS = re.compile(r"[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}")
+# Starts at the first dot, as digits are commoner than dots before digits.
+_QUADS = re.compile(r"\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}")
+_FIRST_OF_FOUR = re.compile(r"[0-9]{1,3}\Z")
 # Two colons with nothing but hexadecimal digits between; a time of day has that too.
 _COLONS = re.compile(r":[0-9A-Fa-f]{0,4}:")
 _HEXADECIMAL = re.compile(r"[0-9A-Fa-f:.]*")
@@ -66,8 +70,11 @@ def find_ips(reading: Reading) -> list[tuple[int, int]]:
 def _ipv4(reading: Reading) -> list[tuple[int, int]]:
     text, found = reading.text, []
     for match in _QUADS.finditer(text):
-        start, end = match.span()
-        parts = match[0].split(".")
+        first = _FIRST_OF_FOUR.search(text[max(0, match.start() - 3) : match.start()])
+        if not first:
+            continue
+        start, end = match.start() - len(first[0]), match.end()
+        parts = text[start:end].split(".")
         if not reading.stands_alone(start, end) or _goes_on(text, start, end):
             continue
         if any(int(part) > 255 or (len(part) > 1 and part[0] == "0") for part in parts):

@@ -24,13 +24,8 @@ _SCHEMES = (
     ("62", "62", (16, 17, 18, 19)),  # UnionPay
     ("2200", "2204", (16,)),  # Mir
 )
-# Maestro and cards of old ranges begin and end as other numbers do too: a word must say card.
-_WITH_CUE = (
-    ("50", "50", tuple(range(12, 20))),
-    ("56", "69", tuple(range(12, 20))),
-    ("1800", "1800", (15,)),
-    ("2131", "2131", (15,)),
-)
+# Maestro and cards of old ranges begin as other numbers do: where a word says card, any will do.
+_ANY = (("0", "9", tuple(range(12, 20))),)
 _CUE = before(
     ["cards?", "visa", "master ?card", "maestro", "amex", "cc", "pan", "银行卡", "信用卡", "卡号"]
 )
@@ -52,7 +47,7 @@ def find(reading: Reading) -> list[tuple[int, int]]:
             digits = "".join(filter(str.isdigit, reading.text[slice(*place)]))
             if (
                 _of_scheme(digits, _SCHEMES)
-                or (_of_scheme(digits, _WITH_CUE) and stands_before(_CUE, reading.text, place[0]))
+                or (_of_scheme(digits, _ANY) and stands_before(_CUE, reading.text, place[0]))
             ) and luhn.is_valid(digits):
                 found.append(place)
     return found

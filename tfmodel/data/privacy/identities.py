@@ -7,7 +7,7 @@ anywhere; what they do not (a check digit passes one number in ten) wants its na
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from tfmodel.data.privacy.cues import before, stands_before
@@ -20,15 +20,20 @@ class Identity(NamedTuple):
 
     Args:
         region: ISO 3166 code.
-        form: what it looks like; must begin with a digit, or with what is rare in texts.
+        form: what it looks like.
         check: a module of python-stdnum whose `is_valid` takes what was found; or none.
         words: one of these must stand before it; or none.
+        letters: what its letters before the first digit look like, where it has some.
+        in_numbers: whether it has seven digits and more with no letter among them: it is then
+            looked for only where such numbers are.
     """
 
     region: str
     form: str
     check: str = ""
     words: tuple[str, ...] = ()
+    letters: str = ""
+    in_numbers: bool = True
 
 
 IDENTITIES = {
@@ -42,8 +47,9 @@ IDENTITIES = {
     "itin": Identity("US", r"9[0-9]{2}([- ])[0-9]{2}\1[0-9]{4}", "stdnum.us.itin"),
     "national insurance": Identity(
         "GB",
-        r"(?!BG|GB|KN|NK|NT|TN|ZZ)[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z]( ?)[0-9]{2}\1[0-9]{2}\1"
-        r"[0-9]{2}\1[A-D]",
+        r"[0-9]{2}( ?)[0-9]{2}\1[0-9]{2}\1[A-D]",
+        letters=r"(?!BG|GB|KN|NK|NT|TN|ZZ)[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z] ?",
+        in_numbers=False,
     ),
     "nhs": Identity("GB", r"[0-9]{3}([- ]?)[0-9]{3}\1[0-9]{4}", "stdnum.gb.nhs", ("nhs",)),
     "resident identity card": Identity("CN", r"[1-8][0-9]{16}[0-9Xx]", "stdnum.cn.ric"),
@@ -57,13 +63,15 @@ IDENTITIES = {
         "FR",
         r"[12]( ?)[0-9]{2}\1[0-9]{2}\1[0-9][0-9AB]\1[0-9]{3}\1[0-9]{3} ?[0-9]{2}",
         "stdnum.fr.nir",
+        in_numbers=False,
     ),
     "dni": Identity("ES", r"[0-9]{8}-?[A-HJ-NP-TV-Z]", "stdnum.es.dni"),
-    "nie": Identity("ES", r"[XYZ]-?[0-9]{7}-?[A-HJ-NP-TV-Z]", "stdnum.es.nie"),
+    "nie": Identity("ES", r"[0-9]{7}-?[A-HJ-NP-TV-Z]", "stdnum.es.nie", letters=r"[XYZ]-?"),
     "codice fiscale": Identity(
         "IT",
         r"[A-Z]{6}[0-9LMNP-V]{2}[A-EHLMPR-T][0-9LMNP-V]{2}[A-Z][0-9LMNP-V]{3}[A-Z]",
         "stdnum.it.codicefiscale",
+        in_numbers=False,
     ),
     "bsn": Identity(
         "NL", r"[0-9]{9}", "stdnum.nl.bsn", ("bsn", "burgerservicenummer", "sofinummer")
@@ -75,7 +83,9 @@ IDENTITIES = {
     "resident registration": Identity("KR", r"[0-9]{6}-[0-9]{7}", "stdnum.kr.rrn"),
     "pesel": Identity("PL", r"[0-9]{11}", "stdnum.pl.pesel", ("pesel",)),
     "personnummer": Identity("SE", r"(?:19|20)?[0-9]{6}[-+][0-9]{4}", "stdnum.se.personnummer"),
-    "henkilötunnus": Identity("FI", r"[0-9]{6}[-+A][0-9]{3}[0-9A-Y]", "stdnum.fi.hetu"),
+    "henkilötunnus": Identity(
+        "FI", r"[0-9]{6}[-+A][0-9]{3}[0-9A-Y]", "stdnum.fi.hetu", in_numbers=False
+    ),
     "sin": Identity(
         "CA",
         r"[0-9]{3}([ -]?)[0-9]{3}\1[0-9]{3}",
@@ -88,6 +98,10 @@ IDENTITIES = {
 }
 
 _FORMS = {name: re.compile(identity.form) for name, identity in IDENTITIES.items()}
+_LETTERS = {
+    name: re.compile(rf"(?:{each.letters})\Z") for name, each in IDENTITIES.items() if each.letters
+}
+_MOST_LETTERS = 3
 _CUES = {name: before(each.words) for name, each in IDENTITIES.items() if each.words}
 
 
@@ -98,16 +112,27 @@ def find(reading: Reading) -> list[tuple[int, int]]:
     form that HMRC gives (NIM39110).
     """
     return [
-        match.span()
+        place
         for name, identity in IDENTITIES.items()
         if identity.region in reading.regions
-        for match in _FORMS[name].finditer(reading.text)
-        if reading.stands_alone(*match.span(), glue="-/")
-        and (name not in _CUES or stands_before(_CUES[name], reading.text, match.start()))
-        and (not identity.check or _valid(identity.check, match[0]))
+        for place in _places(reading, name, identity)
+        if reading.stands_alone(*place, glue="-/")
+        and (name not in _CUES or stands_before(_CUES[name], reading.text, place[0]))
+        and (not identity.check or module(identity.check).is_valid(reading.text[slice(*place)]))
     ]
 
 
-def _valid(check: str, number: str) -> bool:
-    valid: Callable[[str], bool] = module(check).is_valid
-    return valid(number)
+def _places(reading: Reading, name: str, identity: Identity) -> Iterator[tuple[int, int]]:
+    text = reading.text
+    where = [(0, len(text))]
+    if identity.in_numbers:
+        where = [(start, end + 2) for start, end in reading.numbers]
+    for window in where:
+        for match in _FORMS[name].finditer(text, *window):
+            start = match.start()
+            if name in _LETTERS:
+                letters = _LETTERS[name].search(text[max(0, start - _MOST_LETTERS) : start])
+                if not letters:
+                    continue
+                start -= len(letters[0])
+            yield start, match.end()

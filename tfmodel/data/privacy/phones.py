@@ -27,14 +27,17 @@ _DATE = re.compile(
     r"[0-3]?[0-9][-./][0-3]?[0-9][-./](?:1[0-9]|20)[0-9]{2}(?![0-9])|"
     r"(?:1[0-9]|20)[0-9]{2} ?[-/] ?(?:1[0-9]|20)?[0-9]{2}(?![0-9])"
 )
-_THOUSANDS = re.compile(r"[0-9]{1,3}(?:[ .\u00a0][0-9]{3})+\Z")
+_THOUSANDS = re.compile(r"[1-9][0-9]{0,2}(?:[ .\u00a0][0-9]{3})+\Z")
 _GLUE_BEFORE, _GLUE_AFTER = "$€£¥#@/\\-_&", "%@/°€£¥"
 _OTHER_NUMBERS = re.compile(
     r"(?:isbn|issn|doi|oclc|lccn|pmid|pmc|id|ean|order|version)\W{0,4}\Z", re.IGNORECASE
 )
-# What is written without any sign needs a word, but for the mobile numbers of China.
-_BARE = {"CN": re.compile("(?:86)?1[3-9][0-9]{9}")}
+# One group of digits, or two (a postal code and a house) but for 0161 4960000, needs a word ...
+_BARELY = re.compile(r"[0-9]+|[1-9][0-9]*[ \u00a0-][0-9]+")
+# ... but for the mobile numbers of China.
+_WITHOUT_SIGNS = {"CN": re.compile("(?:86)?1[3-9][0-9]{9}")}
 _UNSPACED = re.compile(r"[0-9(][0-9()./-]{6,30}(?![0-9()./-])")
+_UNLIKE = re.compile(r"/[.(]|\./|\.\.|//|--")
 _MOST_DIGITS = 15
 _FEWEST_DIGITS = 7
 # A run of more is a table; it is looked through in pieces.
@@ -76,6 +79,8 @@ def _phone(reading: Reading, start: int, end: int) -> tuple[int, int] | None:
     else:
         after = end
     digits = sum(map(str.isdigit, text[start:end]))
+    if _UNLIKE.search(text, start, end):
+        return None
     if not _FEWEST_DIGITS <= digits <= _MOST_DIGITS or _glued(reading, number, after):
         return None
     written = text[number:end]
@@ -100,6 +105,7 @@ def _glued(reading: Reading, start: int, end: int) -> bool:
         or after_it[:1] in (*_GLUE_AFTER,)
         or (before_it[-1:] in (*",.:",) and before_it[:1].isdigit())
         or (after_it[:1] in (*",.:",) and after_it[1:].isdigit())
+        or (before_it[-1:] == "." and not before_it[:1].isalpha())
         or bool(_OTHER_NUMBERS.search(text[max(0, start - 12) : start]))
     )
 
@@ -114,8 +120,10 @@ def _in_a_plan(written: str, regions: tuple[str, ...]) -> bool:
             return phonenumbers.is_possible_number(phonenumbers.parse(number))
         except phonenumbers.NumberParseException:
             return False
-    if written.isdigit():
-        return any(form.fullmatch(written) for name, form in _BARE.items() if name in regions)
+    if _BARELY.fullmatch(written):
+        return any(
+            form.fullmatch(written) for name, form in _WITHOUT_SIGNS.items() if name in regions
+        )
     return any(
         match.end - match.start >= len(written) - 1
         for region in regions

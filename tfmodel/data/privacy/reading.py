@@ -9,6 +9,8 @@ from collections.abc import Sequence
 # Seven digits and more, at most two signs between them. Every repeat consumes a digit and signs are
 # no digits, so there is one way to match and a failure costs six steps at most.
 _NUMBER = re.compile("[0-9](?:[ .()/\u00a0-]{0,2}[0-9]){6,}")
+_TELLING = re.compile("[0-9@]")
+_WRITTEN_AT = re.compile(r"[\[({<] ?(?:at|AT)")
 _GROUP = re.compile("[0-9]+")
 
 
@@ -23,6 +25,16 @@ class Reading:
     def __init__(self, text: str, regions: Sequence[str]):
         self.text = text
         self.regions = regions
+
+    @functools.cached_property
+    def may_hold_any(self) -> bool:
+        """Whether there is a digit or an @, written out or not: nothing is found without."""
+        return _TELLING.search(self.text) is not None or self.may_write_at_out
+
+    @functools.cached_property
+    def may_write_at_out(self) -> bool:
+        """Whether there is something like `[at]`."""
+        return _WRITTEN_AT.search(self.text) is not None
 
     @functools.cached_property
     def numbers(self) -> list[tuple[int, int]]:

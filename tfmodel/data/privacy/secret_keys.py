@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
+from collections.abc import Iterator
 
 from tfmodel.data.privacy.findings import PLACEHOLDERS
 from tfmodel.data.privacy.reading import Reading
@@ -13,7 +14,10 @@ from tfmodel.data.privacy.reading import Reading
 KEYS = {
     "aws": ("AKIA", r"AKIA[0-9A-Z]{16}"),
     "aws, for a time": ("ASIA", r"ASIA[0-9A-Z]{16}"),
-    "github": ("gh", r"gh[pousr]_[A-Za-z0-9]{36,255}"),
+    **{
+        f"github, {mark}": (mark, rf"{mark}[A-Za-z0-9]{{36,255}}")
+        for mark in ("ghp_", "gho_", "ghu_", "ghs_", "ghr_")
+    },
     "github, of a repository": ("github_pat_", r"github_pat_[A-Za-z0-9_]{22,255}"),
     "gitlab": ("glpat-", r"glpat-[A-Za-z0-9_-]{20,64}"),
     "slack": ("xox", r"xox[abeoprs]-[A-Za-z0-9-]{10,250}"),
@@ -73,10 +77,21 @@ def find(reading: Reading) -> list[tuple[int, int]]:
         found += _blocks(text)
     if "://" in text:
         found += [match.span(1) for match in _IN_URL.finditer(text)]
+    return found + [match.span(1) for match in _assigned(text) if _looks_drawn(match[1])]
+
+
+def _assigned(text: str) -> Iterator[re.Match]:
+    """Where something is assigned to one of the names."""
     lower = text.lower()
-    if any(name in lower for name in _NAMES):
-        found += [match.span(1) for match in _ASSIGNED.finditer(text) if _looks_drawn(match[1])]
-    return found
+    if len(lower) != len(text):  # some letters have a longer lower case
+        yield from _ASSIGNED.finditer(text)
+        return
+    for name in _NAMES:
+        place = lower.find(name)
+        while place >= 0:
+            if match := _ASSIGNED.match(text, place):
+                yield match
+            place = lower.find(name, place + 1)
 
 
 def _blocks(text: str) -> list[tuple[int, int]]:
