@@ -1,8 +1,8 @@
 """Which regularization helps MiniLM on few rows: each method against the baseline, in pairs.
 
 Four sets: CoLA (1,000 rows), RTE and TREC (500 rows) and hausa_news (1,000 rows, about half of
-their labels wrong). Two epochs, batches of 16, all else as by default; one method is added at a
-time. Of a seed hang the rows drawn, their order, the head's weights and dropout: the methods of a
+their labels wrong). Two epochs, batches of 16 (RTE and CoLA: of 8 and a learning rate of 1e-4, with which
+the baseline learns at all), all else as by default; one method is added at a time. Of a seed hang the rows drawn, their order, the head's weights and dropout: the methods of a
 seed share all four, and are compared with the baseline of the same seed. Nothing is chosen by the
 rows that are measured on: RTE's, CoLA's dev rows, TREC's and hausa_news' test rows; all weights are
 those of the last step (best_epoch apart, which has 200 further training rows as dev). The figure
@@ -39,8 +39,14 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 TRAIN = {"epochs": 2, "batch_size": 16, "checkpoint_seconds": 1e6}
-# Rows trained on, tokens a row.
-SETS = {"rte": (500, 192), "cola": (1000, 64), "trec": (500, 48), "hausa_news": (1000, 64)}
+# Rows trained on, tokens a row, settings of the set.
+SLOW = {"batch_size": 8, "learning_rate": 1e-4}
+SETS = {
+    "rte": (500, 192, SLOW),
+    "cola": (1000, 64, SLOW),
+    "trec": (500, 48, {}),
+    "hausa_news": (1000, 64, {}),
+}
 DEV_ROWS = 200
 NO_DROPOUT = {"hidden": 0.0, "attention": 0.0, "embeddings": 0.0}
 METHODS: dict[str, dict] = {
@@ -138,7 +144,7 @@ def train(name: str, method: str, seed: int, encoder_folder: Path) -> dict:
     from tfmodel.train.finetune import finetune
     from tfmodel.train.regularize import mixout
 
-    count, max_length = SETS[name]
+    count, max_length, own = SETS[name]
     folder = Path(os.environ["TFMODEL_DATA"]) / name
     rows, test_rows = READERS[name](folder, "train"), READERS[name](folder, "test")
     labels = sorted({label for *_, label in rows})
@@ -149,7 +155,7 @@ def train(name: str, method: str, seed: int, encoder_folder: Path) -> dict:
 
     keras.backend.clear_session()
     keras.utils.set_random_seed(seed)
-    settings = FinetuneSettings(**{**TRAIN, "max_length": max_length, **METHODS[method]})
+    settings = FinetuneSettings(**{**TRAIN, **own, "max_length": max_length, **METHODS[method]})
     shape = encoder_config(load_encoder(encoder_folder))
     settings = settings.resolve(hidden_size=shape.hidden_size)
     policy = {"bfloat16": "mixed_bfloat16"}.get(settings.precision, settings.precision)
@@ -175,16 +181,15 @@ def train(name: str, method: str, seed: int, encoder_folder: Path) -> dict:
     logits = predict(model, tokenizer, test, max_length)
     answers = logits.argmax(-1)
     accuracy = float(np.mean(answers == test.labels))
-    own = {"accuracy": accuracy}
+    figures = {"figure": accuracy, "accuracy": accuracy}
     if len(labels) == 2:
-        own["matthews"] = matthews(answers, test.labels)
-        own["figure"] = float(roc_auc_score(test.labels, logits[:, 1] - logits[:, 0]))
+        figures["matthews"] = matthews(answers, test.labels)
+        figures["figure"] = float(roc_auc_score(test.labels, logits[:, 1] - logits[:, 0]))
     return {
         "method": method,
         "set": name,
         "seed": seed,
-        "figure": accuracy,
-        **own,
+        **figures,
         "step_seconds": seconds_a_step(result.steps, result.tokens),
         "train_seconds": round(result.seconds, 2),
         "job_seconds": round(time.perf_counter() - began, 2),
