@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import keras
 from keras import ops
 
@@ -43,7 +45,7 @@ def tied_cross_entropy(vectors, table, bias, target_ids, weights, *, parts: int 
             logits = ops.cast(logits, "float32") + bias
             rows = ops.arange(ops.shape(ids)[0], dtype="int32")
             own = ops.take(ops.reshape(logits, (-1,)), rows * table.shape[0] + ids)
-            top = ops.max(logits, axis=-1)
+            top = ops.max(logits, axis=-1, initial=-math.inf)  # of no places, too
             powers = ops.exp(logits - top[:, None])
             total = ops.sum(powers, axis=-1)
             loss = ops.sum(weight * (ops.log(total) + top - own))

@@ -1,0 +1,260 @@
+import json
+
+import keras
+import needs
+import numpy as np
+import pytest
+import tensorflow as tf
+from safetensors.numpy import load_file, save_file
+
+from tfmodel.config import ConfigError
+from tfmodel.model import BertConfig, build_encoder, load_encoder, save_encoder
+from tfmodel.tasks import fill
+from tfmodel.tasks.tied_cross_entropy import tied_cross_entropy
+from tfmodel.tokens import Tokenizer, Vocabulary
+
+PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghij"]
+CONFIG = BertConfig(
+    vocabulary_size=len(PIECES), hidden_size=16, layers=2, heads=2, intermediate_size=32,
+    max_positions=12, dropout=0.0, attention_dropout=0.0,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return Tokenizer(Vocabulary(PIECES), max_length=10)
+
+
+def new_model(**arguments):
+    keras.utils.set_random_seed(0)
+    model = fill.build(build_encoder(CONFIG, **arguments))
+    random = np.random.default_rng(0)
+    for weight in model.trainable_weights:
+        weight.assign_add(random.normal(size=weight.shape, scale=0.3).astype(np.float32))
+    return model
+
+
+@pytest.fixture(scope="module")
+def model():
+    """A model whose weights are large enough to tell tokens apart; not to be changed."""
+    return new_model()
+
+
+@pytest.fixture(scope="module")
+def batch():
+    """An ordinary row and a packed one, with positions out of order and an unused place."""
+    random = np.random.default_rng(1)
+    return {
+        "token_ids": random.integers(2, len(PIECES), (2, 9)).astype(np.int32),
+        "segment_ids": np.array([[0] * 5 + [1] * 4, [0] * 9], np.int32),
+        "padding_mask": np.array([[1] * 8 + [0], [1, 1, 1, 1, 2, 2, 2, 2, 2]], np.int32),
+        "masked_positions": np.array([[2, 7, 4], [5, 1, 0]], np.int32),
+    }
+
+
+TARGETS = np.array([[6, 9, 5], [12, 8, 0]], np.int32)
+WEIGHTS = np.array([[1, 1, 1], [1, 1, 0]], np.float32)
+
+
+def tokens_of(batch):
+    return {name: values for name, values in batch.items() if name != "masked_positions"}
+
+
+def logits_by_hand(model, batch):
+    """Head and table applied to the encoder's whole sequence, in NumPy."""
+    sequence = model.encoder(tokens_of(batch))["sequence"].numpy()
+    hidden = np.take_along_axis(sequence, batch["masked_positions"][..., None], axis=1)
+    transform, logits = model.get_layer("masked_transform"), model.get_layer("masked_logits")
+    hidden = hidden @ transform.dense.kernel.numpy() + transform.dense.bias.numpy()
+    hidden = keras.ops.gelu(hidden, approximate=False).numpy()
+    hidden = (hidden - hidden.mean(-1, keepdims=True)) / np.sqrt(
+        hidden.var(-1, keepdims=True) + CONFIG.layer_norm_epsilon
+    )
+    hidden = hidden * transform.normalize.gamma.numpy() + transform.normalize.beta.numpy()
+    table = model.encoder.get_layer("embeddings").token_table.numpy()
+    return hidden @ table.T + logits.bias.numpy()
+
+
+# --- the model ----------------------------------------------------------------------------
+
+
+def test_logits_are_those_of_the_whole_sequence(model, batch):
+    logits = model(batch)
+    assert logits.shape == (2, 3, len(PIECES)) and logits.dtype == tf.float32
+    np.testing.assert_allclose(logits, logits_by_hand(model, batch), atol=1e-5)
+    assert len(model.trainable_weights) == len(model.encoder.trainable_weights) + 5
+
+
+def test_other_texts_of_a_packed_row_do_not_matter(model, batch):
+    changed = {name: values.copy() for name, values in batch.items()}
+    changed["token_ids"][1, :4] = 5
+    np.testing.assert_array_equal(model(batch)[1, 0], model(changed)[1, 0])
+    assert np.abs(model(batch)[1, 1] - model(changed)[1, 1]).max() > 1e-3
+
+
+def test_an_encoder_without_a_sequence_is_refused():
+    with pytest.raises(ValueError, match="sequence=True"):
+        fill.build(build_encoder(CONFIG, sequence=False))
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+def test_loss_and_gradients_are_those_of_plain_cross_entropy(batch, recompute):
+    model = new_model(recompute=recompute)
+    variables = model.trainable_variables
+    with tf.GradientTape() as tape:
+        (found,) = fill.sums(model, batch, TARGETS, WEIGHTS, training=True)
+        loss = 3 * found[0]
+    ours = tape.gradient(loss, [v.value for v in variables])
+    with tf.GradientTape() as tape:
+        logits = model(batch, training=True)
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(TARGETS, logits)
+        expected = 3 * tf.reduce_sum(losses * WEIGHTS)
+    theirs = tape.gradient(expected, [v.value for v in variables])
+    np.testing.assert_allclose(loss, expected, rtol=1e-6)
+    right = (tf.argmax(logits, -1).numpy() == TARGETS) * WEIGHTS
+    assert found[1] == right.sum()
+    assert sum(gradient is None for gradient in ours) == 2  # the pooler's
+    for own, other, variable in zip(ours, theirs, variables, strict=True):
+        if own is not None:
+            own, other = tf.convert_to_tensor(own), tf.convert_to_tensor(other)
+            np.testing.assert_allclose(own, other, atol=2e-5, err_msg=variable.path)
+
+
+@pytest.mark.parametrize("places", [1, 3, 13])
+def test_few_places_and_places_that_do_not_divide(places):
+    random = np.random.default_rng(0)
+    vectors, table = random.normal(size=(places, 8)), random.normal(size=(50, 8))
+    vectors, table = vectors.astype(np.float32), table.astype(np.float32)
+    bias = random.normal(size=50).astype(np.float32)
+    ids = random.integers(0, 50, places).astype(np.int32)
+    found = tied_cross_entropy(
+        *map(tf.constant, (vectors, table, bias, ids)), tf.ones(places)
+    )  # fmt: skip
+    logits = vectors @ table.T + bias
+    expected = tf.nn.sparse_softmax_cross_entropy_with_logits(ids, logits)
+    np.testing.assert_allclose(found[0], tf.reduce_sum(expected), rtol=1e-5)
+
+
+def test_bfloat16_is_near(batch):
+    whole, half = new_model(), new_model(dtype="mixed_bfloat16")
+    assert half(batch).dtype == tf.float32
+    one = fill.sums(whole, batch, TARGETS, WEIGHTS, training=False)[0][0]
+    other = fill.sums(half, batch, TARGETS, WEIGHTS, training=False)[0][0]
+    np.testing.assert_allclose(other, one, rtol=0.05)
+
+
+def test_an_unused_place_changes_nothing(model, batch):
+    changed = {**batch, "masked_positions": np.array([[2, 7, 4], [5, 1, 6]], np.int32)}
+    targets = np.where(WEIGHTS > 0, TARGETS, 7)
+    one = fill.sums(model, batch, TARGETS, WEIGHTS, training=False)[0]
+    other = fill.sums(model, changed, targets, WEIGHTS, training=False)[0]
+    np.testing.assert_allclose(one, other, rtol=1e-6)
+    assert fill.counts(batch, TARGETS, WEIGHTS)[0] == 5
+
+
+# --- answers ------------------------------------------------------------------------------
+
+
+def test_gaps_are_filled(model, tokenizer):
+    found = fill.fill(model, tokenizer, ["a [MASK] c", "[MASK] b [MASK]"], top=3)
+    assert [len(gaps) for gaps in found] == [1, 2]
+    assert [answer["score"] for answer in found[0][0]] == sorted(
+        (answer["score"] for answer in found[0][0]), reverse=True
+    )
+    inputs, gaps = fill.batch(["a [MASK] c", "[MASK] b [MASK]"], tokenizer)
+    assert gaps == [1, 2]
+    assert inputs["token_ids"].tolist() == [[2, 5, 4, 7, 3], [2, 4, 6, 4, 3]]
+    logits = model(inputs).numpy()
+    assert found[1][1][0]["piece"] == PIECES[logits[1, 1].argmax()]
+    whole = fill.fill(model, tokenizer, ["a [MASK]"], top=99)[0][0]
+    assert len(whole) == len(PIECES) and sum(a["score"] for a in whole) == pytest.approx(1)
+
+
+def test_rows_of_the_table_without_a_piece_are_no_answers():
+    answers = fill.decode(np.array([[0.0, 9.0, 1.0]]), ["a", "b"], top=9)
+    assert [answer["piece"] for answer in answers[0]] == ["b", "a"]
+
+
+@pytest.mark.parametrize("text", ["a b", "", "a b c d e f g h i j [MASK]"])
+def test_a_text_without_a_gap_is_refused(model, tokenizer, text):
+    with pytest.raises(ConfigError, match="MASK"):
+        fill.fill(model, tokenizer, [text])
+
+
+# --- folders ------------------------------------------------------------------------------
+
+
+def test_a_saved_model_answers_the_same(model, batch, tokenizer, tmp_path):
+    folder = fill.save(model, tmp_path / "model", tokenizer=tokenizer, max_length=9)
+    loaded = fill.load(folder)
+    np.testing.assert_array_equal(loaded.model(batch), model(batch))
+    assert loaded.max_length == 9 and loaded.tokenizer.vocabulary.pieces == PIECES
+    config = json.loads((folder / "config.json").read_text())
+    assert config["architectures"] == ["BertForMaskedLM"]
+    pooled = load_encoder(folder)(tokens_of(batch))["pooled"]
+    np.testing.assert_array_equal(pooled, model.encoder(tokens_of(batch))["pooled"])
+
+
+def test_a_head_is_taken_up_where_there_is_one(model, batch, tokenizer, tmp_path):
+    folder = fill.save(model, tmp_path / "model", tokenizer=tokenizer)
+    begun = fill.build(load_encoder(folder))
+    assert np.abs(begun(batch) - model(batch)).max() > 1e-3
+    assert fill.take_up_head(begun, folder)
+    np.testing.assert_array_equal(begun(batch), model(batch))
+    alone = save_encoder(model.encoder, tmp_path / "encoder", tokenizer=tokenizer)
+    assert not fill.take_up_head(fill.build(load_encoder(alone)), alone)
+    with pytest.raises(ConfigError, match="masked language model's head. Received: none"):
+        fill.load(alone)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.pop("cls.predictions.bias"), "cls.predictions.bias: missing"),
+        (
+            lambda t: t.update({"cls.predictions.bias": np.zeros(3, np.float32)}),
+            r"bias: \(3,\) where \(15,\) is expected",
+        ),
+        (
+            lambda t: t.update({"cls.predictions.decoder.weight": np.zeros((15, 16), np.float32)}),
+            "another than the token table",
+        ),
+    ],
+)
+def test_a_damaged_head_is_refused(model, tokenizer, tmp_path, change, message):
+    folder = fill.save(model, tmp_path / "model", tokenizer=tokenizer)
+    tensors = load_file(folder / "model.safetensors")
+    change(tensors)
+    save_file(tensors, folder / "model.safetensors")
+    with pytest.raises(ConfigError, match=message):
+        fill.load(folder)
+
+
+@pytest.mark.slow
+def test_transformers_gives_the_same_logits_both_ways(model, batch, tokenizer, tmp_path):
+    torch = needs.package("torch")
+    transformers = needs.package("transformers")
+    folder = fill.save(model, tmp_path / "ours", tokenizer=tokenizer)
+    theirs, info = transformers.BertForMaskedLM.from_pretrained(folder, output_loading_info=True)
+    assert not info["missing_keys"] and not info["unexpected_keys"]
+    row = {name: values[:1] for name, values in batch.items()}  # theirs knows no packed rows
+
+    def logits_of(their):
+        with torch.no_grad():
+            found = their.eval()(
+                input_ids=torch.tensor(row["token_ids"], dtype=torch.long),
+                token_type_ids=torch.tensor(row["segment_ids"], dtype=torch.long),
+                attention_mask=torch.tensor(row["padding_mask"], dtype=torch.long),
+            ).logits.numpy()
+        return np.take_along_axis(found, row["masked_positions"][..., None], axis=1)
+
+    np.testing.assert_allclose(logits_of(theirs), model(row), atol=1e-4)
+
+    torch.manual_seed(3)
+    config = transformers.BertConfig(**{**theirs.config.to_dict(), "initializer_range": 0.3})
+    other = transformers.BertForMaskedLM(config)
+    torch.nn.init.normal_(other.cls.predictions.bias)
+    other.save_pretrained(tmp_path / "theirs")
+    tokenizer.save(tmp_path / "theirs")
+    loaded = fill.load(tmp_path / "theirs")
+    np.testing.assert_allclose(loaded.model(row), logits_of(other), atol=1e-4)
