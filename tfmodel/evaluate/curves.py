@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from tfmodel.evaluate import drawing
 from tfmodel.evaluate.drawing import ACCENT, INK, MUTED, WARM
@@ -20,7 +20,7 @@ _DRAWN_POINTS = 600
 def learning_curves(
     history: Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Any]], *, name: str = "curves"
 ) -> dict[str, str]:
-    """Draw what training wrote down: the loss, the scores, the learning rate.
+    """Draw what training wrote down: the loss, the perplexity, the scores, the learning rate.
 
     Args:
         history: one dict per record (`{"step": 50, "loss": 0.4, "learning_rate": 1e-4}`,
@@ -30,15 +30,17 @@ def learning_curves(
         name: prefix of the ids inside.
 
     Returns:
-        Caption -> SVG, for those of loss, scores and learning rate that the history has.
+        Caption -> SVG, for those of loss, perplexity, scores and learning rate that the history
+        has.
     """
     unit, series = read_history(history)
     losses = {key: series[key] for key in series if key.split()[-1] == "loss"}
     rates = {key: series[key] for key in series if key.split()[-1] in ("learning_rate", "lr")}
+    perplexities = {key: series[key] for key in series if key.split()[-1] == "perplexity"}
     scores = {
         key: points
         for key, points in series.items()
-        if key not in losses | rates
+        if key not in losses | rates | perplexities
         and not any(word in key for word in _NOT_SCORES)
         and points[1].min() >= -1
         and points[1].max() <= 1
@@ -46,6 +48,9 @@ def learning_curves(
     drawn = {}
     if losses:
         drawn["Loss"] = _curves(losses, unit, f"{name}-loss", title="Loss while training")
+    if perplexities:
+        title = "Perplexity while training"
+        drawn["Perplexity"] = _curves(perplexities, unit, f"{name}-perplexity", title=title)
     if scores:
         drawn["Scores"] = _curves(scores, unit, f"{name}-scores", title="Scores while training")
     if rates:
@@ -119,6 +124,12 @@ def _curves(series: Mapping[str, Series], unit: str, name: str, *, title: str) -
         if name.endswith("-rate"):
             axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _short_number(value)))
             axes.set_ylim(0, None)
+        elif name.endswith("-perplexity"):
+            # It falls from thousands to tens: on a plain axis all but the first steps are flat.
+            axes.set_yscale("log")
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.3g}"))
+            axes.yaxis.set_minor_locator(NullLocator())
         elif name.endswith("-scores"):
             axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g}%"))
         axes.grid(axis="y")
