@@ -1,13 +1,14 @@
 """Which regularization helps MiniLM on few rows: each method against the baseline, in pairs.
 
 Four sets: CoLA (1,000 rows), RTE and TREC (500 rows) and hausa_news (1,000 rows, about half of
-their labels wrong). Two epochs, batches of 16 (RTE and CoLA: of 8 and a learning rate of 1e-4, with which
-the baseline learns at all), all else as by default; one method is added at a time. Of a seed hang the rows drawn, their order, the head's weights and dropout: the methods of a
-seed share all four, and are compared with the baseline of the same seed. Nothing is chosen by the
-rows that are measured on: RTE's, CoLA's dev rows, TREC's and hausa_news' test rows; all weights are
-those of the last step (best_epoch apart, which has 200 further training rows as dev). The figure
-is accuracy; for RTE and CoLA the area under the ROC curve: with so few rows most trainings answer
-nearly all of their rows alike, so that accuracy and Matthews' correlation say nothing there.
+their labels wrong). Two epochs, batches of 16 (RTE and CoLA: of 8 and a learning rate of 1e-4, with
+which the baseline learns at all), all else as by default; one method is added at a time. Of a seed
+hang the rows drawn, their order, the head's weights and dropout: the methods of a seed share all
+four, and are compared with the baseline of the same seed. Nothing is chosen by the rows that are
+measured on: RTE's, CoLA's dev rows, TREC's and hausa_news' test rows; all weights are those of the
+last step (best_epoch apart, which has 200 further training rows as dev). The figure is accuracy;
+for RTE and CoLA the area under the ROC curve: with so few rows most trainings answer nearly all of
+their rows alike, so that accuracy and Matthews' correlation say nothing there.
 
 Run: TFMODEL_DATA=... python benchmarks/regularization.py --output regularization.jsonl
      TFMODEL_DATA=... python benchmarks/regularization.py --output regularization.jsonl \
