@@ -32,6 +32,7 @@ _EXTRAS = {
     "playwright": "browser",
     "py3langid": "language",
     "pyarrow": "parquet",
+    "rjieba": "chinese",
     "stdnum": "privacy",
     "tokenizers": "vocabulary",
     "wandb": "wandb",

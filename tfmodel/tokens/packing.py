@@ -13,9 +13,11 @@ from tfmodel.tokens.vocabulary import Vocabulary
 SHORTEST_PIECE = 4
 """Tokens: what is shorter, the rest of a document or the whole of it, is left out and counted."""
 
-# How far back from a full row a cut may be, as a share of the row, to fall at a sentence's end.
-_BACK = 0.125
-_CUTS_AT_ONCE = 65_536
+# How far back from a full row a cut may be, as a share of the row, to fall at a sentence's end: as
+# far as rows get full by it.
+_BACK = (1 / 8, 1 / 16, 1 / 32, 0.0)
+_MOST_PADDING = 0.029
+_MARKS_AT_ONCE = 4_000_000
 _SENTENCE_ENDS = (".", "!", "?", "。", "！", "？", "…")
 _CLOSERS = ('"', "'", "”", "’", ")", "」", "』", "）", "》")
 
@@ -39,6 +41,11 @@ class Pieces:
     def __len__(self) -> int:
         return len(self.starts)
 
+    def only(self, kept: np.ndarray) -> Pieces:
+        """The pieces where `kept`, bool (n,), is true."""
+        left_out = self.left_out + int(self.lengths[~kept].sum())
+        return Pieces(self.starts[kept], self.lengths[kept], self.documents[kept], left_out)
+
 
 def cut_documents(
     documents: TokenDocuments,
@@ -46,14 +53,17 @@ def cut_documents(
     *,
     room: int,
     shortest: int = SHORTEST_PIECE,
-    back: float = _BACK,
+    back: float = _BACK[0],
+    sentences: int = 1,
+    short_share: float = 0.0,
+    seed: int = 0,
 ) -> Pieces:
     """Cut documents into pieces of at most `room` tokens.
 
     A document that fits is one piece. A longer one is cut as near to the full room as it goes: at
-    the last sentence's end within the last eighth of it, else before the last word, so that no
-    word is cut through unless it is longer than that. Sentences are those that were marked, or
-    else end at a point, `!`, `?` or their Chinese forms.
+    the last sentence's end within the last part of it, else before the last word, so that no
+    word is cut through unless it is longer than that part. Sentences are those that were marked,
+    or else end at a point, `!`, `?` or their Chinese forms.
 
     Args:
         documents: the documents.
@@ -61,19 +71,31 @@ def cut_documents(
         room: tokens of a piece at most.
         shortest: tokens of a piece at least; shorter ones are left out.
         back: share of the room in which a sentence's end is looked for.
+        sentences: how many sentences, the last cut through, a cut at a sentence's end must leave
+            in its piece.
+        short_share: share of the pieces that get a shorter room, drawn from all there are.
+        seed: of the shorter rooms.
     """
     splits = np.asarray(documents.splits)
     place, end = splits[:-1].copy(), splits[1:]
     owner = np.arange(len(documents))
     starts, lengths, owners = [], [], []
     window = max(int(room * back), 1)
-    find_cut = _CutFinder(documents, vocabulary, window)
+    find_cut = _CutFinder(documents, vocabulary, window, sentences)
+    at_once = max(_MARKS_AT_ONCE // window, 1)
+    random = np.random.default_rng([seed, 0])
     while len(owner):
-        cut = np.minimum(place + room, end)
+        cut = place + room
+        if short_share:
+            short = np.flatnonzero(random.random(len(place)) < short_share)
+            cut[short] = place[short] + random.integers(
+                min(2 * shortest, room), room + 1, len(short)
+            )
+        cut = np.minimum(cut, end)
         longer = np.flatnonzero(cut < end)
-        for first in range(0, len(longer), _CUTS_AT_ONCE):
-            chosen = longer[first : first + _CUTS_AT_ONCE]
-            cut[chosen] = find_cut(cut[chosen])
+        for first in range(0, len(longer), at_once):
+            chosen = longer[first : first + at_once]
+            cut[chosen] = find_cut(cut[chosen], place[chosen])
         starts.append(place)
         lengths.append(cut - place)
         owners.append(owner)
@@ -92,26 +114,34 @@ def cut_documents(
 class _CutFinder:
     """Where a long document may be cut: not after the given places, and not far before."""
 
-    def __init__(self, documents: TokenDocuments, vocabulary: Vocabulary, window: int):
+    def __init__(
+        self, documents: TokenDocuments, vocabulary: Vocabulary, window: int, sentences: int
+    ):
         self.documents = documents
         self.window = window
+        self.inner = sentences - 1
         pieces = [(piece in _SENTENCE_ENDS, piece in _CLOSERS) for piece in vocabulary.pieces]
         self.ends, self.closes = np.array(pieces).T
 
-    def __call__(self, latest: np.ndarray) -> np.ndarray:
-        """The cuts for the latest places possible: int64 of the same shape."""
+    def __call__(self, latest: np.ndarray, starts: np.ndarray) -> np.ndarray:
+        """The cuts for the latest places possible, each after its start: int64 of that shape."""
         # Candidates are latest, latest - 1, ..., so that argmax takes the latest one.
         places = latest[:, None] - np.arange(self.window)
+        inside = places > starts[:, None]
+        places = np.maximum(places, starts[:, None] + 1)
         marks = self.documents.marks[places]
-        word = (marks & STARTS_WORD) > 0
+        word = ((marks & STARTS_WORD) > 0) & inside
         if self.documents.sentences:
-            sentence = (marks & STARTS_SENTENCE) > 0
+            sentence = ((marks & STARTS_SENTENCE) > 0) & inside
         else:
             before = self.documents.ids[places - 1]
-            closed = self.closes[before] & self.ends[self.documents.ids[places - 2]]
+            closed = self.closes[before] & self.ends[self.documents.ids[np.maximum(places - 2, 0)]]
             here = self.documents.ids[places]
             sentence = (self.ends[before] | closed) & word
             sentence &= ~(self.ends[here] | self.closes[here])
+        if self.inner:
+            later = np.cumsum(sentence, axis=1)
+            sentence &= later[:, -1:] - later >= self.inner
         back = np.where(sentence.any(1), sentence.argmax(1), word.argmax(1))
         return latest - back
 
@@ -165,8 +195,9 @@ def pack_lengths(lengths: np.ndarray, room: int) -> tuple[np.ndarray, np.ndarray
 class PackedRows:
     """Rows of up to `max_length` tokens, each filled with texts as [CLS] text [SEP].
 
-    How many texts of which lengths are in a row is settled once, and with it the number of rows;
-    which texts these are is drawn anew for each epoch. `padding_mask` is k for the k-th text.
+    Where documents are cut, and how many texts of which lengths are in a row, is settled once, and
+    with it the number of rows; which texts these are is drawn anew for each epoch. Cuts fall at
+    sentence ends as far as 97% of the tokens stay real. `padding_mask` is k for the k-th text.
 
     Args:
         documents: the documents.
@@ -185,14 +216,18 @@ class PackedRows:
         self.documents = documents
         self.vocabulary = vocabulary
         self.max_length = max_length
-        self.pieces = cut_documents(documents, vocabulary, room=max_length - 2)
+        for back in _BACK:
+            self.pieces = cut_documents(documents, vocabulary, room=max_length - 2, back=back)
+            order, self._splits = pack_lengths(self.pieces.lengths + 2, max_length)
+            filled = float(order.sum()) / max((len(self._splits) - 1) * max_length, 1)
+            if 1 - filled <= _MOST_PADDING:
+                break
         if not len(self.pieces):
             raise ConfigError(
                 f"Expected documents of at least {SHORTEST_PIECE} tokens. Received: "
                 f"{len(documents)} documents, none as long, in {documents.folder}. Look at the "
                 "corpus and its cleaning."
             )
-        order, self._splits = pack_lengths(self.pieces.lengths + 2, max_length)
         self._by_length = np.argsort(order, kind="stable")
         self.lengths = np.add.reduceat(order, self._splits[:-1])
 
@@ -205,10 +240,9 @@ class PackedRows:
         """Share of the rows' tokens that is padding, in [0, 1)."""
         return 1 - float(self.lengths.sum()) / (len(self) * self.max_length)
 
-    def drawn(self, random: np.random.Generator | None) -> np.ndarray:
-        """Which piece is in which place of the rows: int (n,); None keeps the documents' order."""
-        count = len(self.pieces)
-        order = np.arange(count) if random is None else random.permutation(count)
+    def drawn(self, random: np.random.Generator) -> np.ndarray:
+        """Draw which piece is in which place of the rows: int (n,)."""
+        order = random.permutation(len(self.pieces))
         order = order[np.argsort(self.pieces.lengths[order], kind="stable")]
         placed = np.empty_like(order)
         placed[self._by_length] = order
@@ -223,32 +257,82 @@ class PackedRows:
         """
         first, last = self._splits[rows], self._splits[rows + 1]
         counts = last - first
-        places = ranges(first, counts)
-        pieces = drawn[places]
+        pieces = drawn[ranges(first, counts)]
         lengths = self.pieces.lengths[pieces].astype(np.int64)
         # Where each text begins in the batch, its rows one after the other.
         row = np.repeat(np.arange(len(rows)), counts)
         before = np.cumsum(lengths + 2) - (lengths + 2)
-        row_first = np.cumsum(counts) - counts
-        begins = row * self.max_length + before - np.repeat(before[row_first], counts)
+        row_first = np.repeat(np.cumsum(counts) - counts, counts)
+        begins = row * self.max_length + before - before[row_first]
         shape = (len(rows), self.max_length)
-        token_ids = np.full(shape, self.vocabulary.padding_id, np.int32)
-        word_starts = np.ones(shape, bool)
-        padding_mask = np.zeros(shape, np.int32)
-        source, target = ranges(self.pieces.starts[pieces], lengths), ranges(begins + 1, lengths)
-        token_ids.flat[target] = self.documents.ids[source]
-        token_ids.flat[begins] = self.vocabulary.start_id
-        token_ids.flat[begins + 1 + lengths] = self.vocabulary.end_id
-        word_starts.flat[target] = self.documents.marks[source] & STARTS_WORD
-        word_starts.flat[begins + 1] = True
-        number = np.arange(len(pieces)) - np.repeat(row_first, counts) + 1
-        padding_mask.flat[ranges(begins, lengths + 2)] = np.repeat(number, lengths + 2)
-        return {
-            "token_ids": token_ids,
-            "segment_ids": np.zeros(shape, np.int32),
-            "padding_mask": padding_mask,
-            "word_starts": word_starts,
-        }
+        inputs = lay_out(
+            self.documents,
+            self.vocabulary,
+            shape,
+            places=begins + 1,
+            starts=self.pieces.starts[pieces],
+            lengths=lengths,
+        )
+        inputs["token_ids"].flat[begins] = self.vocabulary.start_id
+        number = np.arange(len(pieces)) - row_first + 1
+        whole = ranges(begins, lengths + 2)
+        inputs["padding_mask"].flat[whole] = np.repeat(number, lengths + 2)
+        return inputs
+
+
+def lay_out(
+    documents: TokenDocuments,
+    vocabulary: Vocabulary,
+    shape: tuple[int, int],
+    *,
+    places: np.ndarray,
+    starts: np.ndarray,
+    lengths: np.ndarray,
+) -> dict[str, np.ndarray]:
+    """Copy texts into rows that are padding otherwise, each with a [SEP] behind it.
+
+    Args:
+        documents: where the texts are.
+        vocabulary: theirs.
+        shape: (B, T).
+        places: int64 (k,), the first place of each text, counted through all rows.
+        starts: int64 (k,), its first token among those of all documents.
+        lengths: int64 (k,), its tokens.
+
+    Returns:
+        `token_ids`; `segment_ids` and `padding_mask`, all 0; `word_starts`: (B, T) each.
+    """
+    token_ids = np.full(shape, vocabulary.padding_id, np.int32)
+    word_starts = np.ones(shape, bool)
+    source, target = ranges(starts, lengths), ranges(places, lengths)
+    token_ids.flat[target] = documents.ids[source]
+    token_ids.flat[places + lengths] = vocabulary.end_id
+    word_starts.flat[target] = documents.marks[source] & STARTS_WORD
+    word_starts.flat[places] = True
+    return {
+        "token_ids": token_ids,
+        "segment_ids": np.zeros(shape, np.int32),
+        "padding_mask": np.zeros(shape, np.int32),
+        "word_starts": word_starts,
+    }
+
+
+def sentence_places(documents: TokenDocuments, objective: str) -> np.ndarray:
+    """Where sentences begin among the tokens of all documents: int64 (s,), rising.
+
+    Raises:
+        ConfigError: the documents were tokenized without a look for sentences.
+    """
+    if not documents.sentences:
+        raise ConfigError(
+            f"The objective {objective} needs documents whose sentences are marked. Received: "
+            f"{documents.folder}, tokenized without. Tokenize with sentences=True."
+        )
+    found = [np.empty(0, np.int64)]
+    for first in range(0, len(documents.marks), _MARKS_AT_ONCE):
+        marks = documents.marks[first : first + _MARKS_AT_ONCE]
+        found.append(np.flatnonzero(marks & STARTS_SENTENCE) + first)
+    return np.concatenate(found)
 
 
 def ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import io
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple
 import numpy as np
 
 from tfmodel.config import ConfigError
-from tfmodel.run_folder import write_aside
+from tfmodel.run_folder import word_full_disk, write_aside
 from tfmodel.tokens.segmentation import sentence_starts, word_starts
 
 if TYPE_CHECKING:
@@ -202,6 +203,7 @@ def write_token_documents(
     make = _Tokenize(tokenizer, words=words, sentences=sentences)
     remaining = unfinished.remaining(texts)
     with (
+        _wording_full_disk(folder),
         unfinished,
         bar(total, "tokens", unit=" texts") as shown,
         ThreadPoolExecutor(workers) as pool,
@@ -220,6 +222,17 @@ def write_token_documents(
                 future.cancel()
         unfinished.finish(folder)
     return TokenDocuments(folder)
+
+
+@contextlib.contextmanager
+def _wording_full_disk(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        full = word_full_disk(error, folder)
+        if full is None:
+            raise
+        raise full from error
 
 
 def _append(unfinished: _Unfinished, chunk: list[str], future, shown) -> None:
@@ -404,12 +417,16 @@ class _Unfinished:
         return self
 
     def __exit__(self, kind, error, trace) -> None:
+        if error is not None:
+            with contextlib.suppress(OSError):  # the disk may be full
+                self._save()
         for file in self._files.values():
-            file.close()
+            with contextlib.suppress(OSError):
+                file.close()
 
     def append(self, texts: list[str], made: _Made) -> None:
         """Add what was made of texts."""
-        done = self.done
+        done = dataclasses.replace(self.done)
         lengths = made.lengths[made.lengths > 0]
         splits = done.tokens + np.cumsum(lengths)
         for name, values in (("ids", made.ids), ("marks", made.marks), ("splits", splits)):
@@ -422,6 +439,7 @@ class _Unfinished:
         done.documents += len(lengths)
         done.tokens += len(made.ids)
         done.unknown += made.unknown
+        self.done = done  # only now: what is written by half does not count
         if time.monotonic() - self._saved > _SECONDS_BETWEEN_SAVES:
             self._save()
 
@@ -442,7 +460,7 @@ class _Unfinished:
         for name, file in self._files.items():
             file.seek(0)
             file.write(_header(self._types[name], counts[name]))
-            file.flush()
+            file.close()
         facts = {
             **self.facts,
             "content": f"{self.facts['vocabulary']}:{done.content:08x}:{done.tokens}",
