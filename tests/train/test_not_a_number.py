@@ -11,7 +11,7 @@ from tfmodel.tasks import classify
 from tfmodel.tokens import Batches
 from tfmodel.tokens.batches import TokenRows, batches
 from tfmodel.train import adamw, finetune
-from tfmodel.train.callbacks import Resume, StopOnNaN
+from tfmodel.train.callbacks import Resume, StepRecorder, StopOnNaN
 from tfmodel.train.checkpoint import Checkpoint
 from tfmodel.train.step import TrainingModel
 
@@ -108,3 +108,49 @@ def test_what_is_not_a_number_is_never_saved(tmp_path):
     model.fit(fed, epochs=2, shuffle=False, verbose=0, callbacks=[resume])
     state = Checkpoint(tmp_path / "last").state()
     assert (state["epoch"], state["batch"]) == (0, 1)
+
+
+def failing(fed, **arguments):
+    """What a fit on batches says, of which one has a row that is not a number."""
+    training = TrainingModel(toy.new_model())
+    training.compile(adamw(1e-3), loss=classify.loss(), jit_compile=False, **arguments)
+    with pytest.raises(FloatingPointError) as caught:
+        training.fit(fed, epochs=3, shuffle=False, verbose=0, callbacks=[StopOnNaN(fed)])
+    return str(caught.value)
+
+
+def poisoned_batches():
+    split, weights = toy.rows(48), np.ones(48, np.float32)
+    weights[POISONED] = np.nan
+    return batches(
+        split.texts, split.labels, tokenizer=toy.tokenizer(), weights=weights, batch_size=8,
+        shuffle=True,
+    )  # fmt: skip
+
+
+def test_the_rows_are_the_right_ones_where_a_batch_was_looked_at_before():
+    fed = poisoned_batches()
+    next(iter(fed))
+    plan = fed.batches.plan(1)
+    step = next(n for n, rows in enumerate(plan) if POISONED in rows)
+    shown = ", ".join(map(str, plan[step]))
+    assert f"at step {step + 1} of epoch 1, rows {shown} (from 0)" in failing(fed)
+
+
+def test_of_steps_that_are_one_call_all_rows_are_named():
+    fed = poisoned_batches()
+    step = next(n for n, rows in enumerate(fed.batches.plan(0)) if POISONED in rows)
+    first = step // 4 * 4
+    shown = ", ".join(map(str, np.concatenate(fed.batches.plan(0)[first : first + 4])[:10]))
+    message = failing(fed, steps_per_execution=4)
+    assert f"in one of the 4 steps from {first + 1} on of epoch 1, rows {shown}" in message
+    assert "The weights are those" not in message
+
+
+def test_a_fit_on_a_part_of_the_batches_is_refused():
+    fed = poisoned_batches()
+    training = TrainingModel(toy.new_model())
+    training.compile(adamw(1e-3), loss=classify.loss(), jit_compile=False)
+    for callback in (StopOnNaN(fed), StepRecorder(fed)):
+        with pytest.raises(ValueError, match="these batches, 6 an epoch. Received: 2 steps"):
+            training.fit(fed, steps_per_epoch=2, shuffle=False, verbose=0, callbacks=[callback])

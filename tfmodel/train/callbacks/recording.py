@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from tfmodel.tokens.batches import batches_of
+from tfmodel.train.callbacks.fed import Fed, check_fed
 from tfmodel.train.step import STEP_FIGURES
 
 
@@ -15,7 +16,9 @@ class StepRecorder(keras.callbacks.Callback):
     """Each step's own loss, rate and speed.
 
     A `TrainingModel` says what each step did. Of other models Keras knows the mean since the
-    epoch began; it is turned back into single steps.
+    epoch began; it is turned back into single steps. Of several steps that are one call, by
+    `steps_per_execution`, the last is recorded (of other models their mean); all count as
+    examples and tokens.
 
     Args:
         batches: the dataset from `tm.batches` (or the `Batches`) that feeds `fit`.
@@ -25,6 +28,9 @@ class StepRecorder(keras.callbacks.Callback):
             `TrainingModel` gradient_norm, too.
         examples: rows trained on, each epoch anew.
         tokens: real tokens trained on.
+
+    Raises:
+        ValueError: `fit` is given other data than `batches`.
 
     Example:
         >>> recorder = tm.callbacks.StepRecorder(batches)
@@ -39,10 +45,13 @@ class StepRecorder(keras.callbacks.Callback):
         self.examples = 0
         self.tokens = 0
 
+    def on_train_begin(self, logs=None):
+        """Refuse other data."""
+        check_fed(self.batches, self.params, skipped=self.batches.skip)
+
     def on_epoch_begin(self, epoch, logs=None):
-        """Know the batches of the epoch."""
-        skip = self.batches.skip if epoch == self.batches.epoch else 0
-        self._plan = self.batches.plan(epoch)[skip:]
+        """Know where the epoch begins."""
+        self._fed = Fed(self.batches, epoch)
         self._sum = self._rows = 0.0
 
     def on_train_batch_begin(self, batch, logs=None):
@@ -53,7 +62,7 @@ class StepRecorder(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         """Record the step."""
-        rows = self._plan[batch]
+        rows = self._fed.rows(batch, self.model.steps_per_execution)
         tokens = int(self.batches.rows.lengths[rows].sum())
         self.examples += len(rows)
         self.tokens += tokens

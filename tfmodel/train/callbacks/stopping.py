@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from tfmodel.run_folder import write_aside
 from tfmodel.tokens.batches import batches_of
+from tfmodel.train.callbacks.fed import Fed, check_fed
 
 _ROWS_FILE = "not_a_number.jsonl"
 _WATCHED = {
@@ -36,6 +38,7 @@ class StopOnNaN(keras.callbacks.Callback):
 
     Raises:
         FloatingPointError: in `fit`, at that step.
+        ValueError: `fit` is given other data than `batches`.
 
     Example:
         >>> stop = tm.callbacks.StopOnNaN(batches, folder="checkpoints")
@@ -56,13 +59,16 @@ class StopOnNaN(keras.callbacks.Callback):
         self.describe = describe
         self.before = before
 
+    def on_train_begin(self, logs=None):
+        """Refuse other data than the batches."""
+        if self.batches is not None:
+            check_fed(self.batches, self.params, skipped=self.batches.skip)
+
     def on_epoch_begin(self, epoch, logs=None):
         """Know the batches of the epoch."""
         self._epoch = epoch
         if self.batches is not None:
-            skip = self.batches.skip if epoch == self.batches.epoch else 0
-            self._plan = self.batches.plan(epoch)
-            self._skip = skip
+            self._fed = Fed(self.batches, epoch)
 
     def on_train_batch_end(self, batch, logs=None):
         """Look at the loss and the gradient."""
@@ -72,20 +78,25 @@ class StopOnNaN(keras.callbacks.Callback):
             return
         if self.before is not None:
             self.before()
-        where, kept = f"at step {batch + 1} of this epoch", ""
+        together = getattr(self.model, "steps_per_execution", 1)
+        skip = 0 if self.batches is None else self._fed.skip
+        where, kept = f"at step {skip + batch + 1} of this epoch", ""
+        if together > 1:
+            first = skip + batch + 2 - together
+            where = f"in one of the {together} steps from {first} on of this epoch"
         if self.batches is not None:
-            number = self._skip + batch
-            where = f"at step {number + 1} of epoch {self._epoch + 1}, {self._tell(number)}"
-        if "step_loss" in logs:
+            rows = self._fed.rows(batch, together)
+            epoch = f"of epoch {self._epoch + 1}"
+            where = f"{where.replace('of this epoch', epoch)}, {self._tell(rows)}"
+        if "step_loss" in logs and together == 1:
             kept = "The weights are those before this step. "
         raise FloatingPointError(
             f"{_WATCHED[bad[0]]} is {logs[bad[0]]} {where}. Expected a number. {kept}Lower "
             "train.learning_rate, or try train.precision=float32."
         )
 
-    def _tell(self, number: int) -> str:
-        """Name the rows of a batch, and write them down."""
-        rows = self._plan[number]
+    def _tell(self, rows: np.ndarray) -> str:
+        """Name rows, and write them down."""
         lengths = self.batches.rows.lengths[rows]
         shown = ", ".join(str(row) for row in rows[:10]) + (", …" if len(rows) > 10 else "")
         words = f"rows {shown} (from 0), {lengths.min()} to {lengths.max()} tokens"
