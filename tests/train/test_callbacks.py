@@ -109,6 +109,19 @@ def test_steps_of_a_continued_epoch_are_recorded():
     assert recorder.examples == len(rows)
 
 
+def test_steps_that_are_one_call_are_all_counted():
+    batches, model = fed(), mean_model()
+    model.compile(
+        keras.optimizers.SGD(0.0), loss=lambda _, y: y, jit_compile=False, steps_per_execution=2
+    )
+    recorder = callbacks.StepRecorder(batches)
+    model.fit(batches.dataset(), epochs=2, verbose=0, shuffle=False, callbacks=[recorder])
+    assert [entry["step"] for entry in recorder.history] == [2, 3, 5, 6]
+    assert (recorder.examples, recorder.tokens) == (14, 2 * 28)
+    first = np.concatenate(batches.plan(0)[:2]).mean()
+    assert recorder.history[0]["loss"] == pytest.approx(first, rel=1e-5)
+
+
 # --- progress -----------------------------------------------------------------------------
 
 
@@ -218,10 +231,31 @@ def test_its_state_continues(tmp_path):
     assert (again.best_epoch, seen, weight) == (1, 2, 1.0)
 
 
-def test_without_a_figure_nothing_is_kept(tmp_path):
+def test_without_an_evaluation_nothing_is_kept_and_a_warning_says_so(tmp_path, caplog):
     best, _, weight = keep_best(tmp_path, [{"loss": 1.0}] * 3)
     assert best.best_epoch is None and weight == 2.0
     assert not (tmp_path / "best").exists()
+    assert "no weights are kept: no epoch had val_accuracy" in caplog.text
+
+
+def test_an_epoch_without_an_evaluation_waits_for_the_next(tmp_path):
+    figures = [{"loss": 1.0}, *accuracies(0.5), {"loss": 1.0}, *accuracies(0.4)]
+    best, _, weight = keep_best(tmp_path, figures)
+    assert (best.best_epoch, weight) == (1, 1.0)
+
+
+def test_a_figure_that_is_none_of_the_epochs_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="epoch: val_accuracy, val_loss. Received: val_acc"):
+        keep_best(tmp_path, accuracies(0.5), monitor="val_acc")
+
+
+def test_what_is_not_a_number_is_never_the_best(tmp_path):
+    losses = [{"val_loss": value} for value in (float("nan"), 0.4, float("nan"))]
+    best, _, weight = keep_best(tmp_path, losses, monitor="val_loss")
+    assert (best.best_epoch, weight) == (1, 1.0)
+    figures = [{"val_accuracy": 0.9, "val_loss": loss} for loss in (float("nan"), 0.3)]
+    best, _, weight = keep_best(tmp_path / "equal", figures)
+    assert (best.best_epoch, weight) == (1, 1.0)
 
 
 def test_one_training_begins_and_ends_once():

@@ -134,6 +134,7 @@ def finetune(
         min_delta=settings.min_delta,
         checkpoint=Checkpoint(Path(checkpoints) / "best"),
     )
+    choosing = [] if dev is None else [best]
     regularizing = assemble.callbacks(settings.regularize, has_dev=dev is not None)
     recorder = StepRecorder(batches)
     clock = Stopwatch(start)
@@ -158,7 +159,7 @@ def finetune(
     resume = Resume(
         checkpoints,
         batches,
-        remember=[clock, *regularizing, recorder, epochs, best, *watching],
+        remember=[clock, *regularizing, recorder, epochs, *choosing, *watching],
         seconds=settings.checkpoint_seconds,
         key=key,
     )
@@ -170,7 +171,7 @@ def finetune(
     )
     progress = [Progress(recorder, total_steps=total_steps, epochs=settings.epochs)] * chief
     callbacks = OneTraining(
-        [clock, stop, *regularizing, recorder, *progress, epochs, best, *watching, resume],
+        [clock, stop, *regularizing, recorder, *progress, epochs, *choosing, *watching, resume],
         model=training,
         epochs=settings.epochs,
     )

@@ -9,6 +9,7 @@ import keras
 
 from tfmodel.train.checkpoint import Checkpoint
 from tfmodel.train.distribute.workers import shared
+from tfmodel.train.monitored import monitored
 
 _log = logging.getLogger(__name__)
 
@@ -29,7 +30,8 @@ class KeepBest(keras.callbacks.Callback):
             memory.
 
     Raises:
-        ValueError: `patience` or `min_delta` is out of range.
+        ValueError: `patience` or `min_delta` is out of range; in `fit`, `monitor` is no figure of
+            the epoch. Where no epoch was evaluated a warning says that nothing was kept.
 
     Source: Prechelt 1998, the criterion UP; Keras's `EarlyStopping`, which does not keep an epoch
     that is better by less than `min_delta`.
@@ -79,14 +81,14 @@ class KeepBest(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         """Compare."""
-        value = (logs or {}).get(self.monitor)
-        if value is None:
+        figure = monitored(logs, self.monitor)
+        if figure is None:
             return
-        sign = -1 if self.monitor.endswith("loss") else 1
-        found = [sign * float(value), -float(logs.get("val_loss", 0.0))]
+        loss = monitored(logs, "val_loss") if "val_loss" in logs else 0.0
+        found = [figure, loss]
         if self.best is None or found > self.best:
             self.best, self.best_epoch = found, epoch
-            self._keep({"epoch": epoch, self.monitor: float(value)})
+            self._keep({"epoch": epoch, self.monitor: float(logs[self.monitor])})
         if self._begins_anew(found):
             self._reference, self.waited = found, 0
             return
@@ -98,6 +100,7 @@ class KeepBest(keras.callbacks.Callback):
     def on_train_end(self, logs=None):
         """Restore the best weights."""
         if self.best is None:
+            _log.warning("no weights are kept: no epoch had %s", self.monitor)
             return
         if self.checkpoint is not None:
             self.checkpoint.restore(self._weights)

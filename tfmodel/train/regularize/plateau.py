@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from tfmodel.train.monitored import monitored
 from tfmodel.train.regularize.rate import Rate
 
 _log = logging.getLogger(__name__)
@@ -26,7 +27,7 @@ class LearningRateOnPlateau(keras.callbacks.Callback):
         min_factor: the product of all factors never falls below this.
 
     Raises:
-        ValueError: a value is out of range.
+        ValueError: a value is out of range; in `fit`, `monitor` is no figure of the epoch.
 
     Source: PyTorch's `ReduceLROnPlateau`; Keras's of the same name.
 
@@ -71,10 +72,9 @@ class LearningRateOnPlateau(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         """Compare."""
-        value = (logs or {}).get(self.monitor)
+        value = monitored(logs, self.monitor)
         if value is None:
             return
-        value = float(value) * (-1 if self.monitor.endswith("loss") else 1)
         if self.best is None or value > self.best + self.min_delta:
             self.best, self.waited = value, 0
             return
