@@ -92,6 +92,37 @@ def test_biases_and_norms_are_not_decayed():
 # --- rows in use --------------------------------------------------------------------------
 
 
+def test_weights_that_keras_is_told_to_spare_are_not_decayed():
+    weights = variables((2, 2), (2, 2))
+    optimizer = AdamW(0.1, weight_decay=0.5)
+    optimizer.exclude_from_weight_decay(var_list=weights[:1])
+    before = [w.numpy() for w in weights]
+    optimizer.apply([tf.zeros((2, 2))] * 2, weights)
+    np.testing.assert_array_equal(weights[0].numpy(), before[0])
+    np.testing.assert_allclose(weights[1].numpy(), 0.95 * before[1], rtol=1e-6)
+
+
+@pytest.mark.parametrize("norm_is_known", [False, True])
+def test_keras_own_accumulation_is_a_step_by_the_mean(norm_is_known):
+    """What is clipped is the mean, whatever the norm of a single gradient."""
+    random = np.random.default_rng(3)
+    weights, gradients = variables((3, 2)), [random.normal(size=(3, 2)) for _ in range(4)]
+    paper = Paper([w.numpy() for w in weights], clip=0.1, weight_decay=0.01)
+    optimizer = AdamW(0.1, global_clipnorm=0.1, gradient_accumulation_steps=2)
+    optimizer.build(weights)
+
+    @tf.function(autograph=False)
+    def apply(gradient):
+        known = {"gradient_norm": tf.norm(gradient)} if norm_is_known else {}
+        optimizer.apply([gradient], weights, **known)
+
+    for gradient in gradients:
+        apply(tf.constant(gradient, tf.float32))
+    for first, second in (gradients[:2], gradients[2:]):
+        paper.apply([(first + second) / 2], 0.1)
+    np.testing.assert_allclose(weights[0].numpy(), paper.weights[0], rtol=1e-5)
+
+
 def test_rows_that_are_not_in_the_batch_stay_as_they_are():
     (table,) = variables((ROWS, 4))
     before = table.numpy()

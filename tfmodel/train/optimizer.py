@@ -20,7 +20,7 @@ class AdamW(keras.optimizers.Optimizer):
     Args:
         learning_rate: a number or a Keras schedule.
         weight_decay: share of a weight taken off per step and unit of learning rate; weights
-            of one dimension (biases, norms) are spared.
+            of one dimension (biases, norms) are spared, and what `exclude_from_weight_decay` names.
         beta_1: decay of the first moment, in [0, 1).
         beta_2: decay of the second moment, in [0, 1).
         epsilon: added to the root of the second moment.
@@ -87,6 +87,8 @@ class AdamW(keras.optimizers.Optimizer):
             gradient_norm: `global_norm` of the gradients, where the caller knows it; embedding
                 gradients are then free of repeats.
         """
+        if self.gradient_accumulation_steps:  # what is clipped is a mean over several calls
+            gradient_norm = None
         self._corrections = {}
         variables = (
             self._trainable_variables if trainable_variables is None else trainable_variables
@@ -123,15 +125,19 @@ class AdamW(keras.optimizers.Optimizer):
         # Part of update_step, where the rows in use are known.
         pass
 
-    def _decay_of(self, path: str, variable) -> float:
-        decay = (self.weight_decay or 0.0) if len(variable.shape) > 1 else 0.0
-        return self.weight_decays.get(path, decay)
+    def _decay_of(self, variable: keras.Variable) -> float:
+        if variable.path in self.weight_decays:
+            return self.weight_decays[variable.path]
+        spared = len(variable.shape) < 2 or not self._use_weight_decay(variable)
+        return 0.0 if spared else self.weight_decay or 0.0
 
     def _correction(self, path: str) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """The powers of both betas, and epsilon: the same for all that joined together."""
         joined = self.joined_at.get(path, 0)
         if joined not in self._corrections:
-            step = tf.cast(self.iterations.value + 1 - joined, tf.float32)
+            # With Keras's own accumulation `iterations` is a number, and no variable.
+            done = keras.ops.convert_to_tensor(self.iterations)
+            step = tf.cast(done + 1 - joined, tf.float32)
             beta_1_power, beta_2_power = tf.pow(self.beta_1, step), tf.pow(self.beta_2, step)
             # TensorFlow's operation corrects the bias of both moments in the rate, which would
             # leave epsilon too large in the first steps.
@@ -148,7 +154,7 @@ class AdamW(keras.optimizers.Optimizer):
         path = self._trainable_variables[index].path
         if (factor := self.rate_factors.get(path, 1.0)) != 1:
             rate *= factor
-        share = self._decay_of(path, variable)
+        share = self._decay_of(self._trainable_variables[index])
         decay = rate * share if share else None
         correction = self._correction(path)
         if isinstance(gradient, tf.IndexedSlices):
