@@ -196,6 +196,18 @@ def test_rows_of_a_large_table_that_are_not_in_the_batch_stay():
     assert np.array_equal(np.flatnonzero(moved), used)
 
 
+def test_inputs_beside_the_tokens_stay_whole_in_every_part():
+    """They are wider than the longest row of a part."""
+    inner = encoder()
+    inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in inner.input}
+    figures = keras.Input((20,), name="figures")
+    both = keras.layers.Concatenate()([inner(inputs)["pooled"], figures])
+    model = keras.Model({**inputs, "figures": figures}, keras.layers.Dense(3)(both))
+    random = np.random.default_rng(2)
+    given = {**batch(), "figures": tf.constant(random.normal(size=(7, 20)), tf.float32)}
+    assert_is_the_whole_batchs(model, classify.loss(), (given, LABELS, None), steps=3)
+
+
 def test_keras_own_optimizers_take_the_gradient_too():
     def trained(steps):
         training = TrainingModel(classifier(vocabulary_size=5000), accumulation_steps=steps)
@@ -290,6 +302,19 @@ def test_a_gradient_that_is_not_a_number_leaves_no_trace_where_the_loss_is_one()
     logs = training.train_on_batch(np.ones((2, 1)), np.ones((2, 1)), return_dict=True)
     assert np.isfinite(logs["step_loss"]) and not np.isfinite(logs["gradient_norm"])
     assert training.trainable_variables[0].numpy() == 0 and training.optimizer.iterations == 0
+
+
+def test_means_of_batch_normalization_are_taken_back_too():
+    inputs = keras.Input((2,))
+    outputs = keras.layers.Dense(1)(keras.layers.BatchNormalization()(inputs))
+    training = TrainingModel(keras.Model(inputs, outputs))
+    training.compile("sgd", loss="mse", jit_compile=False)
+    before = everything(training)
+    training.train_on_batch(np.full((2, 2), np.nan), np.ones((2, 1)))
+    for found, expected in zip(everything(training), before, strict=True):
+        np.testing.assert_array_equal(found, expected)
+    training.train_on_batch(np.ones((2, 2)), np.ones((2, 1)))
+    assert (training.non_trainable_variables[0].numpy() != before[2]).any()
 
 
 # --- its limits ---------------------------------------------------------------------------

@@ -24,6 +24,8 @@ from tfmodel.train.watch.figures import (
 STEP_FIGURES = ("step_loss", "gradient_norm", *WATCHED_FIGURES, f"val_{OUTPUTS}")
 """What `fit`'s logs hold of the last step alone, or of a watched model, beside the metrics."""
 
+_TOKEN_INPUTS = {"token_ids", "segment_ids", "padding_mask"}
+
 
 class Regularizer(Protocol):
     """What is added to the loss: it may put the rows through the model again."""
@@ -116,7 +118,8 @@ class Rows:
         """
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
         found = tf.constant([seed, 0], tf.int32)
-        for number in (self.model.optimizer.iterations.value, self.part, replica):
+        step = keras.ops.convert_to_tensor(self.model.optimizer.iterations)
+        for number in (step, self.part, replica):
             found = tf.random.fold_in(found, tf.cast(number, tf.int32))
         return found
 
@@ -257,15 +260,15 @@ class TrainingModel(keras.Model):
             The metrics since the epoch began, and of this step alone `step_loss` and
             `gradient_norm` (before clipping).
         """
-        # Random states: all that is no weight. A step that is taken back takes them back too, so
-        # that a run continued before it does the same again.
-        weights_and_metrics = {id(v) for v in [*self.weights, *self.metrics_variables]}
-        seeds = [v for v in self.variables if id(v) not in weights_and_metrics]
-        seeds_before = [tf.identity(v.value) for v in seeds]
+        # What changes by a pass alone: random states, a batch normalization's means. A step that
+        # is taken back takes them back too, so that a run continued before it does the same again.
+        not_by_a_pass = {id(v) for v in [*self.trainable_variables, *self.metrics_variables]}
+        states = [v for v in self.variables if id(v) not in not_by_a_pass]
+        states_before = [tf.identity(v.value) for v in states]
         loss, norm, gradients, figures = self.step_gradients(data)
 
         def take_back():
-            for variable, before in zip(seeds, seeds_before, strict=True):
+            for variable, before in zip(states, states_before, strict=True):
                 variable.assign(before)
 
         tf.cond(tf.math.is_finite(loss + norm), lambda: self.update(gradients, norm), take_back)
@@ -524,8 +527,8 @@ def _assign(states, values) -> None:
 
 
 def _trimmed(inputs):
-    """The inputs cut to their longest row, where they are a batch of tokens."""
-    if not isinstance(inputs, dict) or "padding_mask" not in inputs:
+    """The inputs cut to their longest row, where they are a batch of tokens and nothing else."""
+    if not isinstance(inputs, dict) or set(inputs) != _TOKEN_INPUTS:
         return inputs
     longest = tf.reduce_max(tf.reduce_sum(tf.cast(inputs["padding_mask"] > 0, tf.int32), axis=1))
     return {name: values[:, :longest] for name, values in inputs.items()}
