@@ -62,7 +62,7 @@ class FinetuneSettings(Settings):
     adversarial: AdversarialSettings | None = Field(
         None,
         description="Train on word embeddings that are moved to where they hurt most.",
-        examples=[{"name": "fgm", "epsilon": 1.0}],
+        examples=[{"name": "fgm", "epsilon": 0.05}],
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="auto: bfloat16 where the processor multiplies it faster."
