@@ -21,12 +21,12 @@ import yaml
 
 import tfmodel
 from tfmodel.cli import _parser
-from tfmodel.config import _known_fields, load_config
+from tfmodel.config import _known_fields
 from tfmodel.data.augmentation import AugmentSettings
 from tfmodel.data.label_noise import LabelNoiseSettings
 from tfmodel.data.settings import CleaningSettings, DataSettings, SpanSettings
 from tfmodel.export.settings import ExportSettings
-from tfmodel.pipeline import RunSettings, TaskSettings
+from tfmodel.kinds import KINDS, RunSettings, TaskSettings, load_run_config
 from tfmodel.train.adversarial.settings import AdversarialSettings
 from tfmodel.train.regularize.settings import (
     AveragingSettings,
@@ -42,28 +42,28 @@ ROOT = Path(__file__).parents[1]
 GUIDES = sorted(path for path in (ROOT / "docs").glob("*.md") if path.name != "LOG.md")
 PAGES = [*GUIDES, *(path for path in [ROOT / "README.md"] if path.exists())]
 LINKED = [*PAGES, *(path for path in [ROOT / "docs" / "LOG.md"] if path.exists())]
-KEYS = {".".join(path): field for path, field in _known_fields(RunSettings)}
+KEYS = {".".join(path): field for kind in KINDS for path, field in _known_fields(kind.settings)}
 # Every key of a section stands in the table of its guide.
-TABLES = {
-    "data": (DataSettings, "data.md"),
-    "data.cleaning": (CleaningSettings, "data.md"),
-    "data.augment": (AugmentSettings, "data.md"),
-    "data.spans": (SpanSettings, "data.md"),
-    "data.label_noise": (LabelNoiseSettings, "data.md"),
-    "train": (FinetuneSettings, "training.md"),
-    "train.adversarial": (AdversarialSettings, "adversarial.md"),
-    "train.regularize": (RegularizeSettings, "regularization.md"),
-    "train.regularize.dropout": (DropoutSettings, "regularization.md"),
-    "train.regularize.moving_average": (AveragingSettings, "regularization.md"),
-    "train.regularize.swa": (SWASettings, "regularization.md"),
-    "train.regularize.plateau": (PlateauSettings, "regularization.md"),
-    "train.watch": (WatchSettings, "tensorboard.md"),
-    "train.watch.wandb": (WandbSettings, "tensorboard.md"),
-    "train.watch.mlflow": (MlflowSettings, "tensorboard.md"),
-    "export": (ExportSettings, "export.md"),
-    "task": (TaskSettings, "config.md"),
-    "": (RunSettings, "config.md"),
-}
+TABLES = [
+    ("data", DataSettings, "data.md"),
+    ("data.cleaning", CleaningSettings, "data.md"),
+    ("data.augment", AugmentSettings, "data.md"),
+    ("data.spans", SpanSettings, "data.md"),
+    ("data.label_noise", LabelNoiseSettings, "data.md"),
+    ("train", FinetuneSettings, "training.md"),
+    ("train.adversarial", AdversarialSettings, "adversarial.md"),
+    ("train.regularize", RegularizeSettings, "regularization.md"),
+    ("train.regularize.dropout", DropoutSettings, "regularization.md"),
+    ("train.regularize.moving_average", AveragingSettings, "regularization.md"),
+    ("train.regularize.swa", SWASettings, "regularization.md"),
+    ("train.regularize.plateau", PlateauSettings, "regularization.md"),
+    ("train.watch", WatchSettings, "tensorboard.md"),
+    ("train.watch.wandb", WandbSettings, "tensorboard.md"),
+    ("train.watch.mlflow", MlflowSettings, "tensorboard.md"),
+    ("export", ExportSettings, "export.md"),
+    ("task", TaskSettings, "config.md"),
+    ("", RunSettings, "config.md"),
+]
 IN_WORDS = {"required", "none", "see there", "see below", "MiniLM"}
 
 
@@ -153,9 +153,8 @@ def documented(page: Path) -> dict[str, str]:
     return found
 
 
-@pytest.mark.parametrize("section", TABLES)
-def test_table_has_every_key_with_its_default(section):
-    model, page = TABLES[section]
+@pytest.mark.parametrize(("section", "model", "page"), TABLES)
+def test_table_has_every_key_with_its_default(section, model, page):
     prefix = f"{section}." if section else ""
     table = documented(ROOT / "docs" / page)
     names = {key.removeprefix(prefix) for key in table if key.startswith(prefix)}
@@ -180,7 +179,7 @@ def test_keys_in_tables_exist(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_keys_in_sentences_exist(page):
-    sections = "|".join(key for key in RunSettings.model_fields)
+    sections = "|".join(key for kind in KINDS for key in kind.settings.model_fields)
     for key in re.findall(rf"`((?:{sections})\.[a-z_.]+)(?:=[^`]*)?`", page.read_text("utf-8")):
         assert key in KEYS or key.endswith((".csv", ".tsv", ".yaml")), key
 
@@ -188,16 +187,21 @@ def test_keys_in_sentences_exist(page):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_yaml_examples_load(page):
     for block in blocks(page, "yaml"):
-        values = yaml.safe_load(block)
-        load_config({"run": "runs/x", "data": {"train": "x.csv"}, **values}, RunSettings)
+        values = {"run": "runs/x", **yaml.safe_load(block)}
+        own = {"corpus", "vocabulary", "model", "objective"} & {*values}
+        missing = {"corpus": {"train": "x"}} if own else {"data": {"train": "x.csv"}}
+        if own and "encoder" not in values:
+            missing["model"] = "mini"
+        load_run_config(missing | values)
 
 
 # --- data sets, scripts, links ----------------------------------------------------------------
 
 
 def test_guide_says_where_each_file_of_a_config_comes_from():
-    guide = (ROOT / "docs" / "data.md").read_text("utf-8")
     for config in (ROOT / "configs").glob("*.yaml"):
+        page = "pretraining.md" if config.name.startswith("pretrain_") else "data.md"
+        guide = (ROOT / "docs" / page).read_text("utf-8")
         assert f"`{config.name}`" in guide
         for path in re.findall(r"\$\{TFMODEL_DATA\}/(\S+)", config.read_text("utf-8")):
             assert f"`{path}`" in guide, f"{config.name} reads {path}"

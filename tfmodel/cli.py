@@ -214,7 +214,10 @@ _STAGES = {
     "finetune": "fine-tune the encoder on the prepared rows",
     "evaluate": "measure the trained model on the dev and test parts",
     "export": "write SavedModel and TFLite files and check each against the model",
+    "corpus": "read and clean text files, each document once, for a pretraining",
+    "pretrain": "pretrain an encoder: corpus, vocabulary, tokens and training",
 }
+_PRETRAINING = ("corpus", "pretrain")
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -259,7 +262,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_config(run, stage=None)
     for name, words in _STAGES.items():
-        stage = _command(commands, name, _run, words, f"tfmodel {name} configs/quickstart.yaml")
+        config = "pretrain_wiki_en" if name in _PRETRAINING else "quickstart"
+        stage = _command(commands, name, _run, words, f"tfmodel {name} configs/{config}.yaml")
         _add_config(stage, stage=name)
 
     predict = _command(
@@ -335,6 +339,7 @@ def _add_config(parser: argparse.ArgumentParser, *, stage: str | None) -> None:
             action="store_true",
             help="count the rows whose tokens differ on a phone or in KerasHub, with examples",
         )
+    if stage in ("data", "corpus"):
         parser.add_argument(
             "--beam",
             metavar="FLAGS",
@@ -346,7 +351,7 @@ def _add_config(parser: argparse.ArgumentParser, *, stage: str | None) -> None:
             metavar="NAME",
             help="what TFLite files must run in: task-library-0.4, mediapipe or litert",
         )
-    if stage in (None, "finetune"):
+    if stage in (None, "finetune", "pretrain"):
         parser.add_argument(
             "--restart", action="store_true", help="train from the start, replacing the weights"
         )

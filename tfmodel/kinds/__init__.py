@@ -13,14 +13,17 @@ import pydantic
 
 from tfmodel.config import ConfigError, json_schema, load_config
 from tfmodel.kinds.kind import Kind
+from tfmodel.kinds.pretraining import PRETRAINING, PretrainingSettings
 from tfmodel.kinds.supervised import SUPERVISED, RunSettings, TaskSettings
 
-KINDS = (SUPERVISED,)
+KINDS = (SUPERVISED, PRETRAINING)
 
 __all__ = [
     "KINDS",
+    "PRETRAINING",
     "SUPERVISED",
     "Kind",
+    "PretrainingSettings",
     "RunSettings",
     "TaskSettings",
     "load_run_config",

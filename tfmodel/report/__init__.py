@@ -5,7 +5,20 @@ A dataset has a page of its own: what became of every raw row.
 
 from tfmodel.report.data_report import write_data_report
 from tfmodel.report.page import write_report
+from tfmodel.report.pretraining import (
+    PretrainingResults,
+    pretraining_summary,
+    write_pretraining_report,
+)
 from tfmodel.report.results import Results
 from tfmodel.report.terminal import summary_text
 
-__all__ = ["Results", "summary_text", "write_data_report", "write_report"]
+__all__ = [
+    "PretrainingResults",
+    "Results",
+    "pretraining_summary",
+    "summary_text",
+    "write_data_report",
+    "write_pretraining_report",
+    "write_report",
+]

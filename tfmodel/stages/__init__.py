@@ -4,15 +4,20 @@ One file a stage. Which of them a run has is its kind's to say, which of them re
 """
 
 from tfmodel.stages.context import TIMINGS_FILE, Context, Stage, read_if_there
+from tfmodel.stages.corpus import CORPUS
 from tfmodel.stages.data import DATA, PAGE_FILE, write_page
 from tfmodel.stages.evaluate import EVALUATE, EVALUATION_FILE
 from tfmodel.stages.export import EXPORT
 from tfmodel.stages.finetune import FINETUNE, HISTORY_FILE, train_along
 from tfmodel.stages.label_noise import ISSUES_FILE, LABEL_NOISE, LABEL_NOISE_FILE
+from tfmodel.stages.pretrain import PRETRAIN
 from tfmodel.stages.settling import training_under_way
+from tfmodel.stages.token_documents import TOKENS
+from tfmodel.stages.vocabulary import VOCABULARY, VOCABULARY_FIGURES
 from tfmodel.stages.workers import dismiss_workers, join_workers
 
 __all__ = [
+    "CORPUS",
     "DATA",
     "EVALUATE",
     "EVALUATION_FILE",
@@ -23,7 +28,11 @@ __all__ = [
     "LABEL_NOISE",
     "LABEL_NOISE_FILE",
     "PAGE_FILE",
+    "PRETRAIN",
     "TIMINGS_FILE",
+    "TOKENS",
+    "VOCABULARY",
+    "VOCABULARY_FIGURES",
     "Context",
     "Stage",
     "dismiss_workers",

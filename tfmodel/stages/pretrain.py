@@ -1,0 +1,178 @@
+"""The stage `pretrain`: an encoder that learns from token documents."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import math
+from typing import TYPE_CHECKING, Any
+
+from tfmodel.config import ConfigError
+from tfmodel.run_folder import seed_everything, write_json
+from tfmodel.stages.context import Context, Stage, identity_of_source
+from tfmodel.stages.finetune import HISTORY_FILE
+from tfmodel.stages.settling import settle
+from tfmodel.stages.token_documents import TOKENS
+from tfmodel.stages.vocabulary import tokenizer_of
+
+if TYPE_CHECKING:
+    from tfmodel.model.sizes import BertConfig
+    from tfmodel.tokens.tokenizer import Tokenizer
+    from tfmodel.train.pretrain_settings import PretrainSettings
+
+_log = logging.getLogger(__name__)
+
+# Of devices the result depends by rounding alone, and by which values dropout drops.
+_CHANGES_NO_RESULT = ("checkpoint_seconds", "watch", "devices", "worker_timeout_seconds")
+
+
+def _pretrain_inputs(context: Context) -> dict:
+    settings = context.settings
+    inputs: dict[str, Any] = {"seed": settings.seed, "model": settings.model}
+    if settings.encoder is not None:
+        inputs["encoder"] = settings.encoder
+        inputs["the content of encoder"] = identity_of_source(settings.encoder)
+    sections = {"objective": settings.objective, "train": settings.train}
+    return inputs | {
+        f"{section}.{key}": value
+        for section, chosen in sections.items()
+        for key, value in chosen.model_dump(mode="json").items()
+        if not (section == "train" and key in _CHANGES_NO_RESULT)
+    }
+
+
+def _pretrain(context: Context) -> None:
+    from tfmodel import tasks
+    from tfmodel.tokens.pretraining_batches import PretrainingBatches
+    from tfmodel.tokens.token_documents import TokenDocuments
+    from tfmodel.train.pretrain import pretrain
+
+    run, settings = context.run, context.settings
+    tokenizer = tokenizer_of(run.folder, max_length=settings.train.max_length)
+    shape = _shape(context, tokenizer)
+    train = settle(
+        context,
+        free=_CHANGES_NO_RESULT,
+        hidden_size=shape.hidden_size,
+        continued=settings.encoder is not None,
+    )
+    run.save_config(settings.model_copy(update={"train": train}))
+    batches = {
+        split: PretrainingBatches(
+            TokenDocuments(run.folder / TOKENS.name / split),
+            objective=settings.objective,
+            vocabulary=tokenizer.vocabulary,
+            max_length=train.max_length,
+            batch_size=train.batch_size,
+            seed=settings.seed,
+            fixed=split == "dev",
+        )
+        for split in ("train", "dev")
+    }
+    task = tasks.find_objective(settings.objective.name)
+    model = _model(context, train, shape, task)
+    result = pretrain(
+        model,
+        batches["train"],
+        batches["dev"],
+        task=task,
+        settings=train,
+        seed=settings.seed,
+        checkpoints=run.checkpoints,
+        logs=run.logs,
+        config={
+            "model": settings.model,
+            "encoder": settings.encoder,
+            "objective": settings.objective.model_dump(mode="json"),
+            "corpus": settings.corpus.train,
+            "pieces": len(tokenizer.vocabulary),
+        },
+        key=context.fingerprints[PRETRAIN.name],
+    )
+    task.save(model, run.model, tokenizer=tokenizer, max_length=train.max_length)
+    write_json(run.folder / HISTORY_FILE, {"steps": result.steps, "dev": result.dev})
+    run.update_metrics(
+        "train",
+        {
+            "steps": result.total_steps,
+            "examples": result.examples,
+            "tokens": result.tokens,
+            "seconds": result.seconds,
+            "examples_per_second": result.examples / result.seconds,
+            "tokens_per_second": result.tokens / result.seconds,
+            "padding_share": result.padding_share,
+            "epochs": result.total_steps / len(batches["train"]),
+            "parameters": sum(math.prod(weight.shape) for weight in model.trainable_weights),
+            "resumed_at_steps": result.resumed_at_steps,
+        },
+    )
+    if result.dev:
+        run.update_metrics("dev", {k: v for k, v in result.dev[-1].items() if k != "step"})
+
+
+def _shape(context: Context, tokenizer: Tokenizer) -> BertConfig:
+    """The encoder's sizes, checked before anything is built."""
+    from tfmodel.model.checkpoints import read_config
+    from tfmodel.model.sizes import SIZES, BertConfig
+
+    settings, pieces = context.settings, len(tokenizer.vocabulary)
+    longest = settings.train.max_length
+    if tokenizer.vocabulary.mask_id is None:
+        raise ConfigError(
+            f"vocabulary: expected one with [MASK], which stands for what is to be predicted. "
+            f"Received: {pieces} pieces without it. Add the line [MASK], or train a vocabulary."
+        )
+    if settings.encoder is None:
+        size = SIZES[settings.model]
+        positions = max(size.max_positions, longest)
+        if positions > longest:
+            _log.info(
+                "rows have %d tokens: positions beyond stay untrained. For longer texts go on from "
+                "this run's model (encoder:) with a larger train.max_length",
+                longest,
+            )
+        return dataclasses.replace(size, vocabulary_size=pieces, max_positions=positions)
+    shape = BertConfig.from_huggingface(read_config(context.encoder_folder))
+    if longest > shape.max_positions:
+        raise ConfigError(
+            f"train.max_length must be at most {shape.max_positions}, the longest row of "
+            f"{settings.encoder}. Received: {longest}."
+        )
+    if pieces > shape.vocabulary_size:
+        raise ConfigError(
+            f"{context.encoder_folder}: expected a vocabulary of at most {shape.vocabulary_size} "
+            f"pieces, as config.json says. Received: {pieces}."
+        )
+    return shape
+
+
+def _model(context: Context, train: PretrainSettings, shape: BertConfig, task: Any) -> Any:
+    """The encoder, new or trained before, with the head of the objective."""
+    from tfmodel.model import build_encoder, load_encoder
+    from tfmodel.train.distribute import choose_strategy
+
+    seed_everything(context.settings.seed)
+    policy = {"bfloat16": "mixed_bfloat16"}.get(train.precision, train.precision)
+    chosen = {"dtype": policy, "recompute": train.recompute}
+    strategy = None if train.devices == 1 else choose_strategy(train.devices)
+    scope = contextlib.nullcontext() if strategy is None else strategy.scope()
+    with scope:
+        if context.settings.encoder is None:
+            return task.build(build_encoder(shape, **chosen))
+        folder = context.encoder_folder
+        model = task.build(load_encoder(folder, **chosen))
+        if hasattr(task, "take_up_head") and task.take_up_head(model, folder):
+            _log.info("goes on with the encoder's own head")
+        return model
+
+
+PRETRAIN = Stage(
+    "pretrain",
+    _pretrain_inputs,
+    _pretrain,
+    lambda run: run.model.exists(),
+    after=lambda settings: "tokens",
+    metrics=("train", "dev"),
+    trains=True,
+)
