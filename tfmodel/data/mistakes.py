@@ -64,22 +64,28 @@ def no_row_left(
     if raw == 0:
         return header_alone(path)
     reason = next(iter(dropped))
+    of_documents = settings.target == "none"
     fix = {
         "empty_label": f"The column {settings.label} (data.label) is empty in all of them: name "
         "the column that holds the labels",
         "empty_text": f"The column {settings.text} (data.text) is empty in them: name the column "
         "that holds the texts",
         "too_long": "Raise data.max_characters, or split the texts",
-        "too_short": "Lower data.cleaning.min_characters"
-        + (" and min_words" if hasattr(settings.cleaning, "min_words") else ""),
+        "too_short": "Lower data.cleaning.min_words and data.cleaning.min_characters, or say by "
+        "data.documents what a document is in a file of text"
+        if of_documents
+        else "Lower data.cleaning.min_characters",
+        "damaged_file": "Fetch the files again",
         "other_script": "Correct data.cleaning.scripts, or lower data.cleaning.min_script_share",
         "other_language": "Correct data.cleaning.languages",
         "bad_time": f"Name by data.time a column of numbers, dates or times, not {settings.time}",
     }.get(reason, "Check `format:` and `columns:` under `data:`")
     counts = ", ".join(f"{count:,} {why}" for why, count in dropped.items())
+    wanted, rows = ("rows with a text and a label", "rows")
+    if of_documents:
+        wanted, rows = ("documents of text", "documents")
     return ConfigError(
-        f"{path}: expected rows with a text and a label. Received: {raw:,} rows, all left out "
-        f"({counts}). {fix}."
+        f"{path}: expected {wanted}. Received: {raw:,} {rows}, all left out ({counts}). {fix}."
     )
 
 

@@ -33,7 +33,11 @@ _SWITCH = re.compile(r"__(?:NO|FORCE)?(?:TOC|EDITSECTION|GALLERY|INDEX|CONTENTCO
 # `(; born 1947)`: a template stood before the semicolon. `()`: nothing but templates.
 _OPEN_LEFTOVER = re.compile(r"([(（])[ \t]*(?:[;,，；、:：][ \t]*)+")
 _CLOSE_LEFTOVER = re.compile(r"[ \t]*(?:[;,，；、][ \t]*)+([)）])")
-_EMPTY_BRACKETS = re.compile(r"[ \t]?(?:\([ \t]*\)|（[ \t]*）|\[[ \t]*\])(?![\w(\[])")
+_EMPTY_BRACKETS = re.compile(
+    r"[ \t]?(?:\([ \t]*\)|\[[ \t]*\])(?![\w(\[])|(?:（[ \t]*）|《》|「」|『』|“”)"
+)
+# `-{zh-hans:悉尼; zh-hant:雪梨}-`, `-{悉尼}-`, `-{}-`: how Chinese Wikipedia writes variants.
+_VARIANT = re.compile(r"-\{(?:[A-Z]\|)?(?:zh[a-z-]*:)?([^{};|]*)(?:;[^{}]*)?\}-")
 _SPACE_BEFORE_SIGN = re.compile(r"(?<=\w)[ \t]+(?=[,.](?:\s|$))")
 
 
@@ -45,7 +49,7 @@ def remove_wiki_markup(text: str) -> str:
     if "<" in text:
         text = _WIKI_TAG.sub("", _WIKI_HIDDEN.sub("", text))
     if "{" in text:
-        text = _TABLE.sub("", _TEMPLATE.sub("", text))
+        text = _TABLE.sub("", _TEMPLATE.sub("", _VARIANT.sub(r"\1", text)))
     if "[" in text:
         text = _LINK.sub(r"\1", _MEDIA_LINE.sub("", _MEDIA.sub("", text)))
         text = _EXTERNAL_LINK.sub(lambda link: link[1] or "", text)
@@ -59,8 +63,6 @@ def remove_wiki_markup(text: str) -> str:
 
 
 def _remove_leftovers(text: str) -> str:
-    if "(" not in text and "（" not in text and "[" not in text:
-        return text
     cleaned = _CLOSE_LEFTOVER.sub(r"\1", _OPEN_LEFTOVER.sub(r"\1", text))
     # After a space or a word in another script only: `f()` in code is a call.
     cleaned = _EMPTY_BRACKETS.sub(_unless_call, cleaned)
@@ -75,7 +77,7 @@ def _unless_call(found: re.Match[str]) -> str:
 
 # --- lines ----------------------------------------------------------------------------------
 
-_SEPARATORS = re.compile(r"[|»›•·→▸►]|(?:\s[/>-]\s)")
+_SEPARATORS = re.compile(r"[|»›•→▸►]|(?:\s[/>-]\s)")
 _ENDS_SENTENCE = re.compile(r"[.!?。！？…:;：；][\"'”’»」』)）\]]*$")
 _FEW_WORDS = 4  # of an entry of a menu
 _MENU_ENTRIES = 4

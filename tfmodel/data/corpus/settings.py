@@ -101,6 +101,11 @@ class CorpusSettings(Settings):
         min_length=1,
         description="JSON: the field, or path a.b, with the array of documents; none: the file.",
     )
+    skip_damaged: bool = Field(
+        False,
+        description="Go on after a file that cannot be read to its end: what was read stays, the "
+        "account names the file. false: stop there.",
+    )
     max_documents: int | None = Field(
         None, ge=2, description="Train on a seeded sample of this many documents."
     )
@@ -165,6 +170,7 @@ class CorpusSettings(Settings):
             text=self.text,
             format=self.format,
             documents=self.documents,
+            skip_damaged=self.skip_damaged,
             encoding=self.encoding,
             records=self.records,
             target="none",
@@ -177,6 +183,7 @@ class CorpusSettings(Settings):
 
 
 class DocumentRows(DataSettings):
-    """`data:` settings with what a document is in a file of text."""
+    """`data:` settings with what readers of documents know beyond rows; as in `corpus:`."""
 
-    documents: Literal["line", "blank_line", "file"] = Field("line", description="As in `corpus:`.")
+    documents: Literal["line", "blank_line", "file"] = "line"
+    skip_damaged: bool = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from tfmodel.config import ConfigError
@@ -51,7 +52,7 @@ def find_format(place: Path | Place, settings: DataSettings) -> str:
     place = place if isinstance(place, Place) else Place(place)
     settings = settings_at(place, settings)
     if place.files:
-        return _format_of_file(DataFile(place.files[0]), settings)
+        return _format_of_first(place.files, settings)
     if not place.path.exists():
         raise ConfigError(
             f"{place}: expected a file or folder of labelled rows. Received: a path where there "
@@ -71,6 +72,22 @@ def find_format(place: Path | Place, settings: DataSettings) -> str:
             f"Write `format: auto` under `data:`, or name the folder."
         )
     return _format_of_file(DataFile(place.path, place.member), settings)
+
+
+def _format_of_first(files: Sequence[Path], settings: DataSettings) -> str:
+    """Tell the format of several files by the first, or where a corpus goes on, the first whole."""
+    last = len(files) - 1 if getattr(settings, "skip_damaged", False) else 0
+    for number, path in enumerate(files):
+        try:
+            file = DataFile(path)
+            kind = _format_of_file(file, settings)
+            if number < last and is_blank(file, "latin-1"):
+                continue
+            return kind
+        except ConfigError:
+            if number == last:
+                raise
+    raise AssertionError("unreachable")
 
 
 def is_blank(file: DataFile, encoding: str) -> bool:

@@ -99,7 +99,7 @@ def _read_files(
 ) -> Iterator[Row | Reject]:
     files = files_of(place)
     if len(files) == 1:
-        return _read_file(kind, files[0], name, fields, facts)
+        return _read_or_skip(kind, files[0], name, fields, facts)
     facts["files"] = len(files)
     return _read_in_turn(kind, place.path, files, fields, facts)
 
@@ -120,7 +120,7 @@ def _read_in_turn(
         own: dict[str, Any] = {}
         name = str(file.path.relative_to(folder))
         try:
-            yield from _read_file(kind, file, name, fields, own)
+            yield from _read_or_skip(kind, file, name, fields, own)
         finally:
             encodings[own.get("encoding", "")] += 1
             for key, value in own.items():
@@ -128,6 +128,26 @@ def _read_in_turn(
                 facts[key] = facts.get(key, 0) + value if counts else facts.get(key, value)
     if len(encodings) > 1:
         facts["encodings"] = dict(sorted(encodings.items()))
+
+
+def _read_or_skip(
+    kind: str, file: DataFile, name: str, fields: Fields, facts: dict
+) -> Iterator[Row | Reject]:
+    """Read a file; where a corpus wants that, go on after one that cannot be read to its end."""
+    if not getattr(fields.settings, "skip_damaged", False):
+        return _read_file(kind, file, name, fields, facts)
+    return _skipping(kind, file, name, fields, facts)
+
+
+def _skipping(
+    kind: str, file: DataFile, name: str, fields: Fields, facts: dict
+) -> Iterator[Row | Reject]:
+    try:
+        yield from _read_file(kind, file, name, fields, facts)
+    except ConfigError as error:
+        _log.warning("what follows is left out. %s", error)
+        facts["damaged_files"] = 1
+        yield Reject("damaged_file", name, "", str(error))
 
 
 def _read_file(
