@@ -139,11 +139,14 @@ def judge_lines(
         for number in parts.numbers():
             records.add(_records_of(parts, fates, number))
         last = len(parts.numbers()) * 1.0
+        before = _Last()
         for chunk in records:
-            found = _judge_chunk(chunk, settings)
+            runs = _Runs.of(chunk, before)
+            before = _Last(int(chunk["key"][-1]), int(runs.documents[-1]), int(runs.first_id[-1]))
+            found = _judge_chunk(chunk, runs, settings)
             found["key"] = spread_over_keys(found["id"], last)
             verdicts.add(found)
-            top = _with_top(top, chunk, settings)
+            top = _with_top(top, chunk, runs, settings)
         records.close()
     reader = RowReader(parts)
     examples = []
@@ -165,19 +168,55 @@ def _records_of(parts: Parts, fates: Fates, number: int) -> np.ndarray:
     return records
 
 
-def _judge_chunk(chunk: np.ndarray, settings: LineSettings) -> np.ndarray:
-    """Give the verdicts on records that are sorted by digest, then document."""
-    starts = first_of_runs(chunk["key"])
-    run = np.zeros(len(chunk), np.int64)
-    run[starts[1:]] = 1
-    run = np.cumsum(run)
-    documents = _documents_of_runs(chunk, starts, run)
+@dataclasses.dataclass
+class _Runs:
+    """Records sorted by digest, then document, in runs of equal lines.
+
+    Attributes:
+        starts: where each run begins.
+        number: the run of each record.
+        documents: how many documents have the line of each run.
+        first_id: the first of them.
+    """
+
+    starts: np.ndarray
+    number: np.ndarray
+    documents: np.ndarray
+    first_id: np.ndarray
+
+    @classmethod
+    def of(cls, chunk: np.ndarray, before: _Last) -> _Runs:
+        starts = first_of_runs(chunk["key"])
+        number = np.zeros(len(chunk), np.int64)
+        number[starts[1:]] = 1
+        number = np.cumsum(number)
+        is_new = np.zeros(len(chunk), np.int64)
+        is_new[first_of_runs(chunk["key"], chunk["id"])] = 1
+        documents = np.bincount(number, weights=is_new, minlength=len(starts)).astype(np.int64)
+        first_id = chunk["id"][starts]
+        if before.key == chunk["key"][0]:  # more records of one line than a chunk holds
+            documents[0] += before.documents
+            first_id[0] = before.first_id
+        return cls(starts, number, documents, first_id)
+
+
+@dataclasses.dataclass
+class _Last:
+    """The line that a chunk ended with; the next may begin with it."""
+
+    key: int = -1
+    documents: int = 0
+    first_id: int = 0
+
+
+def _judge_chunk(chunk: np.ndarray, runs: _Runs, settings: LineSettings) -> np.ndarray:
+    """Give the verdicts on records."""
     is_shared = np.zeros(len(chunk), bool)
     if settings.shared is not None:
-        is_shared = documents[run] >= settings.shared
+        is_shared = runs.documents[runs.number] >= settings.shared
     goes = is_shared.copy()
     if settings.repeated is not None:
-        is_later = chunk["id"] != chunk["id"][starts][run]
+        is_later = chunk["id"] != runs.first_id[runs.number]
         goes |= is_later & (chunk["characters"] >= settings.repeated)
     verdicts = np.empty(int(goes.sum()), _VERDICT)
     verdicts["id"], verdicts["line"] = chunk["id"][goes], chunk["line"][goes]
@@ -185,27 +224,20 @@ def _judge_chunk(chunk: np.ndarray, settings: LineSettings) -> np.ndarray:
     return verdicts
 
 
-def _documents_of_runs(chunk: np.ndarray, starts: np.ndarray, run: np.ndarray) -> np.ndarray:
-    is_first = np.zeros(len(chunk), np.int64)
-    is_first[first_of_runs(chunk["key"], chunk["id"])] = 1
-    return np.bincount(run, weights=is_first, minlength=len(starts)).astype(np.int64)
-
-
-def _with_top(top: list, chunk: np.ndarray, settings: LineSettings) -> list:
+def _with_top(top: list, chunk: np.ndarray, runs: _Runs, settings: LineSettings) -> list:
     """Add a chunk's shared lines to the ones that most documents have, and keep the first."""
     if settings.shared is None:
         return top
-    starts = first_of_runs(chunk["key"])
-    run = np.zeros(len(chunk), np.int64)
-    run[starts[1:]] = 1
-    documents = _documents_of_runs(chunk, starts, np.cumsum(run))
-    chosen = np.flatnonzero(documents >= settings.shared)
-    chosen = chosen[np.argsort(-documents[chosen], kind="stable")][:EXAMPLES]
-    found = [
-        (-int(documents[each]), *(int(chunk[starts[each]][name]) for name in ("key", "id", "line")))
-        for each in chosen
-    ]
-    return sorted([*top, *found])[:EXAMPLES]
+    chosen = np.flatnonzero(runs.documents >= settings.shared)
+    chosen = chosen[np.argsort(-runs.documents[chosen], kind="stable")][:EXAMPLES]
+    firsts = chunk[runs.starts[chosen]]
+    found = zip(
+        (-runs.documents[chosen]).tolist(),
+        *(firsts[name].tolist() for name in ("key", "id", "line")),
+        strict=True,
+    )
+    by_key = {each[1]: each for each in sorted([*top, *found], reverse=True)}
+    return sorted(by_key.values())[:EXAMPLES]
 
 
 def _by_part(parts: Parts, fates: Fates, verdicts: Buckets) -> Iterator[tuple[int, LineVerdicts]]:

@@ -34,7 +34,7 @@ def _files_of_folder(place: Place) -> Place:
         raise ConfigError(
             f"{place}: expected files of documents. Received: a folder without any. Check the path."
         )
-    return Place(place.path, files=tuple(found))
+    return Place(place.path, files=tuple(found)) if len(found) > 1 else Place(found[0])
 
 
 class CutLong:

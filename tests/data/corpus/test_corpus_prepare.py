@@ -1,0 +1,383 @@
+"""From files to a corpus: what stays, what goes and why, the same however it is made."""
+
+import functools
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import needs
+import pytest
+import tensorflow_datasets as tfds
+from document_texts import as_wiki, document
+
+from tfmodel.config import ConfigError
+from tfmodel.data.corpus import CorpusSettings, load_corpus, prepare_corpus
+from tfmodel.data.corpus.settings import DocumentCleaningSettings, LineSettings
+from tfmodel.data.parts import reading
+
+
+@pytest.fixture
+def small_parts(monkeypatch):
+    """Parts of 40 documents, so that there are several."""
+    monkeypatch.setattr(reading, "in_batches", functools.partial(reading.in_batches, most_rows=40))
+
+
+def make(tmp_path, train, *, seed=1, folder="out", workers=0, **settings):
+    chosen = CorpusSettings(train=str(train), workers=workers, **settings)
+    return prepare_corpus(chosen, tmp_path / folder, seed=seed)
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def dropped(corpus):
+    lines = (corpus.folder / "dropped.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def all_texts(corpus):
+    return [text for split in ("train", "dev") for text in corpus.texts(split)]
+
+
+def messy():
+    """Documents of which some are copies, nearly copies, too short, or repeat themselves."""
+    texts = [document(seed) for seed in range(100)]
+    for number in range(30):
+        texts[number] += "\nSubscribe to get our letter each week"
+    for number in range(40, 44):
+        texts[number] += (
+            f"\nThe same long paragraph stands in several documents. {document(500, 20, 1)}"
+        )
+    near = document(7).replace(" ", " and ", 1)
+    return [*texts, document(60), near, "Too short.", "so " * 300, "", "Home | A | B | C"]
+
+
+@pytest.fixture
+def wiki(write):
+    return write("wiki/AA/wiki_00", as_wiki(messy()))
+
+
+def test_every_document_is_kept_or_accounted(wiki, tmp_path, small_parts):
+    corpus = make(tmp_path, wiki.parent.parent)
+    account = corpus.account
+    assert account["raw"] == 106 == account["kept"] + sum(account["dropped"].values())
+    assert account["dropped"] == {
+        "empty_text": 2,  # the menu is nothing else
+        "duplicate": 1,
+        "near_duplicate": 1,
+        "too_short": 1,
+        "too_repetitive": 1,
+    }
+    by_reason = {entry["reason"]: entry for entry in dropped(corpus)}
+    assert by_reason["duplicate"]["detail"].endswith("wiki_00:515")  # where the first stands
+    assert "one run of 2 words" in by_reason["too_repetitive"]["detail"]
+    assert account["lines"]["shared"]["lines"] == 30
+    assert account["lines"]["shared"]["examples"] == [
+        {"line": "Subscribe to get our letter each week", "documents": 30}
+    ]
+    assert account["lines"]["repeated"]["lines"] == 3
+    texts = all_texts(corpus)
+    assert len(texts) == account["kept"] == sum(corpus.counts.values())
+    assert not any("Subscribe" in text for text in texts)
+    assert sum("same long paragraph" in text for text in texts) == 1
+    assert {document(50), document(90)} <= set(texts)  # as they were, with their lines
+    assert account["cleaning"]["navigation"]["rows"] == 1
+
+
+def test_others_read_the_folder(wiki, tmp_path):
+    corpus = make(tmp_path, wiki)
+    builder = tfds.builder_from_directory(str(corpus.folder))
+    rows = [row["text"].decode() for row in builder.as_dataset(split="dev").as_numpy_iterator()]
+    assert rows == list(corpus.texts("dev"))
+    assert load_corpus(corpus.folder).counts == corpus.counts
+
+
+def test_processes_and_parts_change_nothing(wiki, tmp_path, monkeypatch):
+    one = make(tmp_path, wiki, folder="one")
+    monkeypatch.setattr(reading, "in_batches", functools.partial(reading.in_batches, most_rows=40))
+    two = make(tmp_path, wiki, folder="two", workers=2)
+    assert contents(one.folder) == contents(two.folder)
+
+
+@pytest.mark.parametrize(
+    ("switch", "reason"),
+    [
+        ({"cleaning": DocumentCleaningSettings(min_words=0)}, "too_short"),
+        ({"cleaning": DocumentCleaningSettings(repetitive=False)}, "too_repetitive"),
+        ({"near_duplicates": None}, "near_duplicate"),
+    ],
+)
+def test_each_rule_has_a_switch(wiki, tmp_path, switch, reason):
+    corpus = make(tmp_path, wiki, lines=LineSettings(shared=None, repeated=None), **switch)
+    assert reason not in corpus.account["dropped"]
+    assert sum("Subscribe" in text for text in all_texts(corpus)) >= 30
+    assert sum("same long paragraph" in text for text in all_texts(corpus)) == 4
+
+
+def test_script_and_language(tmp_path, write):
+    needs.package("py3langid")
+    english = [
+        f"{document(seed)} This is the river that runs through the old town." for seed in range(8)
+    ]
+    russian = (
+        "Москва является столицей России, и в ней живёт более двенадцати миллионов человек. " * 2
+    )
+    german = (
+        "Der Fluss fließt durch die alte Stadt, und am Ufer stehen viele Häuser aus Stein. " * 3
+    )
+    path = write(
+        "a.jsonl", "".join(json.dumps({"text": t}) + "\n" for t in [*english, russian, german])
+    )
+    cleaning = DocumentCleaningSettings(scripts=["Latin"], languages=["en"], repetitive=False)
+    near = make(tmp_path, path, cleaning=cleaning)
+    assert near.account["dropped"].get("other_script") == 1
+    assert near.account["dropped"].get("other_language", 0) >= 1
+    assert any(entry["text"].startswith("Der Fluss") for entry in dropped(near))
+
+
+def test_private_pieces_are_replaced_and_shown_nowhere(tmp_path, write):
+    needs.package("phonenumbers")
+    needs.package("stdnum")
+    texts = [document(seed) for seed in range(30)]
+    texts[3] += "\nWrite to  ann.lee@example.com or <b>call</b> +1 650-253-0000."
+    texts[4] = "Short: bob@example.org"
+    lines = [json.dumps({"text": text}) for text in texts]
+    lines[9] = '{"text": "broken, carl@example.net'
+    corpus = make(tmp_path, write("a.jsonl", "\n".join(lines)), privacy=True)
+    assert corpus.account["private"] == {"email": 2, "phone": 1}
+    everything = b"".join(contents(corpus.folder).values())
+    for private in (b"ann.lee@", b"bob@", b"carl@", b"253-0000"):
+        assert private not in everything
+    assert any("PRIVATEEMAIL" in text for text in all_texts(corpus))
+    assert not corpus.folder.with_name(".out.work").exists()
+
+
+# --- splits ---------------------------------------------------------------------------------
+
+
+def test_dev_is_split_off_by_the_text_alone(tmp_path, write):
+    def dev_of(seeds, **settings):
+        path = write("t.txt", "\n".join(document(seed, lines=1) for seed in seeds))
+        corpus = make(tmp_path, path, **settings)
+        return set(corpus.texts("dev")), corpus.counts
+
+    first, counts = dev_of(range(100))
+    assert counts == {"train": 90, "dev": 10}  # a tenth at most, however many are wanted
+    again, _ = dev_of(reversed(range(100)))
+    assert again == first
+    more, counts = dev_of(range(200), min_dev_documents=10, dev_share=0.01)
+    assert counts == {"train": 190, "dev": 10} and len(more & first) > 0
+    other, _ = dev_of(range(100), seed=2)
+    assert other != first
+
+
+def test_dev_that_is_named_keeps_its_documents(tmp_path, write):
+    train = write("train.txt", "\n".join(document(seed, lines=1) for seed in range(30)))
+    dev = write("dev.txt", "\n".join(document(seed, lines=1) for seed in range(25, 33)))
+    corpus = make(tmp_path, train, dev=str(dev))
+    assert corpus.counts == {"train": 25, "dev": 8}
+    assert corpus.account["dropped"] == {"also_in_dev": 5}
+
+
+def test_a_sample_is_drawn(tmp_path, write):
+    train = write("train.txt", "\n".join(document(seed, lines=1) for seed in range(50)))
+    assert make(tmp_path, train, max_documents=20).counts == {"train": 20, "dev": 5}
+
+
+# --- files ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("unit", ["line", "blank_line", "file"])
+def test_what_a_document_is_in_text(tmp_path, write, unit):
+    for number in range(12):
+        two = f"{document(2 * number, 90)}\n\n{document(2 * number + 1, 90)}\n"
+        write(f"books/{number:02d}.txt", two)
+    cleaning = DocumentCleaningSettings(min_words=10)
+    corpus = make(tmp_path, tmp_path / "books", documents=unit, cleaning=cleaning)
+    assert corpus.account["raw"] == {"line": 72, "blank_line": 24, "file": 12}[unit]
+    assert sum(corpus.counts.values()) == corpus.account["raw"]
+
+
+@pytest.mark.parametrize("kind", ["gz", "zst", "plain"])
+def test_packed_files(tmp_path, write, kind):
+    raw = "".join(json.dumps({"body": {"text": document(n)}}) + "\n" for n in range(20)).encode()
+    if kind == "gz":
+        path = write("a.jsonl.gz", gzip.compress(raw))
+    elif kind == "zst":
+        zstandard = pytest.importorskip("zstandard")
+        path = write("a.jsonl.zst", zstandard.compress(raw))
+    else:
+        path = write("a.jsonl", raw)
+    assert make(tmp_path, path, text="body.text").counts == {"train": 18, "dev": 2}
+
+
+def test_a_corpus_of_ours_and_other_tfds_folders_are_read(tmp_path, wiki):
+    first = make(tmp_path, wiki)
+    again = make(tmp_path, first.folder, folder="again", format="tfds")
+    assert again.account["raw"] == first.counts["train"] + first.counts["dev"]
+    assert sorted(all_texts(again)) == sorted(all_texts(first))
+    assert again.counts == first.counts
+
+
+# --- mistakes and accidents -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.txt", b"", "a.txt: expected rows of text. Received: an empty file"),
+        ("a.txt", "caf\xe9 au lait\n".encode("latin-1") * 40, "corpus.encoding=.*command line"),
+        ("a.jsonl.gz", gzip.compress(json.dumps({"text": "x " * 900}).encode() * 9)[:60],
+         "a.jsonl.gz: expected a complete archive"),
+        ("a.jsonl", b'{"body": "x"}\n', "expected a column text .corpus.text.. Received: body"),
+        ("a.txt", b"short\nlines\n" * 30, "60 too_short.*corpus.documents"),
+        ("a.txt", document(1, lines=1).encode(), "two documents at least, one for dev"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_said_in_the_words_of_the_config(tmp_path, write, name, content, said):
+    path = write(name, content)
+    with pytest.raises(ConfigError, match=f"(?s){said}"):
+        make(tmp_path, path)
+    assert [entry.name for entry in tmp_path.iterdir()] == [name]
+
+
+def test_an_empty_folder_and_none_at_all(tmp_path):
+    (tmp_path / "none").mkdir()
+    with pytest.raises(ConfigError, match="expected files of documents. Received: a folder with"):
+        make(tmp_path, tmp_path / "none")
+    with pytest.raises(ConfigError, match="Received: a path where there is none"):
+        make(tmp_path, tmp_path / "nowhere")
+
+
+def test_damaged_files_are_passed_over_where_that_is_wanted(tmp_path, write, caplog):
+    def packed(start):
+        lines = (json.dumps({"text": document(seed)}) for seed in range(start, start + 20))
+        return gzip.compress("\n".join(lines).encode())
+
+    write("in/0.jsonl.gz", b"")
+    write("in/1.jsonl.gz", packed(0))
+    write("in/2.jsonl.gz", packed(20)[:-200])
+    write("in/3.jsonl.gz", packed(40))
+    write("in/4.jsonl", json.dumps({"text": document(60)}) + '\n{"text": "cut in the mid')
+    with pytest.raises(ConfigError, match="in/0.jsonl.gz"):
+        make(tmp_path, tmp_path / "in")
+    corpus = make(tmp_path, tmp_path / "in", skip_damaged=True)
+    assert corpus.account["dropped"] == {"damaged_file": 2, "malformed": 1}
+    assert 41 <= corpus.account["kept"] < 61
+    told = {entry["origin"]: entry.get("detail") for entry in dropped(corpus)}
+    assert "expected a complete archive" in told["2.jsonl.gz"]
+    assert corpus.account["files"][0]["damaged_files"] == 2
+    assert "what follows is left out" in caplog.text
+
+
+def test_mixed_encodings(tmp_path, write):
+    """Each file in an encoding of its own, and one that mixes two on its lines."""
+    texts = [f"{document(seed, lines=1)} Übergrößen für Bücher, café." for seed in range(60)]
+    write("in/a.txt", "\n".join(texts[:20]))
+    write("in/b.txt", "\n".join(texts[20:40]).encode("cp1252"))
+    mixed = [text.encode("cp1252" if n % 2 else "utf-8") for n, text in enumerate(texts[40:])]
+    write("in/c.txt", b"\n".join(mixed))
+    with pytest.raises(ConfigError, match="b.txt.*not in this|b.txt: expected text in utf-8"):
+        make(tmp_path, tmp_path / "in")
+    corpus = make(tmp_path, tmp_path / "in", encoding="detect", near_duplicates=None)
+    assert sorted(all_texts(corpus)) == sorted(texts)
+
+
+@pytest.mark.parametrize("megabytes", [3, pytest.param(50, marks=pytest.mark.slow)])
+def test_a_document_of_50_mb_is_cut_and_kept(tmp_path, write, megabytes):
+    lines = [document(seed, words=3_000, lines=1) for seed in range(30)]
+    numbered = (f"{number} {lines[number % 30]}" for number in range(megabytes * 75))
+    long = "\n".join(numbered)
+    assert len(long) > megabytes * 1e6
+    path = write("a.jsonl", json.dumps({"text": long}) + "\n" + json.dumps({"text": document(1)}))
+    off = DocumentCleaningSettings(repetitive=False)
+    none = LineSettings(shared=None, repeated=None)
+    corpus = make(
+        tmp_path, path, cleaning=off, lines=none, near_duplicates=None, max_characters=1_000_000
+    )
+    texts = all_texts(corpus)
+    assert max(map(len, texts)) <= 1_000_000
+    assert sum(map(len, texts)) == pytest.approx(len(long), rel=0.01)
+    whole = {f"{number} {lines[number % 30]}" for number in range(megabytes * 75)}
+    assert {text.split("\n")[0] for text in texts} <= {*whole, document(1).split("\n")[0]}
+    assert corpus.account["raw"] == len(texts)
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    """A file of which there are several parts, and what an undisturbed process makes of it."""
+    folder = tmp_path_factory.mktemp("many")
+    path = folder / "train.jsonl"
+    with open(path, "w") as file:
+        for seed in range(3_000):
+            file.write(json.dumps({"text": document(seed % 2_900, words=60)}) + "\n")
+    whole = make(folder, path)
+    return path, contents(whole.folder)
+
+
+SCRIPT = """
+import functools, resource, sys
+from tfmodel.data.parts import reading
+reading.in_batches = functools.partial(reading.in_batches, most_rows=500)
+from tfmodel.data.corpus import CorpusSettings, prepare_corpus
+if len(sys.argv) > 4:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[4]),) * 2)
+try:
+    prepare_corpus(CorpusSettings(train=sys.argv[1], workers=int(sys.argv[3])), sys.argv[2], seed=1)
+except OSError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("stage", ["cleaned/part-000001", "finished/part-000001", "partial"])
+def test_killed_at_any_stage_it_goes_on(many, tmp_path, stage, caplog, monkeypatch):
+    monkeypatch.setattr(reading, "in_batches", functools.partial(reading.in_batches, most_rows=500))
+    path, whole = many
+    out = tmp_path / "out"
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(path), str(out), "1"], stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 120
+
+    def is_there():
+        if stage == "partial":
+            return any(tmp_path.glob(".out.partial*/dataset-*"))
+        return (tmp_path / ".out.work" / stage).exists()
+
+    while not is_there() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert process.returncode == -signal.SIGKILL and not out.exists()
+    with pytest.raises(ConfigError):
+        load_corpus(out)
+    with caplog.at_level("INFO", "tfmodel"):
+        corpus = make(tmp_path, path)
+    assert "documents were read and cleaned before" in caplog.text
+    assert contents(corpus.folder) == whole
+
+
+@pytest.mark.parametrize("limit", [100_000, 600_000])
+def test_a_full_disk_is_said_with_what_to_do(many, tmp_path, limit):
+    """A limit on the size of files fails writing as a full disk does: parts, then shards."""
+    path, _ = many
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(path), str(tmp_path / "out"), "0", str(limit)],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "expected room on the disk to write out" in done.stdout, done.stderr
+    assert "then run the same command again" in done.stdout
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_is_no_corpus_is_refused(tmp_path, wiki):
+    corpus = make(tmp_path, wiki)
+    shard = next(corpus.folder.glob("dataset-train*"))
+    os.truncate(shard, shard.stat().st_size - 100)
+    with pytest.raises(ConfigError, match="expected a complete dataset"):
+        load_corpus(corpus.folder)
