@@ -20,6 +20,7 @@ from tfmodel.config import ConfigError
 from tfmodel.run_folder import clear_leftovers
 from tfmodel.tasks import classify
 from tfmodel.tokens.batches import batches
+from tfmodel.train import linear_schedule
 from tfmodel.train.callbacks import Resume, StepRecorder
 from tfmodel.train.checkpoint import Checkpoint
 
@@ -220,7 +221,7 @@ def test_a_users_own_fit_continues(kind, steps, tmp_path):
     assert found == whole
 
 
-def small_fit(folder, *, rows=20, fit=None, remember=(), **options):
+def small_fit(folder, *, rows=20, fit=None, remember=(), others=(), optimizer="sgd", **options):
     inputs = {
         name: keras.Input((None,), dtype="int32", name=name)
         for name in ("token_ids", "segment_ids", "padding_mask")
@@ -230,12 +231,12 @@ def small_fit(folder, *, rows=20, fit=None, remember=(), **options):
         output_shape=(1,),
     )
     model = keras.Model(inputs, keras.layers.Dense(2)(mean(inputs["token_ids"])))
-    model.compile("sgd", loss=classify.loss(), jit_compile=False)
+    model.compile(optimizer, loss=classify.loss(), jit_compile=False)
     split = toy.rows(rows)
     fed = batches(split.texts, split.labels, tokenizer=toy.tokenizer(), batch_size=8)
     resume = Resume(folder, fed, remember=remember, seconds=1e-6, **options)
     arguments = {"epochs": 2, "verbose": 0, "shuffle": False, **(fit or {})}
-    model.fit(fed, callbacks=[*remember, resume], **arguments)
+    model.fit(fed, callbacks=[*remember, *others, resume], **arguments)
     return model
 
 
@@ -250,6 +251,23 @@ def test_ctrl_c_in_a_users_own_fit(tmp_path):
     assert signal.getsignal(signal.SIGINT) is handler
     state = Checkpoint(tmp_path / "last").state()
     assert (state["epoch"], state["batch"]) == (0, 1)
+
+
+def test_after_a_fit_that_failed_ctrl_c_is_pythons_again(tmp_path):
+    """In a notebook the process goes on."""
+    handler = signal.default_int_handler
+    signal.signal(signal.SIGINT, handler)
+
+    def fail(batch, logs):
+        raise RuntimeError("of a callback")
+
+    failing = keras.callbacks.LambdaCallback(on_train_batch_end=fail)
+    with pytest.raises(RuntimeError, match="of a callback"):
+        small_fit(tmp_path, others=[failing])
+    assert signal.getsignal(signal.SIGINT) is not handler
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is handler
 
 
 def test_a_full_disk_ends_fit_and_leaves_the_last_checkpoint(tmp_path, monkeypatch):
@@ -281,6 +299,29 @@ def test_other_rows_are_refused(tmp_path):
         small_fit(tmp_path, key="other")
     with pytest.raises(ConfigError, match="one of another callbacks"):
         small_fit(tmp_path, remember=[keras.callbacks.EarlyStopping()])
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda: keras.optimizers.SGD(0.1),  # the checkpoint's rate would stay
+        lambda: keras.optimizers.SGD(linear_schedule(0.01, total_steps=6)),
+        lambda: keras.optimizers.Lion(0.01),
+    ],
+)
+def test_another_optimizer_is_refused(tmp_path, other):
+    small_fit(tmp_path)
+    with pytest.raises(ConfigError, match="one of another optimizer or learning rate. Add"):
+        small_fit(tmp_path, optimizer=other())
+
+
+def test_an_optimizer_that_cannot_tell_its_arguments_continues(tmp_path):
+    class Halved(keras.optimizers.schedules.LearningRateSchedule):
+        def __call__(self, step):
+            return 0.01 * 0.5 ** keras.ops.cast(step, "float32")
+
+    for _ in range(2):
+        small_fit(tmp_path, optimizer=keras.optimizers.SGD(Halved()))
 
 
 def test_other_steps_than_the_batches_are_refused(tmp_path):

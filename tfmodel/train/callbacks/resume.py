@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import math
 import signal
+import sys
 import threading
 import time
+import types
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +18,7 @@ import keras
 import numpy as np
 
 from tfmodel.config import ConfigError
-from tfmodel.run_folder import clear_leftovers
+from tfmodel.run_folder import clear_leftovers, fingerprint
 from tfmodel.tokens.batches import batches_of
 from tfmodel.train.callbacks.fed import check_fed
 from tfmodel.train.checkpoint import Checkpoint
@@ -58,7 +60,8 @@ class Resume(keras.callbacks.Callback):
         resumed_at_steps: steps of the optimizer at which the training was taken up.
 
     Raises:
-        ConfigError: the checkpoint is of other batches, another key, model or callbacks.
+        ConfigError: the checkpoint is of other batches, another key, model, optimizer (its
+            arguments, the learning rate or its schedule too) or other callbacks.
         ValueError: a callback in `remember` has nothing to remember by, or `fit` is given other
             data than `batches`.
 
@@ -92,6 +95,7 @@ class Resume(keras.callbacks.Callback):
         self._good = True
         self._signal: int | None = None
         self._handlers: dict[int, Any] = {}
+        self._fit: types.FrameType | None = None  # the call of `fit` whose signals are taken over
 
     def set_model(self, model):
         """Take up the last checkpoint, when all other callbacks know the model."""
@@ -102,6 +106,7 @@ class Resume(keras.callbacks.Callback):
             if not model.optimizer.built:
                 model.optimizer.build(model.trainable_variables)
         self._data_key = self.batches.fingerprint
+        self._optimizer_key = _optimizer_key(model.optimizer)
         self._strategy = model.distribute_strategy
         self.checkpoint = shared(self.checkpoint, self._strategy)
         require_same(self._strategy, {"the rows and their order": self._data_key})
@@ -118,6 +123,7 @@ class Resume(keras.callbacks.Callback):
         self.model._initial_epoch = self.epoch  # as Keras' BackupAndRestore does
         self._saved = time.perf_counter()
         if threading.current_thread() is threading.main_thread():
+            self._fit = _outside_of_callbacks(sys._getframe())
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._handlers[number] = signal.signal(number, self._remember_signal)
 
@@ -169,6 +175,7 @@ class Resume(keras.callbacks.Callback):
         state = {
             "key": self.key,
             "data": self._data_key,
+            "optimizer": self._optimizer_key,
             "epoch": self._epoch,
             "batch": self._done,
             "resumed_at_steps": self.resumed_at_steps,
@@ -187,6 +194,7 @@ class Resume(keras.callbacks.Callback):
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         self._handlers.clear()
+        self._fit = None
         self._whole_epochs_again()
         self.checkpoint.wait()
         if self._signal is not None:
@@ -203,9 +211,10 @@ class Resume(keras.callbacks.Callback):
         for name, mine, what in (
             ("key", self.key, "config or other data"),
             ("data", self._data_key, "rows, or in another order"),
+            ("optimizer", self._optimizer_key, "optimizer or learning rate"),
             ("callbacks", [*self.remember], "callbacks"),
         ):
-            theirs = [*state[name]] if name == "callbacks" else state[name]
+            theirs = [*state[name]] if name == "callbacks" else state.get(name)
             if name == "callbacks" and not is_chief(self._strategy):
                 theirs = [each for each in theirs if each in mine]  # the chief has more of them
             if theirs != mine:
@@ -282,6 +291,10 @@ class Resume(keras.callbacks.Callback):
         raise KeyboardInterrupt
 
     def _remember_signal(self, number, frame):
+        if not _runs(self._fit, frame):  # it failed, and nobody called `release`
+            self.release()
+            signal.raise_signal(number)
+            return
         if self._signal is not None:  # asked twice: at once
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
@@ -306,6 +319,31 @@ def _by_name(callbacks: Sequence) -> dict[str, keras.callbacks.Callback]:
         count = sum(type(other) is type(callback) for other in found.values())
         found[f"{name} {count + 1}" if count else name] = callback
     return found
+
+
+def _optimizer_key(optimizer: keras.optimizers.Optimizer) -> str:
+    """A hash of the optimizer's kind and arguments, as far as it can tell them."""
+    kind = type(optimizer).__name__
+    try:
+        arguments = optimizer.get_config()
+        arguments.pop("name", None)  # Keras numbers the optimizers of a process
+        return fingerprint([kind, arguments])
+    except (NotImplementedError, TypeError):  # as of a schedule of the user's own
+        return fingerprint(kind)
+
+
+def _outside_of_callbacks(frame: types.FrameType) -> types.FrameType:
+    """Who called `on_train_begin`: `fit`, or the function that calls it once an epoch."""
+    while frame.f_code.co_name in ("on_train_begin", "begin"):
+        frame = frame.f_back
+    return frame
+
+
+def _runs(called: types.FrameType | None, frame: types.FrameType | None) -> bool:
+    """Whether a call is among those that led to a frame."""
+    while frame is not None and frame is not called:
+        frame = frame.f_back
+    return frame is not None
 
 
 def _keras_kind(callback) -> type | None:
