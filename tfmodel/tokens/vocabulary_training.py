@@ -2,7 +2,8 @@
 
 The pieces are chosen by Hugging Face's `tokenizers` (extra `vocabulary`). Its trainer numbers the
 continuations (`##e`) as a hash table happens to hold them, and breaks ties by those numbers, so two
-processes disagree; here they are numbered beforehand, and it is given counted words in order.
+runs of it differ in order, and where pairs are equally common in pieces; here the continuations are
+numbered beforehand.
 """
 
 from __future__ import annotations
