@@ -47,7 +47,8 @@ def texts(count: int = 120, *, seed: int = 0) -> list[str]:
         sentences = []
         for _ in range(random.integers(1, 5)):
             chosen = 2 * random.integers(0, len(WORDS) // 2, random.integers(2, 6))
-            sentences.append(" ".join(f"{WORDS[i]} {WORDS[i + 1]}" for i in chosen) + " .")
+            words = " ".join(f"{WORDS[i]} {WORDS[i + 1]}" for i in chosen)
+            sentences.append(f"{words.capitalize()}.")
         found.append(" ".join(sentences))
     return found
 

@@ -31,7 +31,13 @@ class AtPositions(keras.layers.Layer):
         return super().get_config()
 
 
-def encode_at(encoder: keras.Model, inputs: Mapping[str, Any], positions: Any) -> Any:
+def encode_at(
+    encoder: keras.Model,
+    inputs: Mapping[str, Any],
+    positions: Any,
+    *,
+    embedded: tuple | None = None,
+) -> Any:
     """The `sequence` of an encoder at some positions, with the encoder's own weights.
 
     Of the last layer only keys and values are computed for all tokens. For BERT-mini and 15% of
@@ -41,6 +47,8 @@ def encode_at(encoder: keras.Model, inputs: Mapping[str, Any], positions: Any) -
         encoder: of `build_encoder`, with `sequence`.
         inputs: `token_ids`, `segment_ids` and `padding_mask`, symbolic int32 (B, T).
         positions: symbolic int32 (B, P), each in [0, T).
+        embedded: in place of what the encoder's own embeddings say, symbolic float (M, D), and what
+            `SameText` says, bool (B, T, T).
 
     Returns:
         Symbolic float (B * P, D).
@@ -55,8 +63,11 @@ def encode_at(encoder: keras.Model, inputs: Mapping[str, Any], positions: Any) -
         )
     last = encoder_config(encoder).layers - 1
     layer = encoder.get_layer
-    same_text = layer("same_text")(inputs["padding_mask"])
-    hidden = layer("embeddings")(inputs["token_ids"], inputs["segment_ids"], same_text)
+    if embedded is None:
+        same_text = layer("same_text")(inputs["padding_mask"])
+        hidden = layer("embeddings")(inputs["token_ids"], inputs["segment_ids"], same_text)
+    else:
+        hidden, same_text = embedded
     for index in range(last + 1):
         attend: SelfAttention = layer(f"layer_{index}_attention")
         if index < last:

@@ -12,6 +12,7 @@ import numpy as np
 from keras import ops
 
 from tfmodel.config import ConfigError
+from tfmodel.model.at_positions import encode_at
 from tfmodel.model.checkpoints import (
     CONFIG_FILE,
     assign_encoder,
@@ -82,7 +83,8 @@ def build(encoder: keras.Model, *, name: str = "fill") -> keras.Model:
         'encoder'
     """
     inputs = masked_inputs(encoder)
-    vectors = masked_vectors(encoder, inputs)
+    hidden = encode_at(encoder, inputs, inputs["masked_positions"])
+    vectors = masked_vectors(encoder, hidden)
     logits = masked_logits(encoder, vectors, inputs["masked_positions"])
     return MaskedLanguageModel(inputs, logits, encoder=encoder, vectors=vectors, name=name)
 
@@ -227,7 +229,7 @@ def save(
     }
     tensors = {
         **encoder_tensors(model.encoder, prefix="bert."),
-        **head_tensors(model, model.encoder),
+        **head_tensors(model),
     }
     return write_model_folder(folder, config, tensors, tokenizer=tokenizer)
 

@@ -9,11 +9,10 @@ import numpy as np
 from keras import ops
 
 from tfmodel.config import ConfigError
-from tfmodel.model.at_positions import encode_at
 from tfmodel.model.attention import ACTIVATIONS
 from tfmodel.model.encoder import encoder_config
 from tfmodel.model.layer_norm import LayerNorm
-from tfmodel.tasks.tied_cross_entropy import _times_transposed, tied_cross_entropy
+from tfmodel.tasks.tied_cross_entropy import draw_tied, tied_cross_entropy, times_transposed
 
 _TRANSFORM, _LOGITS = "masked_transform", "masked_logits"
 _PREFIX = "cls.predictions"
@@ -96,7 +95,7 @@ class TiedLogits(keras.layers.Layer):
         Returns:
             float32 (B, P, V).
         """
-        logits = ops.cast(_times_transposed(vectors, self._table(vectors)), "float32") + self.bias
+        logits = ops.cast(times_transposed(vectors, self._table(vectors)), "float32") + self.bias
         return ops.reshape(logits, (*ops.shape(positions), self.embeddings.vocabulary_size))
 
     def loss(self, vectors, target_ids, weights):
@@ -119,6 +118,18 @@ class TiedLogits(keras.layers.Layer):
             ops.reshape(ops.cast(weights, "float32"), (-1,)),
         )
 
+    def draw(self, vectors, uniforms):
+        """Draw an id for each vector from its softmax.
+
+        Args:
+            vectors: float (B * P, D).
+            uniforms: float32 (B * P,), in [0, 1).
+
+        Returns:
+            int32 (B * P,).
+        """
+        return draw_tied(vectors, self._table(vectors), ops.reshape(self.bias, (-1,)), uniforms)
+
     def _table(self, vectors):
         return ops.cast(
             ops.reshape(self.embeddings.token_table, (-1, vectors.shape[-1])), vectors.dtype
@@ -140,18 +151,15 @@ def masked_inputs(encoder: keras.Model) -> dict[str, keras.KerasTensor]:
     return {name: keras.Input((None,), dtype="int32", name=name) for name in names}
 
 
-def masked_vectors(encoder: keras.Model, inputs: Mapping, hidden=None):
-    """What logits are made of: symbolic (B * P, D).
+def masked_vectors(encoder: keras.Model, hidden):
+    """What logits are made of: symbolic (B * P, E).
 
     Args:
-        encoder: from `build_encoder` or `load_encoder`, with `sequence`.
-        inputs: of `masked_inputs`.
-        hidden: hidden states at the masked positions, (B * P, D), where they are known.
+        encoder: whose token table, (V, E), makes the logits.
+        hidden: hidden states at the masked positions, symbolic (B * P, D).
     """
     config = encoder_config(encoder)
     dtype = encoder.get_layer("embeddings").dtype_policy
-    if hidden is None:
-        hidden = encode_at(encoder, inputs, inputs["masked_positions"])
     return MaskedTransform(
         config.hidden_size,
         activation=config.activation,
@@ -172,7 +180,7 @@ def masked_loss(model: keras.Model, vectors, target_ids, weights):
     return model.get_layer(_LOGITS).loss(vectors, target_ids, weights)
 
 
-def head_tensors(model: keras.Model, encoder: keras.Model) -> dict[str, np.ndarray]:
+def head_tensors(model: keras.Model) -> dict[str, np.ndarray]:
     """The head's weights by Hugging Face name."""
     transform = model.get_layer(_TRANSFORM)
     bias = ops.convert_to_numpy(model.get_layer(_LOGITS).bias)

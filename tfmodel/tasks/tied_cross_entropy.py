@@ -41,7 +41,7 @@ def tied_cross_entropy(vectors, table, bias, target_ids, weights, *, parts: int 
         found, to_vectors, slopes, scales = [], [], [], []
         for start, end in zip(cuts, cuts[1:], strict=False):
             ids, weight = target_ids[start:end], weights[start:end]
-            logits = _times_transposed(vectors[start:end], table)
+            logits = times_transposed(vectors[start:end], table)
             logits = ops.cast(logits, "float32") + bias
             rows = ops.arange(ops.shape(ids)[0], dtype="int32")
             own = ops.take(ops.reshape(logits, (-1,)), rows * table.shape[0] + ids)
@@ -77,7 +77,33 @@ def tied_cross_entropy(vectors, table, bias, target_ids, weights, *, parts: int 
     return loss_of(vectors, table, bias)
 
 
-def _times_transposed(first, second):
+def draw_tied(vectors, table, bias, uniforms, *, parts: int = _PARTS):
+    """Draw an id for each place from the softmax of `vectors @ table.T + bias`.
+
+    Args:
+        vectors: float (M, D).
+        table: float (V, D), of the same type.
+        bias: float32 (V,).
+        uniforms: float32 (M,), in [0, 1): a place draws the id at which its cumulated
+            probability passes its number.
+        parts: as for `tied_cross_entropy`.
+
+    Returns:
+        int32 (M,), not differentiable.
+    """
+    count = ops.shape(vectors)[0]
+    cuts = [count * number // parts for number in range(parts + 1)]
+    drawn = []
+    for start, end in zip(cuts, cuts[1:], strict=False):
+        logits = ops.cast(times_transposed(vectors[start:end], table), "float32") + bias
+        powers = ops.exp(logits - ops.max(logits, axis=-1, keepdims=True, initial=-math.inf))
+        passed = ops.cumsum(powers, axis=-1)
+        wanted = uniforms[start:end, None] * passed[:, -1:]
+        drawn.append(ops.sum(ops.cast(passed <= wanted, "int32"), axis=-1))
+    return ops.minimum(ops.concatenate(drawn), table.shape[0] - 1)
+
+
+def times_transposed(first, second):
     """(M, D) and (V, D) to (M, V)."""
     if keras.backend.backend() != "tensorflow":
         return ops.matmul(first, ops.transpose(second))

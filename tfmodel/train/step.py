@@ -294,7 +294,7 @@ class TrainingModel(keras.Model):
                 self.trainable_variables,
                 has_rows=tf.shape(tf.nest.flatten(inputs)[0])[0] > 0,
             )
-        self._loss_tracker.update_state(loss, sample_weight=total)
+        self._loss_tracker.update_state(loss, sample_weight=tf.reduce_sum(total))
         gradients = [
             merged(gradient, variable)
             for gradient, variable in zip(gradients, self.trainable_variables, strict=True)
