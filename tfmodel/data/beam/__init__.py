@@ -60,7 +60,7 @@ def prepare_with_beam(
     Raises:
         ConfigError: a file or setting does not fit, or Beam is not installed.
     """
-    pipeline = _open_pipeline(flags)
+    pipeline = open_pipeline(flags)
     from tfmodel.data.beam.pipeline import Job, build
 
     folder = Path(folder)
@@ -74,18 +74,46 @@ def prepare_with_beam(
     with write_aside(folder, replace=True) as aside:
         aside.mkdir(parents=True)
         job = Job(settings, places, formats, target, seed, str(aside))
-        try:
-            with pipeline:
-                build(pipeline, job)
-        except Exception as error:
-            _raise_mistake(error)
-            raise
-        account = _finish(job, aside)
+        account = run(pipeline, job, lambda: build(pipeline, job), _further)
     log_account(account)
     return load_dataset(folder)
 
 
-def _open_pipeline(flags: Sequence[str]) -> Any:
+def run(
+    pipeline: Any,
+    job: Job,
+    build_steps: Callable[[], None],
+    further: Callable[[Job, Mapping[str, Any]], dict[str, Any]],
+) -> dict:
+    """Run a pipeline and finish the folder that its workers wrote to.
+
+    Args:
+        pipeline: an empty one.
+        job: what is done.
+        build_steps: puts the steps into the pipeline.
+        further: (job, summary) -> what else the account says.
+
+    Returns:
+        The account.
+
+    Raises:
+        ConfigError: that a worker met.
+    """
+    try:
+        with pipeline:
+            build_steps()
+    except Exception as error:
+        _raise_mistake(error)
+        raise
+    return _finish(job, Path(job.folder), further)
+
+
+def open_pipeline(flags: Sequence[str]) -> Any:
+    """Make a pipeline by Beam's flags.
+
+    Raises:
+        ConfigError: Beam is not installed, or does not take the flags.
+    """
     try:
         import apache_beam
         from apache_beam.options.pipeline_options import PipelineOptions
@@ -111,7 +139,9 @@ def _raise_mistake(error: Exception) -> None:
         raise ConfigError(found[1]) from error
 
 
-def _finish(job: Job, folder: Path) -> dict:
+def _finish(
+    job: Job, folder: Path, further: Callable[[Job, Mapping[str, Any]], dict[str, Any]]
+) -> dict:
     """Make one file of the pieces, and metadata and account of the summary; give the account."""
     from tfmodel.data.beam.reading import file_jobs
     from tfmodel.data.beam.writing import SUMMARY_FILE
@@ -128,7 +158,7 @@ def _finish(job: Job, folder: Path) -> dict:
     _, whole_facts = file_jobs(job.places, job.formats)
     facts = {role: found | summary["facts"][role] for role, found in whole_facts.items()}
     account = make_account(facts, summary["raw"], summary["dropped"], summary["splits"])
-    account |= _further(job, summary)
+    account |= further(job, summary)
     write_metadata(
         folder,
         summary["shards"],

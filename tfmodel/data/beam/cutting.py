@@ -8,7 +8,8 @@ each bound that is sought.
 from __future__ import annotations
 
 import collections
-from collections.abc import Iterator, Mapping
+import functools
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import apache_beam as beam
@@ -107,6 +108,7 @@ def split(
     target: Target,
     shares: Mapping[str, float],
     seed: int,
+    places_of: Callable[[Tally], dict[str, list[int]]] | None = None,
 ) -> beam.PCollection:
     """Give each row its split: outputs (split, row), and tallies of `split` and stratum.
 
@@ -117,6 +119,7 @@ def split(
         target: the kind of label.
         shares: what is split off train.
         seed: of the ranks.
+        places_of: gives, by stratum, the places at which splits end; by the shares by default.
     """
     by_rank = Ranked(settings, target.name, seed)
     ranks = items | "split: ranks" >> beam.FlatMap(by_rank.of_train)
@@ -125,7 +128,10 @@ def split(
     elif settings.split == "time":
         bounds = _time_bounds(ranks, kept, shares)
     else:
-        places = kept | "split: places" >> beam.Map(_stratified_places, dict(shares), seed)
+        places_of = places_of or functools.partial(
+            _stratified_places, shares=dict(shares), seed=seed
+        )
+        places = kept | "split: places" >> beam.Map(places_of)
         bounds = ranks_at("split", ranks, places) | "split: bounds" >> beam.Map(_bounds)
     return items | "split" >> beam.ParDo(
         AssignSplit(by_rank, list(shares), hash_bounds(shares).tolist()), AsSingleton(bounds)

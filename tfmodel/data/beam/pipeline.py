@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import apache_beam as beam
 from apache_beam.pvalue import AsList, AsSingleton
@@ -44,9 +44,37 @@ class Job:
 
 def build(pipeline: beam.Pipeline, job: Job) -> None:
     """Put all steps into a pipeline."""
-    read, clean = _read(pipeline, job)
+    read, clean = read_and_clean(
+        pipeline,
+        job,
+        ReadFile(job.settings, job.formats),
+        CleanRow(job.settings, job.target),
+    )
     kept_rows, kept, lines = _drop_repeats(job, clean)
-    rows, tallies, further_lines = _split(job, kept_rows, kept)
+    rows, tallies, further_lines = split(job, kept_rows, kept)
+    write(pipeline, job, rows, kept, [*lines, *further_lines], tallies, read[FACTS])
+
+
+def write(
+    pipeline: beam.Pipeline,
+    job: Job,
+    rows: beam.PCollection,
+    kept: beam.PCollection,
+    lines: list[beam.PCollection],
+    tallies: list[beam.PCollection],
+    facts: beam.PCollection,
+) -> None:
+    """Put the last steps into a pipeline: shards, pieces of dropped rows, the summary.
+
+    Args:
+        pipeline: where to.
+        job: what is done.
+        rows: (split, row) of all that are kept.
+        kept: one tally, of all before the splits.
+        lines: (order, role, line) of dropped rows.
+        tallies: of the splits.
+        facts: how files were read.
+    """
     measured = rows | "measure" >> beam.ParDo(writing.Measure(job.target.name)).with_outputs(
         TALLY, main="none"
     )
@@ -62,14 +90,14 @@ def build(pipeline: beam.Pipeline, job: Job) -> None:
         | "write shards" >> beam.ParDo(writing.WriteShard(job.folder))
     )
     pieces = (
-        (*lines, *further_lines)
+        lines
         | "all dropped" >> beam.Flatten()
         | "piece of each" >> beam.Map(writing.keyed_by_piece)
         | "rows of a piece" >> beam.GroupByKey()
         | "write pieces" >> beam.Map(writing.write_piece, job.folder)
     )
     later = total("later", *tallies, encoded[TALLY])
-    facts = total_by_key("facts", read[FACTS], Facts)
+    facts = total_by_key("facts", facts, Facts)
     figures = total_by_key("figures", encoded[writing.FIGURES], SplitFigures)
     (
         pipeline
@@ -89,33 +117,29 @@ def build(pipeline: beam.Pipeline, job: Job) -> None:
     )
 
 
-def _read(pipeline: beam.Pipeline, job: Job) -> tuple:
+def read_and_clean(
+    pipeline: beam.Pipeline, job: Job, read_file: beam.DoFn, clean_row: beam.DoFn
+) -> tuple:
+    """Give what reading and what cleaning give, each with its further outputs."""
     jobs, _ = file_jobs(job.places, job.formats)
     read = (
         pipeline
         | "files" >> beam.Create(jobs)
         | "a worker each" >> beam.Reshuffle()
-        | "read" >> beam.ParDo(ReadFile(job.settings, job.formats)).with_outputs(FACTS, main="rows")
+        | "read" >> beam.ParDo(read_file).with_outputs(FACTS, main="rows")
     )
     # One worker reads a file, but all of them clean its rows.
     clean = (
         read.rows
         | "spread rows" >> beam.Reshuffle()
-        | "clean"
-        >> beam.ParDo(CleanRow(job.settings, job.target)).with_outputs(DROPPED, TALLY, main="rows")
+        | "clean" >> beam.ParDo(clean_row).with_outputs(DROPPED, TALLY, main="rows")
     )
     return read, clean
 
 
 def _drop_repeats(job: Job, clean) -> tuple[beam.PCollection, beam.PCollection, list]:
     """Give the rows that are kept, one tally of all so far, and lines of dropped rows."""
-    equal = (
-        clean.rows
-        | "text of each" >> beam.Map(repeats.keyed_by_text)
-        | "rows of a text" >> beam.GroupByKey()
-        | "first of each text"
-        >> beam.ParDo(repeats.KeepFirst()).with_outputs(DROPPED, TALLY, main="rows")
-    )
+    equal = keep_first("equal", clean.rows)
     rows, lines, tallies = (
         equal.rows,
         [clean[DROPPED], equal[DROPPED]],
@@ -125,26 +149,50 @@ def _drop_repeats(job: Job, clean) -> tuple[beam.PCollection, beam.PCollection, 
         rows, near_lines, near_tally = repeats.drop_near(rows, job.settings.near_duplicates)
         lines.append(near_lines)
         tallies.append(near_tally)
+    return rows, count_kept(job, rows, tallies), lines
+
+
+def keep_first(label: str, rows: beam.PCollection) -> beam.PCollection:
+    """Keep the first of the rows with equal text; outputs rows, lines of the others and tallies."""
+    return (
+        rows
+        | f"{label}: text of each" >> beam.Map(repeats.keyed_by_text)
+        | f"{label}: rows of a text" >> beam.GroupByKey()
+        | f"{label}: first of each text"
+        >> beam.ParDo(repeats.KeepFirst()).with_outputs(DROPPED, TALLY, main="rows")
+    )
+
+
+def count_kept(
+    job: Job, rows: beam.PCollection, tallies: list[beam.PCollection]
+) -> beam.PCollection:
+    """Give one tally of all so far, once it is checked."""
     counted = rows | "count kept" >> beam.ParDo(_CountKept(job.target.name)).with_outputs(
         TALLY, main="none"
     )
     names = {role: str(place) for role, place in job.places.items()}
-    kept = total("kept", *tallies, counted[TALLY]) | "check" >> beam.Map(
+    return total("kept", *tallies, counted[TALLY]) | "check" >> beam.Map(
         _check, names, job.settings, job.target.name
     )
-    return rows, kept, lines
 
 
-def _split(job: Job, rows: beam.PCollection, kept: beam.PCollection) -> tuple:
+def split(
+    job: Job,
+    rows: beam.PCollection,
+    kept: beam.PCollection,
+    places_of: Callable[[Tally], dict[str, list[int]]] | None = None,
+) -> tuple:
     """Give (split, row), tallies and lines of dropped rows."""
     shares = shares_to_split_off(job.settings, job.places)
     chosen = {"target": job.target, "seed": job.seed}
-    split = cutting.split(rows, kept, settings=job.settings, shares=shares, **chosen)
+    found = cutting.split(
+        rows, kept, settings=job.settings, shares=shares, places_of=places_of, **chosen
+    )
     if job.settings.max_rows is None:
-        return split.rows, [split[TALLY]], []
-    tally = total("split", split[TALLY])
-    drawn = cutting.draw(split.rows, tally, count=job.settings.max_rows, **chosen)
-    return drawn.rows, [split[TALLY], drawn[TALLY]], [drawn[DROPPED]]
+        return found.rows, [found[TALLY]], []
+    tally = total("split", found[TALLY])
+    drawn = cutting.draw(found.rows, tally, count=job.settings.max_rows, **chosen)
+    return drawn.rows, [found[TALLY], drawn[TALLY]], [drawn[DROPPED]]
 
 
 class _CountKept(Tallying):

@@ -7,7 +7,7 @@ every runner encodes. The order is the place it would have in the parts of `prep
 from __future__ import annotations
 
 import collections
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import apache_beam as beam
@@ -15,7 +15,7 @@ from apache_beam.pvalue import TaggedOutput
 
 from tfmodel.data.account import cleaning_example, dropped_line
 from tfmodel.data.beam.tally import Tallying
-from tfmodel.data.cleaning.row_cleaning import RowCleaner
+from tfmodel.data.cleaning.row_cleaning import Cleaned, RowCleaner
 from tfmodel.data.parts.fates import PRECEDENCE
 from tfmodel.data.reading.archives import DataFile
 from tfmodel.data.reading.inputs import origin_names
@@ -69,18 +69,26 @@ class ReadFile(beam.DoFn):
     Args:
         settings: the `data:` section.
         formats: of the files, by role.
+        cut: what becomes of the rows that a file gives, before they are cleaned.
     """
 
-    def __init__(self, settings: DataSettings, formats: Mapping[str, str]):
+    def __init__(
+        self,
+        settings: DataSettings,
+        formats: Mapping[str, str],
+        cut: Callable[[Iterable[Row | Reject]], Iterable[Row | Reject]] | None = None,
+    ):
         self._settings = settings
         self._formats = dict(formats)
+        self._cut = cut
 
     def process(self, job: tuple[str, int, Place, str]) -> Iterator[Any]:
         """Read a file."""
         role, number, place, name = job
         settings = self._settings.model_copy(update={"format": self._formats[role]})
         source = open_source(place, settings, role=role, name=name)
-        for place_in_file, row in enumerate(source.rows):
+        rows = source.rows if self._cut is None else self._cut(source.rows)
+        for place_in_file, row in enumerate(rows):
             if isinstance(row, Row):
                 values = [row.text, row.text_pair, row.label, row.origin, row.group]
             else:
@@ -131,20 +139,29 @@ class CleanRow(Tallying):
     Args:
         settings: the `data:` section.
         target: the kind of label.
+        cleaner: (role) -> what cleans a row in place and tells whether it can be kept; a
+            `RowCleaner` by default.
     """
 
-    def __init__(self, settings: DataSettings, target: Target):
+    def __init__(
+        self,
+        settings: DataSettings,
+        target: Target,
+        cleaner: Callable[[str], Callable[[Row | Reject], Cleaned]] | None = None,
+    ):
         self._settings = settings
         self._target = target.name
+        self._cleaner = cleaner
 
     def setup(self) -> None:
         """Make what cannot travel."""
         from tfmodel.data.targets import TARGETS
 
-        self._names = TARGETS[self._target].names
-        self._stratum = TARGETS[self._target].stratum
+        target = TARGETS[self._target]
+        self._names, self._stratum = target.names, target.stratum
         self._cleaners = {
-            role: RowCleaner(role, TARGETS[self._target], self._settings) for role in PRECEDENCE
+            role: self._cleaner(role) if self._cleaner else RowCleaner(role, target, self._settings)
+            for role in PRECEDENCE
         }
 
     def process(self, item: Item) -> Iterator[Any]:

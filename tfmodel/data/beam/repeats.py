@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -63,13 +64,36 @@ def conflict(kept: Row, gone: Row) -> dict:
 # --- near duplicates ------------------------------------------------------------------------
 
 
+@dataclasses.dataclass(frozen=True)
+class Likeness:
+    """By what texts are alike: functions of a module, so that they travel.
+
+    Attributes:
+        bands_of: (texts, threshold) -> the bands by which candidates are found.
+        runs_of: (text) -> what similarity compares; keeps the latest.
+        similarity: (runs, runs, least) -> in [0, 1].
+    """
+
+    bands_of: Callable[[Sequence[str], float], np.ndarray]
+    runs_of: Callable[[str], Any]
+    similarity: Callable[..., float]
+
+
+@lru_cache(maxsize=4_096)
+def _shingles(text: str) -> set[bytes]:
+    return shingles(text)
+
+
+OF_ROWS = Likeness(bands_of, _shingles, similarity)
+
+
 def drop_near(
-    items: beam.PCollection, threshold: float
+    items: beam.PCollection, threshold: float, likeness: Likeness = OF_ROWS
 ) -> tuple[beam.PCollection, beam.PCollection, beam.PCollection]:
     """Drop near duplicates; give the rows that stay, lines of the others, and tallies."""
     pairs = (
         items
-        | "near: bands" >> beam.ParDo(Bands(threshold))
+        | "near: bands" >> beam.ParDo(Bands(threshold, likeness))
         | "near: rows of a band" >> beam.GroupByKey()
         | "near: candidates" >> beam.FlatMap(pairs_of_band)
         | "near: each pair once" >> beam.Distinct()
@@ -85,7 +109,7 @@ def drop_near(
         {"rows": rows, "others": with_first}
         | "near: join later" >> beam.CoGroupByKey()
         | "near: judge"
-        >> beam.ParDo(JudgeSimilar(threshold)).with_outputs(DROPPED, TALLY, main="kept")
+        >> beam.ParDo(JudgeSimilar(threshold, likeness)).with_outputs(DROPPED, TALLY, main="kept")
     )
     return judged.kept, judged[DROPPED], judged[TALLY]
 
@@ -95,10 +119,12 @@ class Bands(beam.DoFn):
 
     Args:
         threshold: similarity from which two texts are near duplicates.
+        likeness: by what they are alike.
     """
 
-    def __init__(self, threshold: float):
+    def __init__(self, threshold: float, likeness: Likeness = OF_ROWS):
         self._threshold = threshold
+        self._likeness = likeness
 
     def start_bundle(self) -> None:
         """Begin."""
@@ -120,7 +146,7 @@ class Bands(beam.DoFn):
     def _flush(self) -> Iterator[tuple[bytes, int]]:
         if self._texts:
             for order, bands in zip(
-                self._orders, bands_of(self._texts, self._threshold), strict=True
+                self._orders, self._likeness.bands_of(self._texts, self._threshold), strict=True
             ):
                 for band in bands:
                     yield band.tobytes(), order
@@ -148,10 +174,12 @@ class JudgeSimilar(Tallying):
 
     Args:
         threshold: similarity from which two texts are near duplicates.
+        likeness: by what they are alike.
     """
 
-    def __init__(self, threshold: float):
+    def __init__(self, threshold: float, likeness: Likeness = OF_ROWS):
         self._threshold = threshold
+        self._likeness = likeness
 
     def process(self, group: tuple[int, dict]) -> Iterator[Any]:
         """Decide for a row; the candidates of one row are few, two for each band at most."""
@@ -183,10 +211,6 @@ class JudgeSimilar(Tallying):
         yield TaggedOutput(DROPPED, (order, role, line))
 
     def _alike(self, one: Row, other: Row) -> float:
-        texts = _shingles(compared_text(one)), _shingles(compared_text(other))
-        return similarity(*texts, least=self._threshold)
-
-
-@lru_cache(maxsize=4_096)
-def _shingles(text: str) -> set[bytes]:
-    return shingles(text)
+        runs_of = self._likeness.runs_of
+        runs = runs_of(compared_text(one)), runs_of(compared_text(other))
+        return self._likeness.similarity(*runs, least=self._threshold)

@@ -10,7 +10,7 @@ import apache_beam as beam
 from apache_beam.transforms.window import GlobalWindows
 
 TALLY = "tally"  # tag of the output that tallies go to
-_SHOWN = {"origin": 1, "cleaning": 3, "near_same": 5, "near": 20, "conflict": 20}
+_SHOWN = {"origin": 1, "cleaning": 3, "near_same": 5, "near": 20, "conflict": 20, "line": 20}
 
 
 class Tally:

@@ -74,6 +74,11 @@ def without_lines(text: str, numbers: Mapping[int, str]) -> tuple[str, collectio
     return "\n".join(kept), removed
 
 
+def shown_line(line: str) -> str:
+    """Give as much of a line as the account shows."""
+    return line[:_SHOWN_CHARACTERS]
+
+
 @dataclasses.dataclass(frozen=True)
 class LineVerdicts:
     """What becomes of the documents of a part and of their lines.
@@ -151,7 +156,7 @@ def judge_lines(
     reader = RowReader(parts)
     examples = []
     for documents, _, row_id, line in top:
-        text = reader(row_id).text.split("\n")[line][:_SHOWN_CHARACTERS]
+        text = shown_line(reader(row_id).text.split("\n")[line])
         examples.append({"line": text, "documents": -documents})
     reader.close()
     return _by_part(parts, fates, verdicts), examples

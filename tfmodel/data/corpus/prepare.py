@@ -123,7 +123,7 @@ class _Preparation:
         further = {
             "cleaning": sum_cleaned(self.finished, document_steps(self.settings.cleaning)),
             "private": _sum_of(self.finished, "private"),
-            "lines": self._lines(shared),
+            "lines": account_of_lines(_sum_of(self.finished, "lines"), shared),
             "near_duplicates": near,
             "notes": [],
             "seed": self.seed,
@@ -215,17 +215,25 @@ class _Preparation:
             sample(self.finished, fates, place / "sample", count=count, **chosen)
         return fates
 
-    def _lines(self, shared: list[dict[str, Any]]) -> dict[str, Any]:
-        counts = _sum_of(self.finished, "lines")
-        found: dict[str, Any] = {
-            kind: {"lines": counts.get(kind, 0), "characters": counts.get(f"{kind} characters", 0)}
-            for kind in KINDS
-        }
-        found["shared"]["examples"] = shared
-        return found
-
     def _workers(self) -> Workers:
         return Workers(self.worker_count if len(self.cleaned.numbers()) > 1 else 0)
+
+
+def account_of_lines(
+    counts: Mapping[str, int], shared: list[dict[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """Say how many lines and characters were taken out, as the account does.
+
+    Args:
+        counts: of lines, and of characters as `shared characters`, by kind.
+        shared: the shared lines that most documents have.
+    """
+    found: dict[str, dict[str, Any]] = {
+        kind: {"lines": counts.get(kind, 0), "characters": counts.get(f"{kind} characters", 0)}
+        for kind in KINDS
+    }
+    found["shared"]["examples"] = shared
+    return found
 
 
 def dev_documents(documents: int, settings: CorpusSettings) -> int:

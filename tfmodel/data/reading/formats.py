@@ -139,6 +139,10 @@ def _format_of_file(file: DataFile, settings: DataSettings) -> str:
             start = opened.read(512)
     except OSError as error:
         raise unreadable(file, error) from None
+    except ConfigError:
+        if settings.format != "auto" and getattr(settings, "skip_damaged", False):
+            return settings.format  # reading it says what is wrong, and goes on
+        raise
     if start.startswith(_PARQUET) and settings.format in ("auto", "parquet"):
         return "parquet"
     for magic, (what, fix) in {**_NOT_TEXT, _PARQUET: ("a Parquet file", _WRITE_PARQUET)}.items():
