@@ -15,6 +15,7 @@ import sys
 import warnings
 from pathlib import Path
 
+import needs
 import pydantic
 import pytest
 import yaml
@@ -23,11 +24,15 @@ import tfmodel
 from tfmodel.cli import _parser
 from tfmodel.config import _known_fields
 from tfmodel.data.augmentation import AugmentSettings
+from tfmodel.data.corpus.settings import CorpusSettings, DocumentCleaningSettings, LineSettings
 from tfmodel.data.label_noise import LabelNoiseSettings
+from tfmodel.data.privacy.settings import PrivacySettings
 from tfmodel.data.settings import CleaningSettings, DataSettings, SpanSettings
 from tfmodel.export.settings import ExportSettings
-from tfmodel.kinds import KINDS, RunSettings, TaskSettings, load_run_config
+from tfmodel.kinds import KINDS, PretrainingSettings, RunSettings, TaskSettings, load_run_config
+from tfmodel.tokens.vocabulary_training import VocabularySettings
 from tfmodel.train.adversarial.settings import AdversarialSettings
+from tfmodel.train.pretrain_settings import PretrainSettings
 from tfmodel.train.regularize.settings import (
     AveragingSettings,
     DropoutSettings,
@@ -63,6 +68,13 @@ TABLES = [
     ("export", ExportSettings, "export.md"),
     ("task", TaskSettings, "config.md"),
     ("", RunSettings, "config.md"),
+    ("", PretrainingSettings, "pretraining.md"),
+    ("corpus", CorpusSettings, "pretraining.md"),
+    ("corpus.cleaning", DocumentCleaningSettings, "pretraining.md"),
+    ("corpus.lines", LineSettings, "pretraining.md"),
+    ("corpus.privacy", PrivacySettings, "pretraining.md"),
+    ("vocabulary", VocabularySettings, "pretraining.md"),
+    ("train", PretrainSettings, "pretraining.md"),
 ]
 IN_WORDS = {"required", "none", "see there", "see below", "MiniLM"}
 
@@ -179,7 +191,7 @@ def test_keys_in_tables_exist(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_keys_in_sentences_exist(page):
-    sections = "|".join(key for kind in KINDS for key in kind.settings.model_fields)
+    sections = "|".join({key.partition(".")[0] for key in KEYS if "." in key})
     for key in re.findall(rf"`((?:{sections})\.[a-z_.]+)(?:=[^`]*)?`", page.read_text("utf-8")):
         assert key in KEYS or key.endswith((".csv", ".tsv", ".yaml")), key
 
@@ -263,3 +275,29 @@ def test_data_guide_can_be_followed(tmp_path, monkeypatch, tfmodel, capsys):
             "train": 56, "dev": 8, "test": 16,
         }  # fmt: skip
     assert "['bad', 'good']" in capsys.readouterr().out
+
+
+# --- the pretraining guide, followed --------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_pretraining_guide_can_be_followed(tmp_path, monkeypatch, tfmodel, capsys):
+    needs.package("tokenizers")
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "pretraining.md").read_text("utf-8")
+    marked = re.findall(r"<!-- test -->\n```(\w+)\n(.*?)^```$", page, re.S | re.M)
+    assert [language for language, _ in marked] == ["bash", "bash", "bash", "python"]
+    for language, block in marked:
+        if language == "python":
+            exec(compile(block, "pretraining.md", "exec"), {})
+            continue
+        for path, script in re.findall(r"^cat > (\S+) <<'YAML'\n(.*?\n)YAML$", block, re.S | re.M):
+            Path(path).write_text(script)
+        for script in re.findall(r"^python - <<'END'\n(.*?\n)END$", block, re.S | re.M):
+            subprocess.run([sys.executable, "-c", script], check=True)
+        for words in commands(without_scripts(block)):
+            done = tfmodel(*words)
+            assert done.code == 0, done.err
+    for run in ("pages", "more", "reviews"):
+        assert Path(f"runs/{run}/report.html").exists()
+    assert capsys.readouterr().out.startswith("['")

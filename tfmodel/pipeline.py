@@ -23,7 +23,6 @@ from tfmodel.stages import (
     dismiss_workers,
     join_workers,
     read_if_there,
-    train_along,
     training_under_way,
 )
 from tfmodel.train.distribute.cluster import Cluster
@@ -84,12 +83,7 @@ def run(
     command = shlex.join([name, *overrides])
     cluster = Cluster.from_environment()
     strategy = None
-    if cluster is not None and not kind.with_workers:
-        raise ConfigError(
-            f"TF_CONFIG: expected none for a {kind.name} run, which trains in one process. "
-            f"Received: {len(cluster.addresses)} workers. Unset it."
-        )
-    if cluster is not None and only in (None, "finetune"):
+    if cluster is not None and only in (None, kind.training):
         if restart or not _is_trained(kind, settings, folder, command):
             strategy = join_workers(settings)
     if cluster is not None and not cluster.is_chief:
@@ -134,7 +128,7 @@ def _train_along(kind: Kind, settings: Any, folder: Path, strategy: Any, command
             strategy=strategy,
         )
         with _lost_worker_in_words(strategy):
-            summary = train_along(context)
+            summary = kind.train_along(context)
     return RunResult(folder=folder, metrics={}, report=folder / "report.html", summary=summary)
 
 

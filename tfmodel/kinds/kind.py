@@ -22,7 +22,7 @@ class Kind:
         sources: the source under each key of a config that names one.
         tell: writes the report of a run as far as it came, and gives the lines it ends with;
             takes the run's context and the stage that was asked for alone, or None.
-        with_workers: whether several workers (TF_CONFIG) can train together.
+        train_along: what a worker does that trains with a chief (TF_CONFIG); gives words for it.
     """
 
     name: str
@@ -31,12 +31,17 @@ class Kind:
     places: tuple[str, ...]
     sources: Callable[[Any], Mapping[str, str | None]]
     tell: Callable[[Context, str | None], str]
-    with_workers: bool = False
+    train_along: Callable[[Context], str]
 
     @property
     def commands(self) -> list[str]:
         """The stages, by name."""
         return [stage.name for stage in self.stages]
+
+    @property
+    def training(self) -> str:
+        """The stage that makes the weights."""
+        return next(stage.name for stage in self.stages if stage.trains)
 
 
 def unfinished_command(context: Context) -> str | None:

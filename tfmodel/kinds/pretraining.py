@@ -19,6 +19,7 @@ from tfmodel.stages import (
     VOCABULARY,
     VOCABULARY_FIGURES,
     Context,
+    pretrain_along,
     read_if_there,
 )
 from tfmodel.tokens.objectives import MlmSettings, ObjectiveSettings
@@ -132,4 +133,5 @@ PRETRAINING = Kind(
     places=(CORPUS.name, VOCABULARY.name, TOKENS.name),
     sources=_sources,
     tell=_tell,
+    train_along=pretrain_along,
 )

@@ -27,6 +27,7 @@ from tfmodel.stages import (
     PAGE_FILE,
     Context,
     read_if_there,
+    train_along,
     write_page,
 )
 from tfmodel.train.settings import FinetuneSettings
@@ -140,5 +141,5 @@ SUPERVISED = Kind(
     places=("data", "data_review", "export", PAGE_FILE, EVALUATION_FILE),
     sources=_sources,
     tell=_tell,
-    with_workers=True,
+    train_along=train_along,
 )

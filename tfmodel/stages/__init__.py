@@ -10,7 +10,7 @@ from tfmodel.stages.evaluate import EVALUATE, EVALUATION_FILE
 from tfmodel.stages.export import EXPORT
 from tfmodel.stages.finetune import FINETUNE, HISTORY_FILE, train_along
 from tfmodel.stages.label_noise import ISSUES_FILE, LABEL_NOISE, LABEL_NOISE_FILE
-from tfmodel.stages.pretrain import PRETRAIN
+from tfmodel.stages.pretrain import PRETRAIN, pretrain_along
 from tfmodel.stages.settling import training_under_way
 from tfmodel.stages.token_documents import TOKENS
 from tfmodel.stages.vocabulary import VOCABULARY, VOCABULARY_FIGURES
@@ -37,6 +37,7 @@ __all__ = [
     "Stage",
     "dismiss_workers",
     "join_workers",
+    "pretrain_along",
     "read_if_there",
     "train_along",
     "training_under_way",

@@ -31,7 +31,7 @@ def _prepare_corpus(context: Context) -> None:
 
         corpus = prepare_corpus(settings.corpus, folder, seed=settings.seed, locate=sources.fetch)
     else:
-        from tfmodel.data.corpus.beam import prepare_corpus_with_beam
+        from tfmodel.data.corpus.with_beam import prepare_corpus_with_beam
 
         corpus = prepare_corpus_with_beam(
             settings.corpus, folder, flags=context.beam, seed=settings.seed, locate=sources.fetch

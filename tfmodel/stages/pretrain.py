@@ -6,8 +6,10 @@ import contextlib
 import dataclasses
 import logging
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tfmodel import tasks
 from tfmodel.config import ConfigError
 from tfmodel.run_folder import seed_everything, write_json
 from tfmodel.stages.context import Context, Stage, identity_of_source
@@ -15,10 +17,13 @@ from tfmodel.stages.finetune import HISTORY_FILE
 from tfmodel.stages.settling import settle
 from tfmodel.stages.token_documents import TOKENS
 from tfmodel.stages.vocabulary import tokenizer_of
+from tfmodel.stages.workers import hear_chief, start_workers, wait_for_release
 
 if TYPE_CHECKING:
     from tfmodel.model.sizes import BertConfig
+    from tfmodel.tokens.pretraining_batches import PretrainingBatches
     from tfmodel.tokens.tokenizer import Tokenizer
+    from tfmodel.train.pretrain import PretrainResult
     from tfmodel.train.pretrain_settings import PretrainSettings
 
 _log = logging.getLogger(__name__)
@@ -43,11 +48,6 @@ def _pretrain_inputs(context: Context) -> dict:
 
 
 def _pretrain(context: Context) -> None:
-    from tfmodel import tasks
-    from tfmodel.tokens.pretraining_batches import PretrainingBatches
-    from tfmodel.tokens.token_documents import TokenDocuments
-    from tfmodel.train.pretrain import pretrain
-
     run, settings = context.run, context.settings
     tokenizer = tokenizer_of(run.folder, max_length=settings.train.max_length)
     shape = _shape(context, tokenizer)
@@ -58,37 +58,11 @@ def _pretrain(context: Context) -> None:
         continued=settings.encoder is not None,
     )
     run.save_config(settings.model_copy(update={"train": train}))
-    batches = {
-        split: PretrainingBatches(
-            TokenDocuments(run.folder / TOKENS.name / split),
-            objective=settings.objective,
-            vocabulary=tokenizer.vocabulary,
-            max_length=train.max_length,
-            batch_size=train.batch_size,
-            seed=settings.seed,
-            fixed=split == "dev",
-        )
-        for split in ("train", "dev")
-    }
+    key = context.fingerprints[PRETRAIN.name]
+    strategy = start_workers(context, train, key)
     task = tasks.find_objective(settings.objective.name)
-    model = _model(context, train, shape, task)
-    result = pretrain(
-        model,
-        batches["train"],
-        batches["dev"],
-        task=task,
-        settings=train,
-        seed=settings.seed,
-        checkpoints=run.checkpoints,
-        logs=run.logs,
-        config={
-            "model": settings.model,
-            "encoder": settings.encoder,
-            "objective": settings.objective.model_dump(mode="json"),
-            "corpus": settings.corpus.train,
-            "pieces": len(tokenizer.vocabulary),
-        },
-        key=context.fingerprints[PRETRAIN.name],
+    model, batches, result = _trained(
+        context, train, tokenizer, shape, key=key, strategy=strategy, logs=run.logs
     )
     task.save(model, run.model, tokenizer=tokenizer, max_length=train.max_length)
     write_json(run.folder / HISTORY_FILE, {"steps": result.steps, "dev": result.dev})
@@ -102,13 +76,86 @@ def _pretrain(context: Context) -> None:
             "examples_per_second": result.examples / result.seconds,
             "tokens_per_second": result.tokens / result.seconds,
             "padding_share": result.padding_share,
-            "epochs": result.total_steps / len(batches["train"]),
+            "epochs": result.total_steps / len(batches),
             "parameters": sum(math.prod(weight.shape) for weight in model.trainable_weights),
             "resumed_at_steps": result.resumed_at_steps,
         },
     )
     if result.dev:
         run.update_metrics("dev", {k: v for k, v in result.dev[-1].items() if k != "step"})
+
+
+def pretrain_along(context: Context) -> str:
+    """Train with the chief, in another worker, and write nothing.
+
+    Args:
+        context: of the worker, with the chief's run folder.
+
+    Returns:
+        What was done, in words.
+    """
+    heard = hear_chief(context)
+    if heard is None:
+        return "nothing to train: the chief has trained weights of this config"
+    train, key = heard
+    tokenizer = tokenizer_of(context.run.folder, max_length=train.max_length)
+    shape = _shape(context, tokenizer)
+    _trained(context, train, tokenizer, shape, key=key, strategy=context.strategy)
+    wait_for_release(context)
+    return f"trained along; the chief writes {context.run.folder}"
+
+
+def _trained(
+    context: Context,
+    train: PretrainSettings,
+    tokenizer: Tokenizer,
+    shape: BertConfig,
+    *,
+    key: str,
+    strategy: Any,
+    logs: Path | None = None,
+) -> tuple[Any, PretrainingBatches, PretrainResult]:
+    """Train on the token documents; the model, the batches and what came of it."""
+    from tfmodel.tokens.pretraining_batches import PretrainingBatches
+    from tfmodel.tokens.token_documents import TokenDocuments
+    from tfmodel.train.pretrain import pretrain
+
+    run, settings = context.run, context.settings
+    batches, dev_batches = (
+        PretrainingBatches(
+            TokenDocuments(run.folder / TOKENS.name / split),
+            objective=settings.objective,
+            vocabulary=tokenizer.vocabulary,
+            max_length=train.max_length,
+            batch_size=train.batch_size,
+            seed=settings.seed,
+            fixed=split == "dev",
+        )
+        for split in ("train", "dev")
+    )
+    task = tasks.find_objective(settings.objective.name)
+    seed_everything(settings.seed)
+    with contextlib.nullcontext() if strategy is None else strategy.scope():
+        model = _model(context, train, shape, task)
+    result = pretrain(
+        model,
+        batches,
+        dev_batches,
+        task=task,
+        settings=train,
+        seed=settings.seed,
+        checkpoints=run.checkpoints,
+        logs=logs,
+        config={
+            "model": settings.model,
+            "encoder": settings.encoder,
+            "objective": settings.objective.model_dump(mode="json"),
+            "corpus": settings.corpus.train,
+            "pieces": len(tokenizer.vocabulary),
+        },
+        key=key,
+    )
+    return model, batches, result
 
 
 def _shape(context: Context, tokenizer: Tokenizer) -> BertConfig:
@@ -150,21 +197,16 @@ def _shape(context: Context, tokenizer: Tokenizer) -> BertConfig:
 def _model(context: Context, train: PretrainSettings, shape: BertConfig, task: Any) -> Any:
     """The encoder, new or trained before, with the head of the objective."""
     from tfmodel.model import build_encoder, load_encoder
-    from tfmodel.train.distribute import choose_strategy
 
-    seed_everything(context.settings.seed)
     policy = {"bfloat16": "mixed_bfloat16"}.get(train.precision, train.precision)
     chosen = {"dtype": policy, "recompute": train.recompute}
-    strategy = None if train.devices == 1 else choose_strategy(train.devices)
-    scope = contextlib.nullcontext() if strategy is None else strategy.scope()
-    with scope:
-        if context.settings.encoder is None:
-            return task.build(build_encoder(shape, **chosen))
-        folder = context.encoder_folder
-        model = task.build(load_encoder(folder, **chosen))
-        if hasattr(task, "take_up_head") and task.take_up_head(model, folder):
-            _log.info("goes on with the encoder's own head")
-        return model
+    if context.settings.encoder is None:
+        return task.build(build_encoder(shape, **chosen))
+    folder = context.encoder_folder
+    model = task.build(load_encoder(folder, **chosen))
+    if hasattr(task, "take_up_head") and task.take_up_head(model, folder):
+        _log.info("goes on with the encoder's own head")
+    return model
 
 
 PRETRAIN = Stage(

@@ -10,7 +10,6 @@ from tfmodel import sources
 from tfmodel.config import ConfigError, load_config
 from tfmodel.run_folder import fingerprint
 from tfmodel.stages.context import Context
-from tfmodel.train.settings import FinetuneSettings
 
 _log = logging.getLogger(__name__)
 
@@ -21,6 +20,8 @@ _MAY_DIFFER = {
     "export": True,
     "encoder": True,  # compared by its content
     "data": {"train", "dev", "test"},
+    "corpus": {"train", "dev", "workers"},
+    "vocabulary": True,  # of the chief's folder
     "train": {"checkpoint_seconds", "watch", "worker_timeout_seconds"},
 }
 
@@ -29,7 +30,7 @@ def join_workers(settings: Any) -> Any:
     """Meet the other workers that TF_CONFIG names.
 
     Args:
-        settings: the `pipeline.RunSettings`.
+        settings: the whole config.
 
     Returns:
         The strategy of all of them; None where there are no others.
@@ -46,25 +47,23 @@ def join_workers(settings: Any) -> Any:
         raise ConfigError(
             "train.jit: expected false with several workers. Received: true. Leave it out."
         )
-    folder = sources.fetch(settings.encoder)
-    names = ("config.json", "vocab.txt", "tokenizer.json", "tokenizer_config.json")
-    facts = {
-        **_flat(settings.model_dump(mode="json", exclude=_MAY_DIFFER)),
-        "the content of encoder": fingerprint(
-            [folder / name for name in names if (folder / name).exists()]
-        ),
-    }
+    facts = _flat(settings.model_dump(mode="json", exclude=_MAY_DIFFER))
+    if settings.encoder is not None:
+        folder = sources.fetch(settings.encoder)
+        names = ("config.json", "vocab.txt", "tokenizer.json", "tokenizer_config.json")
+        there = [folder / name for name in names if (folder / name).exists()]
+        facts["the content of encoder"] = fingerprint(there)
     return choose_strategy(
         settings.train.devices, facts=facts, timeout_seconds=settings.train.worker_timeout_seconds
     )
 
 
-def start_workers(context: Context, train: FinetuneSettings, key: str) -> Any:
+def start_workers(context: Context, train: Any, key: str) -> Any:
     """Tell the other workers to train along.
 
     Args:
         context: the chief's.
-        train: the settings as they were resolved.
+        train: the section `train:` as it was resolved.
         key: fingerprint of the training.
 
     Returns:
@@ -75,7 +74,7 @@ def start_workers(context: Context, train: FinetuneSettings, key: str) -> Any:
 
     if context.strategy is None:
         return None if train.devices == 1 else choose_strategy(train.devices)
-    data = context.run.stage_fingerprint("data")
+    data = context.run.stage_fingerprint(_rows_of(context))
     from_chief(context.strategy, {"train": train.model_dump(mode="json"), "key": key, "data": data})
     return context.strategy
 
@@ -95,14 +94,14 @@ def wait_for_release(context: Context) -> None:
     from_chief(context.strategy)
 
 
-def hear_chief(context: Context) -> tuple[FinetuneSettings, str] | None:
+def hear_chief(context: Context) -> tuple[Any, str] | None:
     """Wait until the chief says what to train.
 
     Args:
         context: of a worker that is not the chief, with the chief's run folder.
 
     Returns:
-        The settings as the chief resolved them and the training's key; None: nothing.
+        The section `train:` as the chief resolved it, and the training's key; None: nothing.
 
     Raises:
         ConfigError: the chief's run folder is not to be seen here.
@@ -113,12 +112,17 @@ def hear_chief(context: Context) -> tuple[FinetuneSettings, str] | None:
     if order["train"] is None:
         return None
     _wait_for_data(context, order["data"])
-    return load_config(order["train"], FinetuneSettings), order["key"]
+    return load_config(order["train"], type(context.settings.train)), order["key"]
+
+
+def _rows_of(context: Context) -> str:
+    """The stage whose rows are trained on."""
+    return "tokens" if "tokens" in context.stages else "data"
 
 
 def _wait_for_data(context: Context, expected: str) -> None:
     deadline = time.monotonic() + _SEEN_WITHIN_SECONDS
-    while (found := context.run.stage_fingerprint("data")) != expected:
+    while (found := context.run.stage_fingerprint(_rows_of(context))) != expected:
         if time.monotonic() > deadline:
             received = "none" if found is None else "one with other data"
             raise ConfigError(
