@@ -90,7 +90,7 @@ def _normalized(texts: Iterable[str], *, lowercase: bool) -> Iterator[str]:
     from tfmodel.tokens.tokenizer import Tokenizer
     from tfmodel.tokens.vocabulary import SPECIAL_PIECES, Vocabulary
 
-    # The tokenizer's own normalizer, which takes no notice of the pieces, of which there must be one.
+    # The tokenizer's own normalizer, which takes no notice of the pieces; one there must be.
     tokenizer = Tokenizer(Vocabulary([*SPECIAL_PIECES.values(), "a"]), lowercase=lowercase)
     texts = iter(texts)
     while chunk := list(itertools.islice(texts, _TEXTS_AT_ONCE)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -41,14 +42,15 @@ def without_overlaps(findings: Iterable[Finding]) -> list[Finding]:
     Returns:
         What is kept, in the order of the text.
     """
-    ranked = sorted(findings, key=lambda f: (f.start, f.end))
+    # In the order of the text; a place is free if neither neighbour reaches into it.
     kept: list[Finding] = []
-    for cluster in _clusters(ranked):
-        taken: list[Finding] = []
-        for each in sorted(cluster, key=_rank):
-            if all(each.end <= other.start or other.end <= each.start for other in taken):
-                taken.append(each)
-        kept += sorted(taken, key=lambda f: f.start)
+    for finding in sorted(findings, key=_rank):
+        at = bisect.bisect_left(kept, finding.start, key=_start)
+        if at and kept[at - 1].end > finding.start:
+            continue
+        if at < len(kept) and kept[at].start < finding.end:
+            continue
+        kept.insert(at, finding)
     return kept
 
 
@@ -56,15 +58,5 @@ def _rank(finding: Finding) -> tuple[int, int, int]:
     return KINDS.index(finding.kind), finding.start - finding.end, finding.start
 
 
-def _clusters(ranked: list[Finding]) -> Iterable[list[Finding]]:
-    """Findings that hang together by overlaps; most are alone."""
-    cluster: list[Finding] = []
-    end = 0
-    for each in ranked:
-        if cluster and each.start >= end:
-            yield cluster
-            cluster = []
-        cluster.append(each)
-        end = max(end, each.end) if len(cluster) > 1 else each.end
-    if cluster:
-        yield cluster
+def _start(finding: Finding) -> int:
+    return finding.start
