@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from tfmodel.config import ConfigError, load_config
 from tfmodel.data.privacy import PLACEHOLDERS, replace_private
-from tfmodel.tokens import Tokenizer, words
+from tfmodel.tokens import Tokenizer, vocabulary_training, words
 from tfmodel.tokens.vocabulary_training import VocabularySettings, train_vocabulary
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -204,6 +204,19 @@ def test_a_full_table_forgets_what_is_rare_and_says_so(caplog):
     assert len(counts) <= 1_001
     assert "more than 1,000 distinct words" in caplog.text
     assert words.count_words(texts, lowercase=True, most=1_000) == counts
+
+
+def test_counts_of_a_large_corpus_are_made_smaller_alike(monkeypatch):
+    expected = small(ENGLISH)
+    total = words.count_words(ENGLISH, lowercase=True, most=1_000).total()
+    monkeypatch.setattr(vocabulary_training, "_MOST_WORDS_GIVEN", total)
+    assert small(ENGLISH * 4, min_count=4) == expected
+
+
+def test_no_piece_is_longer_than_the_tokenizer_takes():
+    smiles = "\U0001f600" * 80  # 320 bytes in one word
+    vocabulary = small([*ENGLISH, f"{smiles} " * 50], size=150)
+    assert pieces(Tokenizer(vocabulary), smiles)[0] == smiles[0]
 
 
 def test_settings_are_the_functions_own_and_checked():

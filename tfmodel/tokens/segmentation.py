@@ -13,16 +13,18 @@ _OPENERS = "\"'“‘«([「『【（《〈"
 _END = re.compile(
     rf"[。！？｡]+[{_CLOSERS}]*\s*"  # Chinese: no space follows
     rf"|…{{2,}}[{_CLOSERS}]*\s*"
-    rf"|(?P<point>[.!?]+[{_CLOSERS}]*)[^\S\n]+"
-    r"|\s*\n\s*"
+    rf"|(?<![.!?])(?P<point>[.!?]+[{_CLOSERS}]*)[^\S\n]+"  # from a run's begin: time stays linear
+    r"|\n\s*"
 )
 # A point after these does not end a sentence; lower case, without the point.
 _ABBREVIATIONS = frozenset(
     """mr mrs ms dr prof rev hon sen rep gov gen col maj capt cmdr lt sgt cpl pvt st mt ft jr sr
-    inc ltd co corp bros vs cf ca approx al etc eg ie e.g i.e viz no nos vol vols ed eds pp p fig
-    figs ch sec art op cit trans jan feb mar apr jun jul aug sep sept oct nov dec mon tue wed thu
-    fri sat sun est dept univ assn ave blvd rd hwy ph.d m.d b.a m.a u.s u.k u.n a.m p.m
-    d.c""".split()
+    inc ltd co corp bros vs cf ca approx al etc eg ie e.g i.e viz eds fr msgr univ assn ave blvd
+    rd hwy ph.d m.d b.a m.a u.s u.k u.n a.m p.m d.c""".split()
+)
+_BEFORE_NUMBERS = frozenset(
+    """no nos vol vols p pp fig figs ch sec art op ed trans jan feb mar apr jun jul aug sep sept
+    oct nov dec est c""".split()
 )
 _WORD_BEFORE = re.compile(r"[^\s(\[“\"']*$")
 
@@ -68,6 +70,8 @@ def _ends(text: str, place: int, point: str, after: int) -> bool:
     if point[0] != "." or len(point) > 1:
         return True
     before = _WORD_BEFORE.search(text, max(place - 12, 0), place).group()
+    if following.isdigit() and before.lower() in _BEFORE_NUMBERS:
+        return False
     return not (len(before) == 1 and before.isupper()) and before.lower() not in _ABBREVIATIONS
 
 

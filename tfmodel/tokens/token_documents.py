@@ -104,7 +104,7 @@ class TokenDocuments:
             # An empty file cannot be mapped.
             mode = "r" if path.stat().st_size > 128 else None
             return np.load(path, mmap_mode=mode, allow_pickle=False)
-        except (OSError, ValueError) as error:
+        except (OSError, EOFError, ValueError) as error:
             raise ConfigError(
                 f"{path}: expected an array of token documents. Received: {error}. Delete the "
                 "folder and write them anew."
@@ -341,7 +341,7 @@ class _Done:
     tokens: int = 0
     unknown: int = 0
     checksum: int = 0  # of the texts
-    content: int = 0  # of ids and marks
+    content: tuple[int, ...] = (0, 0, 0)  # of the files
 
 
 class _Unfinished:
@@ -429,10 +429,14 @@ class _Unfinished:
         done = dataclasses.replace(self.done)
         lengths = made.lengths[made.lengths > 0]
         splits = done.tokens + np.cumsum(lengths)
-        for name, values in (("ids", made.ids), ("marks", made.marks), ("splits", splits)):
+        sums = []
+        for before, name, values in zip(
+            done.content, self._types, (made.ids, made.marks, splits), strict=True
+        ):
             written = np.ascontiguousarray(values, self._types[name]).tobytes()
             self._files[name].write(written)
-            done.content = zlib.crc32(written, done.content)
+            sums.append(zlib.crc32(written, before))
+        done.content = tuple(sums)
         for text in texts:
             done.checksum = zlib.crc32(text.encode("utf-8", "replace"), done.checksum)
         done.texts += len(texts)
@@ -463,7 +467,9 @@ class _Unfinished:
             file.close()
         facts = {
             **self.facts,
-            "content": f"{self.facts['vocabulary']}:{done.content:08x}:{done.tokens}",
+            "content": "-".join(
+                [self.facts["vocabulary"], *(f"{each:08x}" for each in done.content)]
+            ),
             "account": {
                 "texts": done.texts,
                 "documents": done.documents,

@@ -53,7 +53,11 @@ def choose_words(
     """
     rows, length = maskable.shape
     keys, bits = _keys(maskable, groups, random)
-    order = (np.sort(keys, axis=1) & ((1 << bits) - 1)).astype(np.int64)
+    keys = np.sort(keys, axis=1)
+    low = np.uint32((1 << bits) - 1)
+    order = keys & low
+    order ^= np.where(keys >> np.uint32(bits) & 1, low, np.uint32(0))
+    order = order.astype(np.int64)
     word = np.take_along_axis(words, order, axis=1)
     changes = np.ones((rows, length + 1), bool)
     np.not_equal(word[:, 1:], word[:, :-1], out=changes[:, 1:-1])
@@ -133,14 +137,21 @@ def draw_span_lengths(
 def _keys(
     maskable: np.ndarray, groups: np.ndarray | None, random: np.random.Generator
 ) -> tuple[np.ndarray, int]:
-    """A random number for each group, its tokens' positions in the low bits: to be sorted."""
+    """A random number for each group, its tokens' positions in the low bits: to be sorted.
+
+    In groups with an odd number the positions are turned round, for of the last group chosen only
+    the front may be taken, and neither end of a group shall be hidden more often than the other.
+    """
     length = maskable.shape[1]
     bits = max(int(length - 1).bit_length(), 1)
     most = (1 << (32 - bits)) - 1
     keys = random.integers(0, most, maskable.shape, np.uint32)
+    positions = np.arange(length, dtype=np.uint32)
     if groups is not None:
         keys = np.take_along_axis(keys, groups, axis=1)
     keys[~maskable] = most
+    if groups is not None:
+        positions = np.where(keys & 1, positions ^ ((1 << bits) - 1), positions)
     keys <<= np.uint32(bits)
-    keys |= np.arange(length, dtype=np.uint32)
+    keys |= positions
     return keys, bits
