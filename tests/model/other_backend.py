@@ -52,6 +52,44 @@ def classifier_gradients(model, batch, targets) -> dict:
     return {f"gradient {i}": g for i, g in enumerate(gradients)}
 
 
+def fill_numbers(folder, inputs, batch) -> dict:
+    """Logits and loss of a masked language model whose head changes little."""
+    import keras
+    import numpy as np
+
+    import tfmodel.model
+    from tfmodel.tasks import electra, fill, pair, simcse
+
+    model = fill.build(tfmodel.model.load_encoder(folder))
+    model.get_layer("masked_transform").dense.kernel.assign(np.eye(16, dtype=np.float32))
+    given = {**batch, "masked_positions": inputs["positions"]}
+    sums = fill.sums(model, given, inputs["hidden_ids"], inputs["places"], training=False)
+    numbers = {"filled": model(given), "fill sums": sums[0]}
+    if keras.backend.backend() == "jax":
+        for task in (pair, electra, simcse):  # they can be built
+            assert task.build(tfmodel.model.load_encoder(folder)).trainable_variables
+        numbers.update(fill_gradients(model, given, inputs))
+    return numbers
+
+
+def fill_gradients(model, given, inputs) -> dict:
+    """Gradients of the masked language model's loss, by JAX."""
+    import jax
+    import keras
+
+    from tfmodel.tasks import fill
+
+    def value(trainable):
+        pairs = zip(model.trainable_variables, trainable, strict=True)
+        with keras.StatelessScope(state_mapping=pairs):
+            return fill.sums(model, given, inputs["hidden_ids"], inputs["places"], training=False)[
+                0
+            ][0]
+
+    gradients = jax.grad(value)([weight.value for weight in model.trainable_variables])
+    return {f"fill gradient {i}": g for i, g in enumerate(gradients)}
+
+
 def main(folder: str, out: str) -> None:
     import keras
     import numpy as np
@@ -73,6 +111,7 @@ def main(folder: str, out: str) -> None:
     numbers["logits"] = model(batch)
     dropped = Dropout(0.25, seed=1)(np.ones((500, 200), np.float32), training=True)
     numbers["dropped"] = dropped
+    numbers.update(fill_numbers(folder, inputs, batch))
     if keras.backend.backend() == "jax":
         still = [layer for layer in model._flatten_layers() if isinstance(layer, Dropout)]
         for layer in still:

@@ -15,7 +15,7 @@ import tensorflow as tf
 from tfmodel.model import BertConfig, build_encoder, load_encoder
 from tfmodel.model.checkpoints import assign_encoder, read_tensors
 from tfmodel.model.dropout import Dropout
-from tfmodel.tasks import classify
+from tfmodel.tasks import classify, fill
 
 HERE = Path(__file__).parent
 
@@ -28,6 +28,9 @@ def inputs(folder):
     more = {
         "kernel": np.random.default_rng(1).normal(size=(16, 3)).astype(np.float32),
         "targets": np.array([2, 0], np.int32),
+        "positions": np.array([[3, 1], [4, 0]], np.int32),
+        "hidden_ids": np.array([[5, 6], [7, 8]], np.int32),
+        "places": np.array([[1, 1], [1, 0]], np.float32),
     }
     np.savez(folder / "inputs.npz", **batch, **more)
     return batch, more
@@ -57,6 +60,14 @@ def classifier(folder, kernel):
     return model
 
 
+def filler(folder, inputs):
+    """As the other process makes it, and what it is given."""
+    batch, more = inputs
+    model = fill.build(load_encoder(folder))
+    model.get_layer("masked_transform").dense.kernel.assign(np.eye(16, dtype=np.float32))
+    return model, {**batch, "masked_positions": more["positions"]}
+
+
 def check_numbers(found, folder, inputs):
     batch, more = inputs
     encoder = load_encoder(folder)
@@ -64,6 +75,10 @@ def check_numbers(found, folder, inputs):
         np.testing.assert_allclose(found[name], expected, atol=1e-5)
     logits = classifier(folder, more["kernel"])(batch)
     np.testing.assert_allclose(found["logits"], logits, atol=1e-5)
+    model, given = filler(folder, inputs)
+    np.testing.assert_allclose(found["filled"], model(given), atol=1e-5)
+    sums = fill.sums(model, given, more["hidden_ids"], more["places"], training=False)
+    np.testing.assert_allclose(found["fill sums"], sums[0], atol=1e-5)
     assert set(np.unique(found["dropped"])) == {0, np.float32(4 / 3)}
     assert abs((found["dropped"] == 0).mean() - 0.25) < 0.01
 
@@ -95,8 +110,18 @@ def test_jax_gives_the_same_numbers_and_gradients(folder, inputs):
     with tf.GradientTape() as tape:
         loss = classify.loss()(more["targets"], model(batch, training=True))
     gradients = tape.gradient(loss, model.trainable_variables)
-    assert len(gradients) == sum(name.startswith("gradient") for name in found)
+    assert len(gradients) == sum(name.startswith("gradient ") for name in found)
     for index, gradient in enumerate(gradients):
         np.testing.assert_allclose(
             found[f"gradient {index}"], tf.convert_to_tensor(gradient), atol=1e-5
         )
+
+    model, given = filler(folder, inputs)
+    with tf.GradientTape() as tape:
+        sums = fill.sums(model, given, more["hidden_ids"], more["places"], training=False)
+    gradients = tape.gradient(sums[0][0], model.trainable_variables)
+    for index, (gradient, weight) in enumerate(
+        zip(gradients, model.trainable_variables, strict=True)
+    ):
+        expected = np.zeros(weight.shape) if gradient is None else tf.convert_to_tensor(gradient)
+        np.testing.assert_allclose(found[f"fill gradient {index}"], expected, atol=1e-5)
