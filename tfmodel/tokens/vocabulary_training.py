@@ -9,7 +9,6 @@ numbered beforehand.
 from __future__ import annotations
 
 import logging
-import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -28,7 +27,7 @@ _log = logging.getLogger(__name__)
 # The trainer takes words, not counts: beyond so many, all counts are made smaller alike.
 _MOST_WORDS_GIVEN = 50_000_000
 _CHARACTERS_AT_ONCE = 65_536
-_LONGEST_PIECE_BYTES = 256  # the operation that splits refuses more
+_LONGEST_WORD_BYTES = 254  # with ## before it, all that the operation that splits takes
 
 
 class VocabularySettings(Settings):
@@ -124,10 +123,11 @@ def train_vocabulary(
         )
     characters = _characters(counts, min_count=min_count, coverage=coverage)
     kept = {word: count for word, count in counts.items() if characters.issuperset(word)}
-    for word in special:
-        kept.pop(word, None)  # whole already
     starts = sorted(characters)
     continuations = sorted({f"##{letter}" for word in kept for letter in word[1:]})
+    whole = {*special}
+    for word in [w for w in kept if w in whole or len(w.encode("utf-8")) > _LONGEST_WORD_BYTES]:
+        del kept[word]
     alphabet = [*starts, *continuations]
     least = len(special) + len(alphabet)
     if size < least:
@@ -159,7 +159,7 @@ def _reserved(words: Sequence[str], *, lowercase: bool) -> list[str]:
     for word in words:
         seen = [*count_words([word], lowercase=lowercase, most=1_000)]
         whole = len(seen) == 1 and len(split_words(word)) == 1
-        if not whole or len(seen[0].encode("utf-8")) > _LONGEST_PIECE_BYTES:
+        if not whole or len(seen[0].encode("utf-8")) > _LONGEST_WORD_BYTES:
             raise ConfigError(
                 f"vocabulary.reserved: expected words that stay whole: letters and digits alone. "
                 f"Received: {word!r}, which the tokenizer cuts. Write it without signs and spaces."
@@ -216,9 +216,9 @@ def _longer_pieces(
 
 
 def _repeated(counts: dict[str, int], share: float) -> Iterator[str]:
-    """Every word as often as it occurs, in the order of the words."""
+    """Every word as often as it occurs, or a share of that, in the order of the words."""
     for word in sorted(counts):
-        left = math.ceil(counts[word] * share)
+        left = round(counts[word] * share)
         while left > 0:
             now = min(left, _CHARACTERS_AT_ONCE // (len(word) + 1) + 1)
             yield f"{word} " * now
