@@ -85,7 +85,7 @@ def test_interrupted_while_writing_it_goes_on_from_the_parts(
     monkeypatch.setattr("tfmodel.data.parts.reading.write_raw", None)  # no part is made again
     with caplog.at_level("INFO", "tfmodel"):
         prepare(settings, tmp_path / "out", seed=1)
-    assert "going on: 40,000 rows were read and cleaned before" in caplog.text
+    assert "going on: 20,400 rows were read and cleaned before" in caplog.text
     assert contents(tmp_path / "out") == contents(whole.folder)
 
 
