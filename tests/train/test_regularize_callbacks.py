@@ -200,6 +200,41 @@ def test_the_best_epoch_is_kept_as_its_average():
     assert (recorder.epochs[1]["head/kernel"] != recorder.steps[7]["head/kernel"]).any()
 
 
+def shown(*losses):
+    """Dev figures of my own."""
+    return keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: logs.update(val_loss=losses[epoch])
+    )
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: ExponentialMovingAverage(0.9),
+        lambda: StochasticWeightAveraging(1),
+        lambda: LearningRateOnPlateau("val_loss", min_delta=100.0),
+        lambda: KeepBest("val_loss"),
+    ],
+)
+def test_a_callback_begins_anew_with_another_model(make):
+    """As in a loop over seeds, of which the first may be the best."""
+    used, found = make(), []
+    fit(compiled(), [shown(-1.0, -1.0, -1.0), used])
+    for callback in (make(), used):
+        model = compiled()
+        fit(model, [callback])
+        found.append(values(model))
+    assert_equal(*found, rtol=0, atol=0)
+
+
+def test_the_best_epoch_is_that_of_the_last_fit():
+    model, best = compiled(), KeepBest("val_loss", patience=2)
+    fit(model, [shown(3.0, 2.0, 1.0), best])
+    assert best.best_epoch == 2
+    history = fit(model, [shown(4.0, 3.0, 3.5), best])
+    assert best.best_epoch == 1 and len(history.epoch) == 3
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [

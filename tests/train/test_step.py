@@ -14,7 +14,7 @@ import tfmodel
 from tfmodel.model import BertConfig, build_encoder
 from tfmodel.tasks import classify
 from tfmodel.tokens.batches import TokenRows
-from tfmodel.train import adamw
+from tfmodel.train import adamw, adversarial
 from tfmodel.train.step import TrainingModel
 
 LENGTHS = [3, 9, 5, 12, 2, 7, 4]
@@ -321,8 +321,18 @@ def test_means_of_batch_normalization_are_taken_back_too():
 
 
 def test_parts_are_counted_from_one():
-    with pytest.raises(ValueError, match="accumulation_steps must be 1 or more. Received: 0"):
+    with pytest.raises(ValueError, match="must be 1 or more, a whole number. Received: 0"):
         TrainingModel(classifier(), accumulation_steps=0)
+    with pytest.raises(ValueError, match="must be 1 or more, a whole number. Received: 2.5"):
+        TrainingModel(classifier(), accumulation_steps=2.5)
+
+
+@pytest.mark.parametrize(
+    "pieces", [{"adversary": adversarial.VAT()}, {"regularizers": [adversarial.FGM()]}]
+)
+def test_adversaries_and_regularizers_are_not_mistaken_for_each_other(pieces):
+    with pytest.raises(ValueError, match="Expected FGM, PGD or FreeLB as adversary, and the"):
+        TrainingModel(classifier(), **pieces)
 
 
 def test_what_the_step_cannot_do_is_refused():

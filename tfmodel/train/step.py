@@ -226,9 +226,17 @@ class TrainingModel(keras.Model):
         regularizers: Sequence[Regularizer] = (),
         **kwargs,
     ):
-        if accumulation_steps < 1:
+        if accumulation_steps < 1 or accumulation_steps != int(accumulation_steps):
             raise ValueError(
-                f"accumulation_steps must be 1 or more. Received: {accumulation_steps}."
+                "accumulation_steps must be 1 or more, a whole number. "
+                f"Received: {accumulation_steps}."
+            )
+        if not (adversary is None or hasattr(adversary, "gradients")) or not all(
+            map(callable, regularizers)
+        ):
+            raise ValueError(
+                "Expected FGM, PGD or FreeLB as adversary, and the others among regularizers. "
+                f"Received: adversary {adversary}, regularizers {[*regularizers]}."
             )
         super().__init__(**kwargs)
         self.model = model

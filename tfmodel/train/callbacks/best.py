@@ -59,16 +59,15 @@ class KeepBest(keras.callbacks.Callback):
         self.patience = patience
         self.min_delta = min_delta
         self.checkpoint = checkpoint
-        self.best: list[float] | None = None  # the figure, then the loss, more is better
-        self.best_epoch: int | None = None
-        self.waited = 0
-        self._reference: list[float] | None = None  # what a figure must be better than
+        self._begin_anew()
         self.state_variables: list[keras.Variable] = []  # the best weights, without a checkpoint
 
     def set_model(self, model):
         """Note the weights: while some are frozen the model names fewer."""
         if model is self._model:  # fitted again
             return
+        if self._model is not None:
+            self._begin_anew()
         super().set_model(model)
         self._weights = list(model.trainable_variables)
         if self.checkpoint is not None:
@@ -78,6 +77,11 @@ class KeepBest(keras.callbacks.Callback):
                 keras.Variable(keras.ops.zeros(w.shape), trainable=False, dtype=w.dtype)
                 for w in self._weights
             ]
+
+    def on_train_begin(self, logs=None):
+        """Forget an earlier `fit` that came to its end."""
+        if self._ended:
+            self._begin_anew()
 
     def on_epoch_end(self, epoch, logs=None):
         """Compare."""
@@ -89,7 +93,7 @@ class KeepBest(keras.callbacks.Callback):
         if self.best is None or found > self.best:
             self.best, self.best_epoch = found, epoch
             self._keep({"epoch": epoch, self.monitor: float(logs[self.monitor])})
-        if self._begins_anew(found):
+        if self._wait_begins_anew(found):
             self._reference, self.waited = found, 0
             return
         self.waited += 1
@@ -99,6 +103,7 @@ class KeepBest(keras.callbacks.Callback):
 
     def on_train_end(self, logs=None):
         """Restore the best weights."""
+        self._ended = True
         if self.best is None:
             _log.warning("no weights are kept: no epoch had %s", self.monitor)
             return
@@ -108,7 +113,14 @@ class KeepBest(keras.callbacks.Callback):
         for weight, kept in zip(self._weights, self.state_variables, strict=True):
             weight.assign(kept)
 
-    def _begins_anew(self, found: list[float]) -> bool:
+    def _begin_anew(self) -> None:
+        self.best: list[float] | None = None  # the figure, then the loss, more is better
+        self.best_epoch: int | None = None
+        self.waited = 0
+        self._reference: list[float] | None = None  # what a figure must be better than
+        self._ended = False
+
+    def _wait_begins_anew(self, found: list[float]) -> bool:
         if self._reference is None:
             return True
         if self.min_delta:

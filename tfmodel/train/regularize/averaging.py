@@ -22,14 +22,15 @@ class _AveragedWeights(keras.callbacks.Callback):
 
     def __init__(self):
         super().__init__()
-        self.count = 0
         self._pairs: list[tuple[keras.Variable, keras.Variable]] = []
-        self._begun = self._in_model = self._in_epoch = False
+        self._begin_anew()
 
     def set_model(self, model):
         """Make room for the average of the weights that are trainable now."""
         if self._model is model:
             return
+        if self._model is not None:  # of another training
+            self._begin_anew()
         super().set_model(model)
         with model.distribute_strategy.scope():
             self._pairs = [
@@ -75,6 +76,10 @@ class _AveragedWeights(keras.callbacks.Callback):
         """Continue where `state()` was taken."""
         self.count, self._in_model = state["count"], state["in_model"]
         self._begun = True
+
+    def _begin_anew(self) -> None:
+        self.count = 0
+        self._begun = self._in_model = self._in_epoch = False
 
     def _close_epoch(self) -> None:
         self._in_epoch = False

@@ -61,9 +61,13 @@ class LearningRateOnPlateau(keras.callbacks.Callback):
         self.patience = patience
         self.min_delta = min_delta
         self.min_factor = min_factor
-        self.product = 1.0
-        self.best: float | None = None
-        self.waited = 0
+        self._begin_anew()
+
+    def set_model(self, model):
+        """Begin anew with another model."""
+        if self._model is not None and self._model is not model:
+            self._begin_anew()
+        super().set_model(model)
 
     def on_train_begin(self, logs=None):
         """Take hold of the learning rate."""
@@ -86,6 +90,11 @@ class LearningRateOnPlateau(keras.callbacks.Callback):
         if self.product < before:
             self._rate.scale(self.product, times=self.product / before)
             _log.info("%s no better: learning rate times %.3g", self.monitor, self.product)
+
+    def _begin_anew(self) -> None:
+        self.product = 1.0
+        self.best: float | None = None
+        self.waited = 0
 
     def state(self) -> dict[str, Any]:
         """What `set_state` continues from."""
