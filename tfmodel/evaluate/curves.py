@@ -128,7 +128,7 @@ def _curves(series: Mapping[str, Series], unit: str, name: str, *, title: str) -
             # It falls from thousands to tens: on a plain axis all but the first steps are flat.
             axes.set_yscale("log")
             axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.3g}"))
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
             axes.yaxis.set_minor_locator(NullLocator())
         elif name.endswith("-scores"):
             axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g}%"))

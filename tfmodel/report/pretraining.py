@@ -11,7 +11,7 @@ from typing import Any
 import markupsafe
 
 from tfmodel.report import wording
-from tfmodel.report.data import changes, flow, reason_in_words
+from tfmodel.report.data import changes, flow, reason_in_words, step_in_words
 from tfmodel.report.html import write_html
 from tfmodel.report.results import Figures
 from tfmodel.report.sections import settings
@@ -19,6 +19,19 @@ from tfmodel.report.tables import bar, column
 
 _WIDTH = 80
 _ROWS_OF_COMMON_REASONS = 3
+_REASONS = {
+    "duplicate": "Exact copy of an earlier document",
+    "near_duplicate": "Nearly an earlier document",
+    "empty_text": "Empty",
+    "too_short": "Fewer words or characters than corpus.cleaning asks for",
+    "too_repetitive": "Repeats itself more than text does",
+    "max_rows": "Beyond corpus.max_documents",
+}
+_STEPS = {
+    "wiki_markup": "Left-over wiki markup removed",
+    "lines": "Whitespace in and between lines removed",
+    "navigation": "Menus and notices removed",
+}
 _PRIVATE = {
     "secret": "Secrets and keys",
     "email": "E-mail addresses",
@@ -290,7 +303,7 @@ def _corpus(account: Figures) -> dict[str, Any]:
             ],
             "rows": [
                 [
-                    reason_in_words(reason).replace(" row", " document"),
+                    _reason(reason),
                     bar(count / most, wording.count(count)),
                     reason,
                 ]
@@ -301,20 +314,22 @@ def _corpus(account: Figures) -> dict[str, Any]:
         else None,
         "changed": _changed(account),
         "examples": changes(account.get("cleaning", {})),
-        "note": " ".join(
-            [
-                *(["Each of them stands in corpus/dropped.jsonl."] if left_out else []),
-                *account.get("notes", []),
-            ]
-        ),
+        "note": "Each of them stands in corpus/dropped.jsonl." if left_out else "",
+        "notes": list(account.get("notes", [])),
     }
+
+
+def _reason(name: str) -> str:
+    found = _REASONS.get(name) or reason_in_words(name)
+    return found.replace("data.", "corpus.").replace(" row", " document")
 
 
 def _changed(account: Figures) -> dict[str, Any] | None:
     """What was taken out of documents that stayed."""
     rows = [
-        [each["name"], each["rows"].replace("row", "document")]
-        for each in changes(account.get("cleaning", {}))
+        [_STEPS.get(step) or step_in_words(step), wording.plural(found["rows"], "document")]
+        for step, found in account.get("cleaning", {}).items()
+        if found.get("rows")
     ]
     lines = account.get("lines", {})
     for kind, words in (
