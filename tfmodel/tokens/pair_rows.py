@@ -37,8 +37,9 @@ class PairRows:
     Documents are cut as near to the full room as it goes, once: at sentence ends, or inside of the
     second sentence where two do not fit. Each epoch cuts each piece in two at another of its
     sentence ends. Of nsp about half of the rows get the
-    second segment of such another row, of another document and of nearly the same length, so that
-    no segment is used twice and lengths tell nothing.
+    second segment of such another row, of another document and of nearly the same length: each
+    segment is used once, but for the few that would meet their own document, and lengths tell
+    nothing.
 
     Args:
         documents: the documents, their sentences marked.
@@ -56,7 +57,7 @@ class PairRows:
             document has such pieces.
 
     Source: Devlin et al. 2018, appendix A.2; Lan et al. 2020, section 3.1. Deviation: the second
-    segment of nsp is not from any document but exchanged among rows.
+    segment of nsp is exchanged among rows, where BERT draws any.
     """
 
     def __init__(
@@ -126,14 +127,15 @@ class PairRows:
         rows = random.permutation(rows)
         rows = rows[np.argsort(lengths[rows, 1], kind="stable")]
         places = np.arange(len(rows))
-        farthest = max(min(_FARTHEST, len(rows) - 1), 1)
+        # One step for all, so that each gives once; the few shortest get the longest, cut to fit.
+        farthest = max(min(_FARTHEST, len(rows) // 50), 1)
         givers = places - random.integers(1, farthest + 1)
         owners = self.pieces.documents[rows]
         clash = np.flatnonzero(owners[givers] == owners)
         for _ in range(_TRIES):
             if not len(clash):
                 break
-            givers[clash] = places[clash] - random.integers(1, len(rows), len(clash))
+            givers[clash] = places[clash] - random.integers(1, max(len(rows), 2), len(clash))
             clash = clash[owners[givers[clash]] == owners[clash]]
         labels[rows[clash]] = False
         givers[clash] = places[clash]
