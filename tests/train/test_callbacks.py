@@ -1,3 +1,4 @@
+import json
 import logging
 import time
 import types
@@ -107,6 +108,25 @@ def test_steps_of_a_continued_epoch_are_recorded():
     (entry,) = recorder.history
     assert entry["loss"] == pytest.approx(rows.mean(), rel=1e-5)
     assert recorder.examples == len(rows)
+
+
+def test_the_mean_of_a_continued_epoch_is_turned_back_into_steps():
+    batches, model = fed(), mean_model()
+    plan = batches.plan(0)
+    first, second = callbacks.StepRecorder(batches), callbacks.StepRecorder(batches)
+    for recorder, steps in ((first, (0, 1)), (second, (2,))):
+        recorder.set_model(model)
+        batches.epoch, batches.skip = 0, steps[0]
+        recorder.on_epoch_begin(0)
+        batches.epoch = 1  # as its generator has begun
+        for batch, step in enumerate(steps):
+            recorder.on_train_batch_begin(batch)
+            mean = np.concatenate(plan[: step + 1]).mean()  # Keras's goes on after `Resume`
+            recorder.on_train_batch_end(batch, {"loss": mean})
+        if recorder is first:
+            second.set_state(json.loads(json.dumps(first.state())))
+    losses = [entry["loss"] for entry in second.history]
+    np.testing.assert_allclose(losses, [rows.mean() for rows in plan], rtol=1e-6)
 
 
 def test_steps_that_are_one_call_are_all_counted():

@@ -44,6 +44,7 @@ class StepRecorder(keras.callbacks.Callback):
         self.history: list[dict[str, float]] = []
         self.examples = 0
         self.tokens = 0
+        self._sum = self._rows = 0.0  # of this epoch's losses and rows
 
     def on_train_begin(self, logs=None):
         """Refuse other data."""
@@ -52,7 +53,8 @@ class StepRecorder(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         """Know where the epoch begins."""
         self._fed = Fed(self.batches, epoch)
-        self._sum = self._rows = 0.0
+        if not self._fed.skip:  # otherwise the mean goes on, too
+            self._sum = self._rows = 0.0
 
     def on_train_batch_begin(self, batch, logs=None):
         """Note the step's rate, and start its clock."""
@@ -82,12 +84,18 @@ class StepRecorder(keras.callbacks.Callback):
 
     def state(self) -> dict[str, Any]:
         """What `set_state` continues from."""
-        return {"steps": self.history, "examples": self.examples, "tokens": self.tokens}
+        return {
+            "steps": self.history,
+            "examples": self.examples,
+            "tokens": self.tokens,
+            "epoch": [float(self._sum), float(self._rows)],
+        }
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Continue where `state()` was taken."""
         self.history[:] = state["steps"]
         self.examples, self.tokens = state["examples"], state["tokens"]
+        self._sum, self._rows = state["epoch"]
 
 
 class EpochRecorder(keras.callbacks.Callback):
