@@ -17,7 +17,7 @@ from tfmodel.train.pretrain_settings import PretrainSettings
 from tfmodel.train.pretrain_step import PretrainingModel
 
 HERE = Path(__file__).parent
-OBJECTIVES = ["mlm", "nsp", "sop", "electra", "simcse"]
+SLOWER = ["nsp", "electra"]
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,9 @@ def test_dev_figures_are_the_models_own(tokens, tmp_path):
     assert found["mlm_accuracy"] == pytest.approx(sum(e.sum() for e in right) / sum(weights))
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES[1:])
+@pytest.mark.parametrize(
+    "objective", ["sop", "simcse", *(pytest.param(n, marks=pytest.mark.slow) for n in SLOWER)]
+)
 def test_every_objective_is_learned(objective, tokens, tmp_path):
     model, result = toy_pretrain.train(tmp_path, tokens, objective=objective, steps=12)
     terms = find_objective(objective).TERMS
@@ -89,7 +91,9 @@ def test_every_objective_is_learned(objective, tokens, tmp_path):
 # --- the step -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("objective", ["mlm", "sop", "electra"])
+@pytest.mark.parametrize(
+    "objective", ["sop", *(pytest.param(n, marks=pytest.mark.slow) for n in ("mlm", "electra"))]
+)
 def test_a_batch_in_parts_has_the_gradient_of_the_whole(objective, tokens):
     gradients = []
     for parts in (1, 3):
@@ -175,6 +179,7 @@ def test_another_runs_checkpoint_is_refused(tokens, tmp_path, monkeypatch):
 # --- a budget of time ---------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_budget_of_time_becomes_steps_once(tokens, tmp_path):
     model, result = toy_pretrain.train(tmp_path / "timed", tokens, seconds=12, dev_every_steps=50)
     steps = json.loads((tmp_path / "timed/budget.json").read_text())["steps"]
