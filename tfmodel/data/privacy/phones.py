@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Sequence
+from types import ModuleType
 
 from tfmodel.config import ConfigError
 from tfmodel.data.privacy.cues import before, stands_before
@@ -19,6 +20,8 @@ _CUE = before(
         *("电话", "電話", "手机", "手機", "传真", "傳真", "热线", "熱線", "致电", "联系方式"),
     ]
 )
+# Said of much else too: the number must be valid in a region as well.
+_CALLED = before(["call", "ring", "dial", "te?xt", "reply", "contact", "致电", "拨打", "联系"])
 _CUE_AFTER = re.compile(r"[\s\u2013-]{0,2}\(?(?:office|fax|mobile|cell|home|work)\b", re.IGNORECASE)
 _OPENING = re.compile(r"(?:\+\(?|\(\+?)\Z")
 _EXTENSION = re.compile(r" ?(?:x|ext\.? ?|extension )[0-9]{1,6}(?![0-9A-Za-z])", re.IGNORECASE)
@@ -32,14 +35,15 @@ _GLUE_BEFORE, _GLUE_AFTER = "$€£¥#@/\\-_&", "%@/°€£¥"
 _OTHER_NUMBERS = re.compile(
     r"(?:isbn|issn|doi|oclc|lccn|pmid|pmc|id|ean|order|version)\W{0,4}\Z", re.IGNORECASE
 )
-# One group of digits, or two (a postal code and a house) but for 0161 4960000, needs a word ...
+# One group of digits, or two (a postal code and a house), needs a word before it or a leading 0 ...
 _BARELY = re.compile(r"[0-9]+|[1-9][0-9]*[ \u00a0-][0-9]+")
 # ... but for the mobile numbers of China.
-_WITHOUT_SIGNS = {"CN": re.compile("(?:86)?1[3-9][0-9]{9}")}
+_MOBILE_OF_CHINA = re.compile("(?:86)?1[3-9][0-9]{9}")
 _UNSPACED = re.compile(r"[0-9(][0-9()./-]{6,30}(?![0-9()./-])")
 _UNLIKE = re.compile(r"/[.(]|\./|\.\.|//|--")
 _MOST_DIGITS = 15
 _FEWEST_DIGITS = 7
+_LEAST_BEFORE_REMARK = 10
 # A run of more is a table; it is looked through in pieces.
 _LONGEST_RUN = 32
 
@@ -72,6 +76,9 @@ def _phone(reading: Reading, start: int, end: int) -> tuple[int, int] | None:
         start = date.end()
         while start < end and not text[start].isdigit():
             start += 1
+    remark = text.find(" (", start, end)
+    if remark > 0 and remark - start >= _LEAST_BEFORE_REMARK:
+        end = remark
     opening = _OPENING.search(text[max(0, start - 2) : start])
     number = start - len(opening[0]) if opening else start
     if extension := _EXTENSION.match(text, end):
@@ -79,7 +86,9 @@ def _phone(reading: Reading, start: int, end: int) -> tuple[int, int] | None:
     else:
         after = end
     digits = sum(map(str.isdigit, text[start:end]))
-    if _UNLIKE.search(text, start, end):
+    if _UNLIKE.search(text, start, end) or text.count("(", number, end) > text.count(
+        ")", number, end
+    ):
         return None
     if not _FEWEST_DIGITS <= digits <= _MOST_DIGITS or _glued(reading, number, after):
         return None
@@ -90,7 +99,8 @@ def _phone(reading: Reading, start: int, end: int) -> tuple[int, int] | None:
         told = stands_before(_CUE, text, number) or (
             end - start > digits and _CUE_AFTER.match(text, after)
         )
-    if told or _in_a_plan(written, tuple(reading.regions)):
+    called = stands_before(_CALLED, text, number)
+    if told or _in_a_plan(written, tuple(reading.regions), called=called):
         return number, after
     return None
 
@@ -111,8 +121,14 @@ def _glued(reading: Reading, start: int, end: int) -> bool:
 
 
 @functools.lru_cache(4096)
-def _in_a_plan(written: str, regions: tuple[str, ...]) -> bool:
-    """Tell whether a number with a country code is possible, or one without valid in a region."""
+def _in_a_plan(written: str, regions: tuple[str, ...], *, called: bool) -> bool:
+    """Tell whether a number with a country code is possible, or one without valid in a region.
+
+    Args:
+        written: the number with its signs.
+        regions: ISO 3166 codes.
+        called: a word such as call stands before it.
+    """
     phonenumbers = module("phonenumbers")
     if "+" in written or re.match("00[1-9]", written):
         number = "+" + written.lstrip("+(0") if "+" not in written else written
@@ -120,10 +136,10 @@ def _in_a_plan(written: str, regions: tuple[str, ...]) -> bool:
             return phonenumbers.is_possible_number(phonenumbers.parse(number))
         except phonenumbers.NumberParseException:
             return False
+    if called or written[0] == "0" or _MOBILE_OF_CHINA.fullmatch(written):
+        return any(_valid(phonenumbers, written, region) for region in regions)
     if _BARELY.fullmatch(written):
-        return any(
-            form.fullmatch(written) for name, form in _WITHOUT_SIGNS.items() if name in regions
-        )
+        return False
     return any(
         match.end - match.start >= len(written) - 1
         for region in regions
@@ -131,6 +147,15 @@ def _in_a_plan(written: str, regions: tuple[str, ...]) -> bool:
             written, region, phonenumbers.Leniency.STRICT_GROUPING
         )
     )
+
+
+def _valid(phonenumbers: ModuleType, written: str, region: str) -> bool:
+    if _MOBILE_OF_CHINA.fullmatch(written) and region != "CN":
+        return False
+    try:
+        return phonenumbers.is_valid_number(phonenumbers.parse(written, region))
+    except phonenumbers.NumberParseException:
+        return False
 
 
 def check_regions(regions: Sequence[str]) -> None:
