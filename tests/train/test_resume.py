@@ -270,6 +270,18 @@ def test_after_a_fit_that_failed_ctrl_c_is_pythons_again(tmp_path):
     assert signal.getsignal(signal.SIGINT) is handler
 
 
+def test_a_folder_that_cannot_be_written_is_refused_before_the_first_step(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    steps = []
+    counts = keras.callbacks.LambdaCallback(on_train_batch_end=lambda *_: steps.append(1))
+    with pytest.raises(ConfigError, match="that can be written. Received: .*Not a directory"):
+        small_fit(tmp_path / "file", others=[counts])
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(ConfigError, match="last, which is read-only. Name another one"):
+        small_fit(tmp_path, others=[counts])
+    assert not steps
+
+
 def test_a_full_disk_ends_fit_and_leaves_the_last_checkpoint(tmp_path, monkeypatch):
     write, count = np.savez, 0
 

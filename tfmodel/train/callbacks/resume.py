@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import signal
 import sys
 import threading
@@ -61,7 +62,8 @@ class Resume(keras.callbacks.Callback):
 
     Raises:
         ConfigError: the checkpoint is of other batches, another key, model, optimizer (its
-            arguments, the learning rate or its schedule too) or other callbacks.
+            arguments, the learning rate or its schedule too) or other callbacks, or the folder
+            cannot be written.
         ValueError: a callback in `remember` has nothing to remember by, or `fit` is given other
             data than `batches`.
 
@@ -111,6 +113,7 @@ class Resume(keras.callbacks.Callback):
         self.checkpoint = shared(self.checkpoint, self._strategy)
         require_same(self._strategy, {"the rows and their order": self._data_key})
         if is_chief(self._strategy):
+            self._make_folder()
             clear_leftovers(self.checkpoint.folder)
         if self.checkpoint.exists():
             self._take_up()
@@ -205,6 +208,21 @@ class Resume(keras.callbacks.Callback):
         for name, callback in self.remember.items():
             found[name] = list(getattr(callback, "state_variables", ()))
         return found
+
+    def _make_folder(self) -> None:
+        """Know at once, not at the first checkpoint, that nothing can be written."""
+        folder = self.checkpoint.folder
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            writable = os.access(folder, os.W_OK)
+            found = f"{folder}, which is read-only"
+        except OSError as error:
+            writable, found = False, error
+        if not writable:
+            raise ConfigError(
+                f"Expected a folder for checkpoints that can be written. Received: {found}. Name "
+                "another one."
+            )
 
     def _take_up(self) -> None:
         state = self.checkpoint.state()
