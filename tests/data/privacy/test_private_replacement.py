@@ -20,8 +20,11 @@ from tfmodel.data.privacy import (
     replace_private,
 )
 from tfmodel.data.privacy.findings import Finding, without_overlaps
+from tfmodel.data.privacy.identities import IDENTITIES
 
 MB = 1_000_000
+COUNTRIES = sorted({each.region for each in IDENTITIES.values()})
+NUMBERED = [each for each in IDENTITIES.values() if "\\1" not in each.form]
 
 
 def test_placeholders_are_typed_counted_and_set_off_from_letters():
@@ -90,6 +93,20 @@ def test_twice_changes_nothing_more(text):
 def test_twice_changes_nothing_more_whatever_the_signs(text):
     replaced, _ = replace_private(text)
     assert replace_private(replaced) == (replaced, Counter())
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(
+        st.sampled_from(["CPF ", "nhs ", "sin ", "-", " ", ".", "+", "A", "X", "RCCMNL83S18D969H"])
+        | st.integers(0, 10**12).map(str)
+        | st.from_regex(rf"({'|'.join(each.form for each in NUMBERED)})", fullmatch=True),
+        max_size=6,
+    ).map("".join)
+)
+def test_no_number_of_any_country_breaks_it(text):
+    replaced, _ = replace_private(text, regions=COUNTRIES)
+    assert replace_private(replaced, regions=COUNTRIES) == (replaced, Counter())
 
 
 @settings(max_examples=200, deadline=None)
