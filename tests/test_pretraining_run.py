@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -270,3 +271,39 @@ def test_killed_while_training_it_ends_as_if_it_had_not_been(words, tfmodel):
     assert again["dev"]["loss"] == pytest.approx(
         read(RUN / "metrics.json")["dev"]["loss"], abs=1e-4
     )
+
+
+# --- several workers ----------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_two_workers_pretrain_together(words):
+    probes = [socket.socket() for _ in range(2)]
+    for probe in probes:
+        probe.bind(("127.0.0.1", 0))
+    addresses = [f"127.0.0.1:{probe.getsockname()[1]}" for probe in probes]
+    for probe in probes:
+        probe.close()
+    workers = []
+    for index in (1, 0):
+        cluster = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+        workers.append(
+            subprocess.Popen(
+                [sys.executable, "-m", "tfmodel.cli", "pretrain", "words.yaml", "run=runs/two"],
+                env={**os.environ, "PYTHONPATH": str(ROOT), "TF_CONFIG": json.dumps(cluster)},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+    try:
+        (said, errors), (chiefs, chiefs_errors) = (w.communicate(timeout=900) for w in workers)
+    finally:
+        for worker in workers:
+            worker.kill()
+    assert [worker.returncode for worker in workers] == [0, 0], errors + chiefs_errors
+    assert said.startswith("trained along; the chief writes") and "perplexity" in chiefs
+    # The step is that of the whole batch; dropout drops other values.
+    two, one = (read(run / "metrics.json") for run in (Path("runs/two"), RUN))
+    assert two["train"]["tokens"] == one["train"]["tokens"]
+    assert two["dev"]["loss"] == pytest.approx(one["dev"]["loss"], abs=0.05)

@@ -1,0 +1,185 @@
+"""What a user of `tfmodel pretrain` may get wrong, and what may fail: one message, what to do.
+
+Run: pytest tests/test_pretraining_mistakes.py
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+import needs
+import pytest
+import small_pretraining
+import small_run
+from test_mistakes import small_disk, told
+
+RUN = Path("runs/words")
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A folder with a corpus, a vocabulary and `words.yaml`, as the current one."""
+    monkeypatch.chdir(tmp_path)
+    small_pretraining.write_corpus(Path("texts.jsonl"), small_pretraining.documents())
+    small_pretraining.write_vocabulary(Path("vocab.txt"))
+    Path("words.yaml").write_text(small_pretraining.CONFIG)
+    return tmp_path
+
+
+@pytest.fixture
+def pretrain(place, tfmodel):
+    """`tfmodel pretrain words.yaml` with overrides."""
+    return lambda *overrides: tfmodel("pretrain", "words.yaml", *overrides)
+
+
+# --- the config ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("overrides", "parts"),
+    [
+        (
+            ["encoder=x"],
+            ["expected model, for a new encoder, or encoder", "Received: both, model tiny"],
+        ),
+        (["model=null"], ["expected model", "Received: neither. Add for example model: mini"]),
+        (
+            ["model=null", "encoder=x"],
+            ["expected no vocabulary beside encoder", "Remove vocabulary"],
+        ),
+        (["model=minni"], ["expected one of tiny, mini, small, medium, base", "mean mini?"]),
+        (["corpus.trian=x"], ["unknown key corpus.trian. Did you mean corpus.train?"]),
+        (["corpsu.train=x"], ["unknown key corpsu. Did you mean corpus?"]),
+        (["train.epochs=3"], ["unknown key train.epochs", "steps, seconds"]),
+        (["train.seconds=60"], ["give steps or seconds, not both"]),
+        (["objective.name=mlmm"], ["expected one of mlm, nsp", "Did you mean mlm?"]),
+        (["objective.mask_rate=2"], ["objective.mask_rate: expected a value greater than 0"]),
+        (["vocabulary={sise: 500}"], ["unknown key vocabulary.sise", "mean vocabulary.size?"]),
+        (
+            ["data.train=rows.csv"],
+            ["supervised run (data, task, export)", "both data and corpus", "Remove the keys"],
+        ),
+    ],
+    ids=lambda value: value[0] if "=" in value[0] else "",
+)
+def test_a_config_that_cannot_be_meant(overrides, parts, pretrain):
+    told(pretrain(*overrides), *parts)
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize("command", ["data", "finetune", "evaluate", "export"])
+def test_a_stage_of_the_other_kind(command, place, tfmodel):
+    told(
+        tfmodel(command, "words.yaml"),
+        f"{command}: expected the config of a supervised run. Received: words.yaml, which has",
+        "Type: tfmodel run words.yaml",
+    )
+
+
+def test_a_supervised_config_is_not_pretrained(place, tfmodel):
+    Path("small.yaml").write_text(small_run.CONFIG)
+    told(
+        tfmodel("pretrain", "small.yaml"),
+        "pretrain: expected the config of a pretraining run",
+        "Type: tfmodel run small.yaml",
+    )
+
+
+# --- the corpus and the vocabulary --------------------------------------------------------
+
+
+def test_no_text(pretrain):
+    Path("empty.jsonl").write_text("")
+    told(pretrain("corpus.train=empty.jsonl"), "empty.jsonl", "Received: an empty file")
+    small_pretraining.write_corpus(Path("short.jsonl"), ["hi", "ho"])
+    told(
+        pretrain("corpus.train=short.jsonl"),
+        "expected documents of text. Received: 2 documents, all left out (2 too_short)",
+    )
+    told(pretrain("corpus.train=text.jsonl"), "Did you mean ", "texts.jsonl?")
+    assert not (RUN / "corpus").exists()
+    # Set right, the same folder goes on.
+    done = pretrain("train.steps=1")
+    assert done.code == 0, done.err
+
+
+def test_a_vocabulary_larger_than_the_corpus_supports(pretrain):
+    needs.package("tokenizers")
+    done = pretrain("vocabulary={size: 5000}")
+    told(done, "vocabulary.size: expected ", "which is what the corpus supports", "5000")
+    assert (RUN / "corpus").exists() and not (RUN / "vocabulary").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "parts"),
+    [
+        (None, ["vocab.txt: expected a file or folder"]),
+        ("[PAD]\n[UNK]\n[CLS]\n[SEP]\na\n", ["expected one with [MASK]", "5 pieces without it"]),
+        ("a\nb\n", ["expected a BERT WordPiece vocabulary", "2 pieces without [PAD]"]),
+    ],
+)
+def test_a_vocabulary_that_is_none(content, parts, pretrain):
+    Path("vocab.txt").unlink()
+    if content is not None:
+        Path("vocab.txt").write_text(content)
+    told(pretrain(), *parts)
+
+
+# --- the encoder and the folder -----------------------------------------------------------
+
+
+def test_rows_longer_than_the_encoder_has_positions(place, pretrain):
+    small_run.write_encoder(Path("encoder"))
+    given = ["model=null", "vocabulary=null", "encoder=encoder"]
+    told(
+        pretrain(*given, "train.max_length=64"),
+        "train.max_length must be at most 48, the longest row of encoder. Received: 64",
+    )
+    assert not (RUN / "model").exists()
+
+
+def test_the_folder_of_another_kind_of_run(workspace, tfmodel):
+    small_pretraining.write_corpus(Path("texts.jsonl"), small_pretraining.documents())
+    small_pretraining.write_vocabulary(Path("vocab.txt"))
+    Path("words.yaml").write_text(small_pretraining.CONFIG)
+    before = Path("runs/small/model/model.safetensors").read_bytes()
+    for options in ([], ["--restart"]):
+        told(
+            tfmodel("pretrain", "words.yaml", "run=runs/small", *options),
+            "expected the folder of a pretraining run, or a new one",
+            "that of a supervised run. Set run: to another folder",
+        )
+    assert Path("runs/small/model/model.safetensors").read_bytes() == before
+
+
+def test_a_corpus_folder_of_the_users_own(place, pretrain):
+    Path("corpus").mkdir()
+    shutil.move("texts.jsonl", "corpus/texts.jsonl")
+    refused = pretrain("run=.", "corpus.train=corpus/texts.jsonl")
+    told(refused, "Received: one with corpus, which no run made and this one would replace")
+    assert json.loads(Path("corpus/texts.jsonl").read_text().splitlines()[0])["text"]
+
+
+# --- failures of the work -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("kilobytes", "made"), [(12, []), (700, ["corpus", "tokens"])])
+def test_a_full_disk(kilobytes, made, place, tfmodel):
+    small_pretraining.write_corpus(Path("texts.jsonl"), small_pretraining.documents(400))
+    with small_disk(Path("disk"), kilobytes):
+        done = tfmodel("pretrain", "words.yaml", "run=disk/run")
+        told(done, "No space left on device", code=1)
+        assert all(Path("disk/run", name).exists() for name in made)
+        assert not list(Path("disk").rglob(".*partial*"))
+
+
+def test_a_loss_that_is_no_number(place, pretrain, monkeypatch):
+    from tfmodel.tasks import fill
+
+    sums = fill.sums
+    with monkeypatch.context() as patch:
+        patch.setattr(fill, "sums", lambda *a, **k: [term * float("nan") for term in sums(*a, **k)])
+        told(pretrain(), "The loss is nan at step 1", "Lower train.learning_rate", code=1)
+    assert not (RUN / "model").exists()
+    done = pretrain("train.learning_rate=1e-4")
+    assert done.code == 0, done.err
