@@ -84,7 +84,7 @@ def tokenize(data: Path, name: str, folder: Path) -> TokenDocuments:
     return documents
 
 
-def measure(batches: PretrainingBatches, seconds: float) -> dict[str, float]:
+def measure(batches: PretrainingBatches, seconds: float) -> dict[str, float | None]:
     """Make batches for some seconds of processor time."""
     batches.plan(0)
     real = places = used = count = 0
@@ -106,7 +106,7 @@ def measure(batches: PretrainingBatches, seconds: float) -> dict[str, float]:
         left_out = 1 - float((rows.lengths - 2).sum()) / total
     return {
         "real": 1 - batches.padding_share,
-        "unused": 1 - used / places if places else float("nan"),
+        "unused": 1 - used / places if places else None,
         "left_out": left_out,
         "by_processor": real / processor / 1e6,
         "by_clock": real / clock / 1e6,
@@ -144,11 +144,13 @@ def main() -> None:
                         batch_size=batch_size,
                     )
                     figures = measure(batches, arguments.seconds)
+                    unused = figures["unused"]
+                    shown = "   no" if unused is None else f"{100 * unused:4.1f}%"
                     found.append({"slice": name, "length": length, "objective": objective})
                     found[-1] |= figures
                     print(
                         f"  {objective:17} {100 * figures['real']:5.1f}% real, "
-                        f"{100 * figures['unused']:4.1f}% of places unused, "
+                        f"{shown} places unused, "
                         f"{100 * figures['left_out']:6.3f}% left out, "
                         f"{figures['by_processor']:5.1f} M tokens/s of processor, "
                         f"{figures['by_clock']:5.1f} of the clock",

@@ -29,7 +29,7 @@ class Pieces:
     Attributes:
         starts: int64 (n,), each piece's first token among those of all documents.
         lengths: int32 (n,), tokens.
-        documents: int64 (n,), the document that it is from.
+        documents: int (n,), the document that it is from.
         left_out: tokens of remainders and documents too short to learn from.
     """
 
@@ -108,7 +108,7 @@ def cut_documents(
     starts, lengths, owners = starts[order], lengths[order], owners[order]
     kept = lengths >= shortest
     left_out = int(lengths[~kept].sum())
-    return Pieces(starts[kept], lengths[kept].astype(np.int32), owners[kept], left_out)
+    return Pieces(starts[kept], lengths[kept].astype(np.int32), compact(owners[kept]), left_out)
 
 
 class _CutFinder:
@@ -206,7 +206,7 @@ class PackedRows:
 
     Attributes:
         pieces: the documents' pieces.
-        lengths: int64 (rows,), real tokens of each row, the same in every epoch.
+        lengths: int32 (rows,), real tokens of each row, the same in every epoch.
 
     Raises:
         ConfigError: no text is long enough to learn from.
@@ -228,8 +228,9 @@ class PackedRows:
                 f"{len(documents)} documents, none as long, in {documents.folder}. Look at the "
                 "corpus and its cleaning."
             )
-        self._by_length = np.argsort(order, kind="stable")
-        self.lengths = np.add.reduceat(order, self._splits[:-1])
+        self._by_length = compact(np.argsort(order, kind="stable"))
+        self.lengths = np.add.reduceat(order, self._splits[:-1]).astype(np.int32)
+        self._splits = compact(self._splits)
 
     def __len__(self) -> int:
         """Rows."""
@@ -242,7 +243,7 @@ class PackedRows:
 
     def drawn(self, random: np.random.Generator) -> np.ndarray:
         """Draw which piece is in which place of the rows: int (n,)."""
-        order = random.permutation(len(self.pieces))
+        order = compact(random.permutation(len(self.pieces)))
         order = order[np.argsort(self.pieces.lengths[order], kind="stable")]
         placed = np.empty_like(order)
         placed[self._by_length] = order
@@ -333,6 +334,11 @@ def sentence_places(documents: TokenDocuments, objective: str) -> np.ndarray:
         marks = documents.marks[first : first + _MARKS_AT_ONCE]
         found.append(np.flatnonzero(marks & STARTS_SENTENCE) + first)
     return np.concatenate(found)
+
+
+def compact(numbers: np.ndarray) -> np.ndarray:
+    """Numbers from 0 up, in half of the memory where they are small enough."""
+    return numbers.astype(np.int32) if numbers.max(initial=0) < 2**31 else numbers
 
 
 def ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:

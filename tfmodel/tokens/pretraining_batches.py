@@ -17,7 +17,7 @@ from tfmodel.tokens.objectives import (
     SimcseSettings,
     SopSettings,
 )
-from tfmodel.tokens.packing import PackedRows
+from tfmodel.tokens.packing import PackedRows, compact
 from tfmodel.tokens.pair_rows import PairRows
 from tfmodel.tokens.sentence_rows import SentenceRows
 from tfmodel.tokens.token_documents import TokenDocuments
@@ -138,7 +138,7 @@ class PretrainingBatches:
         if kept is None or kept[0] != epoch:
             random = np.random.default_rng([self.seed, epoch, _ORDER])
             drawn = self.rows.drawn(random)
-            order = random.permutation(len(self.rows))
+            order = compact(random.permutation(len(self.rows)))
             if not isinstance(self.rows, PackedRows):
                 lengths = self.rows.row_lengths(drawn)
                 order = near_in_length(order, lengths, self.batch_size, random)
