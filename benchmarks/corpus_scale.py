@@ -27,9 +27,9 @@ DATA = Path(os.environ.get("TFMODEL_DATA", Path(__file__).parents[2] / "shared" 
 _REPLACED = 0.25
 
 
-def write_copies(folder: Path, times: int) -> int:
+def write_copies(folder: Path, times: int, most_files: int) -> int:
     """Write the corpus so many times, the first as it is; give the bytes."""
-    files = sorted((DATA / "wiki_en").iterdir())
+    files = sorted((DATA / "wiki_en").iterdir())[:most_files]
     words = files[0].read_text(encoding="utf-8").split()
     size = 0
     for copy in range(times):
@@ -114,6 +114,7 @@ def main() -> None:
     """Measure every size and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--times", type=int, nargs="+", default=[1, 2, 4, 10])
+    parser.add_argument("--files", type=int, default=32, help="of wiki_en, 1 MB each: what is 1x")
     parser.add_argument("--one", nargs=2, metavar=("TRAIN", "FOLDER"))
     options = parser.parse_args()
     if options.one:
@@ -126,7 +127,7 @@ def main() -> None:
     for times in options.times:
         with tempfile.TemporaryDirectory() as name:
             train, work = Path(name, "in"), Path(name, "out")
-            size = write_copies(train, times) / 1e6
+            size = write_copies(train, times, options.files) / 1e6
             work.mkdir()
             found = measure(train, work / "corpus")
         print(

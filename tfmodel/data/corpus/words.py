@@ -6,28 +6,36 @@ word: runs of words are twice as many characters there.
 
 from __future__ import annotations
 
+import functools
 import re
-import zlib
-from functools import lru_cache
+import sys
 
 import numpy as np
 
 from tfmodel.data.similarity import mix
 
-# Han with its extensions, Kana, Bopomofo, Thai, Lao, Myanmar, Khmer.
+# Thai and Lao, Myanmar, Khmer, Kana, Bopomofo and its extension, Han with its extensions.
 _UNSPACED = (
-    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u312f\u31a0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
-    "\uf900-\ufaff\U00020000-\U0003ffff"
-)
-_CHARACTER = re.compile(f"[{_UNSPACED}]")
+    (0x0E00, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x3040, 0x312F), (0x31A0, 0x31FF),
+    (0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x3FFFF),
+)  # fmt: skip
+_CLASS = "".join(f"{chr(first)}-{chr(last)}" for first, last in _UNSPACED)
+_CHARACTER = re.compile(f"[{_CLASS}]")
+_WORD = re.compile(rf"[{_CLASS}]|[^\W_{_CLASS}]+")
 _LOOK_CHARACTERS = 2_000
-_WORD = re.compile(rf"[{_UNSPACED}]|[^\W_{_UNSPACED}]+")
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)
+_SPACED, _ALONE = 1, 2  # characters of words, and those that stand for half a one
 
 
-@lru_cache(maxsize=2**17)
-def _hash(word: str) -> int:
-    return zlib.crc32(word.encode("utf-8", "replace"))
+@functools.cache
+def _tables() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Give the kind of every character, a hash of it, and factors for the places in a word."""
+    every = range(sys.maxunicode + 1)
+    kinds = np.fromiter(map(str.isalnum, map(chr, every)), np.uint8, len(every))
+    for first, last in _UNSPACED:
+        kinds[first : last + 1] = _ALONE
+    hashes = mix(np.arange(1, sys.maxunicode + 2, dtype=np.uint64))
+    return kinds, hashes, mix(np.arange(2**8, dtype=np.uint64)) | np.uint64(1)
 
 
 def hashed_words(text: str) -> tuple[np.ndarray, np.ndarray]:
@@ -37,10 +45,21 @@ def hashed_words(text: str) -> tuple[np.ndarray, np.ndarray]:
         A hash of each word, uint64 (words,), the same on every machine; and how many characters
         each has, int64 (words,).
     """
-    words = _WORD.findall(text.casefold())
-    hashes = np.fromiter(map(_hash, words), np.uint64, len(words))
-    lengths = np.fromiter(map(len, words), np.int64, len(words))
-    return mix(hashes), lengths
+    kinds, character_hashes, factors = _tables()
+    raw = text.casefold().encode("utf-32-le", "surrogatepass")
+    characters = np.frombuffer(raw, np.uint32)
+    kind = kinds[characters]
+    goes_on = (kind[1:] == _SPACED) & (kind[:-1] == _SPACED)
+    is_start = kind > 0
+    is_start[1:] &= ~goes_on
+    chosen = np.flatnonzero(kind)
+    starts = np.flatnonzero(is_start[chosen])
+    lengths = np.diff(starts, append=len(chosen))
+    if not len(starts):
+        return np.empty(0, np.uint64), lengths
+    place = np.arange(len(chosen)) - np.repeat(starts, lengths)
+    hashes = character_hashes[characters[chosen]] * factors[place & (len(factors) - 1)]
+    return mix(np.add.reduceat(hashes, starts)), lengths
 
 
 def pieces_a_word(text: str) -> int:
