@@ -151,7 +151,7 @@ def sums(model: keras.Model, inputs: Mapping, targets: Any, weights: Any, *, tra
     chosen = ops.one_hot(positions, ops.shape(original)[1], dtype="int32")  # (B, P, T)
     token_ids = original + ops.sum(chosen * change[..., None], axis=1)
 
-    seen = {key: inputs[key] for key in ("segment_ids", "padding_mask")}
+    seen = {key: ops.convert_to_tensor(inputs[key]) for key in ("segment_ids", "padding_mask")}
     logits = model({"token_ids": token_ids, **seen}, training=training)
     was_replaced = ops.cast(ops.not_equal(token_ids, original), "float32")
     real = ops.cast(inputs["padding_mask"] > 0, "float32")
