@@ -224,3 +224,22 @@ def test_batches_are_32_rows_and_shuffled_by_a_seed(tokenizer):
 def test_batches_refuse_targets_that_do_not_match(tokenizer):
     with pytest.raises(ConfigError, match="Received: 2 rows and 3 targets"):
         batches(["the", "cat"], [0, 1, 2], tokenizer=tokenizer)
+
+
+def test_any_batch_can_be_made_alone(many):
+    targets = np.arange(len(many))
+    data = Batches(many, targets, batch_size=32, seed=1)
+    data.epoch = 2
+    for index, (inputs, labels) in enumerate(data):
+        alone, own, weights = data.batch(2, index)
+        np.testing.assert_array_equal(alone["token_ids"], inputs["token_ids"])
+        np.testing.assert_array_equal(own, labels)
+        assert weights is None
+
+
+def test_fingerprints_tell_rows_and_orders_apart(many):
+    own = Batches(many, batch_size=32, seed=1).fingerprint
+    assert Batches(many, batch_size=32, seed=1).fingerprint == own
+    assert Batches(many, batch_size=32, seed=2).fingerprint != own
+    assert Batches(many, np.zeros(len(many)), batch_size=32, seed=1).fingerprint != own
+    assert Batches(rows_of([3, 4]), batch_size=32, seed=1).fingerprint != own

@@ -130,6 +130,33 @@ def test_an_interrupted_call_goes_on(small, tmp_path, monkeypatch, saves):
     assert not (tmp_path / ".tokens.unfinished").exists()
 
 
+def test_after_a_kill_only_what_was_saved_counts(small, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_TEXTS_AT_ONCE", 10)
+    texts = small_corpus.texts(200)
+    whole = write_token_documents(texts, small, tmp_path / "whole").fingerprint
+    place, left = tmp_path / "tokens", tmp_path / ".tokens.unfinished"
+
+    def leave():
+        with pytest.raises(Interrupted):
+            write_token_documents(interrupted(texts, 150), small, place, workers=1)
+
+    def end(name, content):
+        with open(left / name, "ab") as file:
+            file.write(content)
+
+    leave()  # written after the last save
+    for name in ("ids.npy", "marks.npy", "splits.npy"):
+        end(name, b"half of a chunk")
+    assert write_token_documents(texts, small, place).fingerprint == whole
+    leave()  # lost by the disk
+    ids = left / "ids.npy"
+    ids.write_bytes(ids.read_bytes()[:-10])
+    assert write_token_documents(texts, small, place).fingerprint == whole
+    leave()
+    (left / "done.json").write_text('{"done": {"texts"')
+    assert write_token_documents(texts, small, place).fingerprint == whole
+
+
 def test_nothing_is_taken_over_from_other_texts_or_options(small, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "_TEXTS_AT_ONCE", 10)
     texts = small_corpus.texts(300)
