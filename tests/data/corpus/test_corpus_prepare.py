@@ -224,6 +224,17 @@ def test_a_corpus_of_ours_and_other_tfds_folders_are_read(tmp_path, wiki):
     assert again.counts == first.counts
 
 
+def test_of_a_labelled_set_the_texts_are_read_but_not_those_of_test(tmp_path, write):
+    from tfmodel.data import DataSettings, prepare
+
+    lines = "".join(f"{document(seed, lines=1)}\t{'ab'[seed % 2]}\n" for seed in range(40))
+    rows = write("rows.tsv", f"text\tlabel\n{lines}")
+    labelled = prepare(DataSettings(train=str(rows)), tmp_path / "labelled", seed=1)
+    corpus = make(tmp_path, labelled.folder)
+    assert corpus.counts == {"train": labelled.counts["train"], "dev": labelled.counts["dev"]}
+    assert not set(all_texts(corpus)) & set(labelled.split("test").texts)
+
+
 # --- mistakes and accidents -----------------------------------------------------------------
 
 
@@ -250,7 +261,10 @@ def test_an_empty_folder_and_none_at_all(tmp_path):
     (tmp_path / "none").mkdir()
     with pytest.raises(ConfigError, match="expected files of documents. Received: a folder with"):
         make(tmp_path, tmp_path / "none")
-    with pytest.raises(ConfigError, match="Received: a path where there is none"):
+    told = (
+        r"folder of documents\. Received: a path where there is none.*corpus.train and corpus.dev"
+    )
+    with pytest.raises(ConfigError, match=told):
         make(tmp_path, tmp_path / "nowhere")
 
 

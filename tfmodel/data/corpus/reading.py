@@ -17,8 +17,12 @@ _OF_DATA = re.compile(rf"(?<![\w./])data\.(?=(?:{'|'.join(CorpusSettings.model_f
 
 
 def places_of(rows: DocumentRows, locate: Callable[[str], Path]) -> dict[str, Place]:
-    """Find the files of train and, where it is named, dev; of a folder all that is below it."""
-    return {role: _files_of_folder(place) for role, place in locate_all(rows, locate).items()}
+    """Find the files of train and, where it is named, dev; of a folder all that is below it.
+
+    The test split of a TFDS folder is not read: what is measured on is nothing to learn from.
+    """
+    places = locate_all(rows, locate)
+    return {role: _files_of_folder(places[role]) for role in ("train", "dev") if role in places}
 
 
 def _files_of_folder(place: Place) -> Place:
@@ -74,6 +78,7 @@ def in_words_of_corpus() -> Iterator[None]:
     try:
         yield
     except ConfigError as error:
-        message = _OF_DATA.sub("corpus.", str(error)).replace("`data:`", "`corpus:`")
-        message = message.replace("corpus.test", "").replace(" labelled rows", " documents")
+        message = str(error).replace(", data.dev and data.test", " and data.dev")
+        message = message.replace(" labelled rows", " documents").replace("`data:`", "`corpus:`")
+        message = _OF_DATA.sub("corpus.", message)
         raise ConfigError(message) from error
