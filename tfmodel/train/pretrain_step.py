@@ -33,6 +33,11 @@ class PretrainingModel(TrainingModel):
         super().__init__(model, accumulation_steps=accumulation_steps, **kwargs)
         self.task = task
 
+    def call(self, inputs, training: bool = False):
+        """The task model's outputs; of the inputs those that it knows."""
+        known = {name: inputs[name] for name in self.model.input}
+        return self.model(known, training=training)
+
     def count(self, inputs, targets, weights) -> tf.Tensor:
         """What each term is a mean over: float32 (K,)."""
         return tf.stack(self.task.counts(inputs, targets, weights))

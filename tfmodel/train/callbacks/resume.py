@@ -256,7 +256,8 @@ class Resume(keras.callbacks.Callback):
 
     def _restore_metrics(self) -> None:
         """Let the epoch's figures count the steps before the interruption too."""
-        if worker_count(self._strategy) > 1 or self._strategy.num_replicas_in_sync > 1:
+        devices = worker_count(self._strategy) > 1 or self._strategy.num_replicas_in_sync > 1
+        if devices or len(self.model.metrics) == 1:  # the mean loss, made when it was compiled
             self.checkpoint.restore({"metrics": self.model.metrics_variables})
             return
         # Metrics have no variables before they have seen a batch.
