@@ -83,10 +83,13 @@ def fit(kind, folder, *, callbacks=(), seconds=60.0, epochs=3):
     training.compile(optimizer, loss=classify.loss(), metrics=classify.metrics(), jit_compile=False)
     known = [losses, figures, *pieces]
     resume = Resume(folder, fed, remember=known, seconds=seconds)
-    training.fit(
-        fed, validation_data=held_out, epochs=epochs, shuffle=False, verbose=0,
-        callbacks=[StopOnNaN(fed), *known, *callbacks, resume],
-    )  # fmt: skip
+    try:
+        training.fit(
+            fed, validation_data=held_out, epochs=epochs, shuffle=False, verbose=0,
+            callbacks=[StopOnNaN(fed), *known, *callbacks, resume],
+        )  # fmt: skip
+    finally:
+        resume.release()  # where it failed a checkpoint may still be on its way
     return {
         "digest": toy.digest(model),
         "losses": losses.history,
