@@ -15,6 +15,8 @@ def test_what_will_be_used(tfmodel, tmp_path, monkeypatch):
     assert found["train.precision_"] in ("float32", "bfloat16")
     assert found["train.jit_"] in ("true", "false")
     assert found["cache"] == f"{tmp_path / 'cache'} (3 MB)"
+    for extra in ("vocabulary", "privacy", "chinese", "beam"):
+        assert extra in found["for"]  # pretraining, installed or not
     assert "GB" in found["memory"] and "GB free of" in done.out and "GPUs" in found
     assert package.DEFAULT_ENCODER.startswith(done.out.split("default encoder")[1].strip())
     assert "[" not in done.out and "None" not in done.out

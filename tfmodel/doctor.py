@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 from pathlib import Path
 
@@ -25,6 +26,7 @@ def examine() -> dict[str, str]:
     found["GPUs"] = ", ".join(gpu.name for gpu in gpus) or "none: the processor is used"
     settings = FinetuneSettings().resolve(hidden_size=384)
     found["workers"] = _workers()
+    found["for pretraining"] = _extras()
     found["train.precision auto"] = settings.precision
     found["train.jit auto"] = str(settings.jit).lower()
     found["memory"] = _memory()
@@ -34,6 +36,30 @@ def examine() -> dict[str, str]:
     found["cache"] = f"{cache} ({_size(cache)})"
     found["default encoder"] = DEFAULT_ENCODER.split("#")[0]
     return found
+
+
+# Extra -> what it brings.
+_FOR_PRETRAINING = {
+    "vocabulary": ("tokenizers",),
+    "privacy": ("phonenumbers", "stdnum"),
+    "chinese": ("rjieba",),
+    "language": ("py3langid",),
+    "beam": ("apache_beam",),
+}
+
+
+def _extras() -> str:
+    """Which extras of a pretraining are installed, and how to have the others."""
+    there = [
+        extra
+        for extra, modules in _FOR_PRETRAINING.items()
+        if all(importlib.util.find_spec(module) for module in modules)
+    ]
+    missing = [extra for extra in _FOR_PRETRAINING if extra not in there]
+    found = [f"extras {', '.join(there)}"] if there else []
+    if missing:
+        found.append(f"not installed: {', '.join(missing)}")
+    return "; ".join(found)
 
 
 def _words(value: str | int | list | None) -> str:

@@ -159,6 +159,7 @@ def _do_stages(
         if any(stage.trains for stage in chosen):
             _protect_weights(context)
         _require_before(context, chosen)
+        kind.check(context)
         opened.environment()  # first of all: it marks the folder as a run's
         _save_config(context)
         for stage in chosen:

@@ -22,6 +22,7 @@ class Kind:
         sources: the source under each key of a config that names one.
         tell: writes the report of a run as far as it came, and gives the lines it ends with;
             takes the run's context and the stage that was asked for alone, or None.
+        check: refuses, before any work, what a later stage would refuse.
         train_along: what a worker does that trains with a chief (TF_CONFIG); gives words for it.
     """
 
@@ -32,6 +33,7 @@ class Kind:
     sources: Callable[[Any], Mapping[str, str | None]]
     tell: Callable[[Context, str | None], str]
     train_along: Callable[[Context], str]
+    check: Callable[[Context], None] = lambda context: None
 
     @property
     def commands(self) -> list[str]:

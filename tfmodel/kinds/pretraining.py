@@ -19,6 +19,7 @@ from tfmodel.stages import (
     VOCABULARY,
     VOCABULARY_FIGURES,
     Context,
+    check_beginning,
     pretrain_along,
     read_if_there,
 )
@@ -134,4 +135,5 @@ PRETRAINING = Kind(
     sources=_sources,
     tell=_tell,
     train_along=pretrain_along,
+    check=check_beginning,
 )

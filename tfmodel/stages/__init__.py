@@ -10,7 +10,7 @@ from tfmodel.stages.evaluate import EVALUATE, EVALUATION_FILE
 from tfmodel.stages.export import EXPORT
 from tfmodel.stages.finetune import FINETUNE, HISTORY_FILE, train_along
 from tfmodel.stages.label_noise import ISSUES_FILE, LABEL_NOISE, LABEL_NOISE_FILE
-from tfmodel.stages.pretrain import PRETRAIN, pretrain_along
+from tfmodel.stages.pretrain import PRETRAIN, check_beginning, pretrain_along
 from tfmodel.stages.settling import training_under_way
 from tfmodel.stages.token_documents import TOKENS
 from tfmodel.stages.vocabulary import VOCABULARY, VOCABULARY_FIGURES
@@ -35,6 +35,7 @@ __all__ = [
     "VOCABULARY_FIGURES",
     "Context",
     "Stage",
+    "check_beginning",
     "dismiss_workers",
     "join_workers",
     "pretrain_along",

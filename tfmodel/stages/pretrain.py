@@ -16,13 +16,14 @@ from tfmodel.stages.context import Context, Stage, identity_of_source
 from tfmodel.stages.finetune import HISTORY_FILE
 from tfmodel.stages.settling import settle
 from tfmodel.stages.token_documents import TOKENS
-from tfmodel.stages.vocabulary import tokenizer_of
+from tfmodel.stages.vocabulary import given_tokenizer, tokenizer_of
 from tfmodel.stages.workers import hear_chief, start_workers, wait_for_release
 
 if TYPE_CHECKING:
     from tfmodel.model.sizes import BertConfig
     from tfmodel.tokens.pretraining_batches import PretrainingBatches
     from tfmodel.tokens.tokenizer import Tokenizer
+    from tfmodel.tokens.vocabulary import Vocabulary
     from tfmodel.train.pretrain import PretrainResult
     from tfmodel.train.pretrain_settings import PretrainSettings
 
@@ -158,20 +159,53 @@ def _trained(
     return model, batches, result
 
 
-def _shape(context: Context, tokenizer: Tokenizer) -> BertConfig:
-    """The encoder's sizes, checked before anything is built."""
+def check_beginning(context: Context) -> None:
+    """Refuse an encoder or a vocabulary that training would refuse, before hours of work.
+
+    Raises:
+        ConfigError: rows longer than the encoder's positions, or a vocabulary without [MASK].
+    """
+    settings = context.settings
+    if context.up_to_date(PRETRAIN.name):
+        return
+    if settings.encoder is not None:
+        _encoder_shape(context)
+        _require_mask(given_tokenizer(settings.encoder).vocabulary)
+    elif isinstance(settings.vocabulary, str):
+        _require_mask(given_tokenizer(settings.vocabulary).vocabulary)
+
+
+def _require_mask(vocabulary: Vocabulary) -> None:
+    if vocabulary.mask_id is None:
+        raise ConfigError(
+            "vocabulary: expected one with [MASK], which stands for what is to be predicted. "
+            f"Received: {len(vocabulary)} pieces without it. Add the line [MASK], or train a "
+            "vocabulary."
+        )
+
+
+def _encoder_shape(context: Context) -> BertConfig:
+    """The sizes of the encoder to train on."""
     from tfmodel.model.checkpoints import read_config
-    from tfmodel.model.sizes import SIZES, BertConfig
+    from tfmodel.model.sizes import BertConfig
+
+    longest = context.settings.train.max_length
+    shape = BertConfig.from_huggingface(read_config(context.encoder_folder))
+    if longest > shape.max_positions:
+        raise ConfigError(
+            f"train.max_length must be at most {shape.max_positions}, the longest row of "
+            f"{context.settings.encoder}. Received: {longest}."
+        )
+    return shape
+
+
+def _shape(context: Context, tokenizer: Tokenizer) -> BertConfig:
+    """The encoder's sizes."""
+    from tfmodel.model.sizes import SIZES
 
     settings, pieces = context.settings, len(tokenizer.vocabulary)
-    longest = settings.train.max_length
-    if tokenizer.vocabulary.mask_id is None:
-        raise ConfigError(
-            f"vocabulary: expected one with [MASK], which stands for what is to be predicted. "
-            f"Received: {pieces} pieces without it. Add the line [MASK], or train a vocabulary."
-        )
     if settings.encoder is None:
-        size = SIZES[settings.model]
+        size, longest = SIZES[settings.model], settings.train.max_length
         positions = max(size.max_positions, longest)
         if positions > longest:
             _log.info(
@@ -180,12 +214,7 @@ def _shape(context: Context, tokenizer: Tokenizer) -> BertConfig:
                 longest,
             )
         return dataclasses.replace(size, vocabulary_size=pieces, max_positions=positions)
-    shape = BertConfig.from_huggingface(read_config(context.encoder_folder))
-    if longest > shape.max_positions:
-        raise ConfigError(
-            f"train.max_length must be at most {shape.max_positions}, the longest row of "
-            f"{settings.encoder}. Received: {longest}."
-        )
+    shape = _encoder_shape(context)
     if pieces > shape.vocabulary_size:
         raise ConfigError(
             f"{context.encoder_folder}: expected a vocabulary of at most {shape.vocabulary_size} "

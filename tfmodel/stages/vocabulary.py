@@ -66,15 +66,20 @@ def _tokenizer(context: Context, corpus) -> tuple[Tokenizer, str]:
 
     settings = context.settings
     if settings.encoder is not None:
-        return Tokenizer.from_folder(context.encoder_folder), "the encoder's"
+        return given_tokenizer(settings.encoder), "the encoder's"
     if isinstance(settings.vocabulary, str):
-        return _given(settings.vocabulary), "given"
+        return given_tokenizer(settings.vocabulary), "given"
     chosen = settings.vocabulary or VocabularySettings()
     vocabulary = train_vocabulary(corpus.texts("train"), **chosen.model_dump())
     return Tokenizer(vocabulary, lowercase=chosen.lowercase), "trained"
 
 
-def _given(source: str) -> Tokenizer:
+def given_tokenizer(source: str) -> Tokenizer:
+    """The tokenizer of a model folder or a `vocab.txt`.
+
+    Raises:
+        ConfigError: there is none, or it is no WordPiece vocabulary.
+    """
     from tfmodel.tokens.tokenizer import Tokenizer
 
     place = sources.fetch(source)
