@@ -76,12 +76,15 @@ class DevLoss(keras.callbacks.Callback):
 
     def evaluate(self) -> dict[str, float]:
         """The figures of the weights as they are."""
-        if self._sums is None:
-            traced = tf.function(self.model.evaluation_sums, autograph=False, reduce_retracing=True)
-            self._sums = as_traced(traced)
         self.batches.epoch = self.batches.skip = 0
-        sums, counts = 0.0, 0.0
-        for data in self.batches.dataset():
+        dataset, sums, counts = self.batches.dataset(), 0.0, 0.0
+        if self._sums is None:  # once for all lengths
+            signature = [dataset.element_spec]
+            traced = tf.function(
+                self.model.evaluation_sums, input_signature=signature, autograph=False
+            )
+            self._sums = as_traced(traced)
+        for data in dataset:
             found, count = self._sums(data)
             # Of some hundred thousand places float32 would lose the last digits.
             sums = sums + np.asarray(found, np.float64)
