@@ -75,7 +75,21 @@ def load_run_config(
 def schema_of_all() -> dict:
     """Describe a config of any kind for editors, as JSON Schema."""
     schemas = (kind.settings for kind in KINDS)
-    return json_schema(pydantic.RootModel[functools.reduce(operator.or_, schemas)])
+    return _any_of(json_schema(pydantic.RootModel[functools.reduce(operator.or_, schemas)]))
+
+
+def _any_of(schema: Any) -> Any:
+    """Take what fits several of a union's branches, as an objective without its name does."""
+    if isinstance(schema, list):
+        return [_any_of(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    union = "discriminator" in schema and "oneOf" in schema
+    return {
+        "anyOf" if union and key == "oneOf" else key: _any_of(value)
+        for key, value in schema.items()
+        if not (union and key == "discriminator")
+    }
 
 
 def _own_keys(kind: Kind) -> list[str]:
