@@ -12,6 +12,7 @@ import toy
 import toy_pretrain
 
 from tfmodel.config import ConfigError
+from tfmodel.model import encoder_config
 from tfmodel.tasks import find_objective
 from tfmodel.train.pretrain_settings import PretrainSettings
 from tfmodel.train.pretrain_step import PretrainingModel
@@ -126,6 +127,30 @@ def test_a_step_that_is_no_number_ends_and_keeps_the_weights(tokens, tmp_path):
     with pytest.raises(FloatingPointError, match="loss is nan at step 1 of epoch 1"):
         toy_pretrain.train(tmp_path, tokens, model=model)
     assert before != spoiled == toy.digest(model)
+
+
+def test_dropout_may_be_off_in_training_alone(tokens, tmp_path):
+    fresh, batches = toy_pretrain.new_model(), toy_pretrain.documents(tokens / "train")
+    data = toy_pretrain.batches(batches).batch(0, 0)
+    (expected,) = find_objective("mlm").sums(fresh, *data, training=False)
+    model, result = toy_pretrain.train(tmp_path / "off", tokens, steps=1, dropout=0.0)
+    assert result.steps[0]["loss"] == pytest.approx(float(expected[0] / data[2].sum()), rel=1e-5)
+    assert encoder_config(model.encoder).dropout == 0.1
+    _, dropped = toy_pretrain.train(tmp_path / "on", tokens, steps=1)
+    assert dropped.steps[0]["loss"] != pytest.approx(result.steps[0]["loss"], rel=1e-5)
+
+
+def test_it_is_watched(tokens, tmp_path):
+    from event_reading import scalars
+
+    _, result = toy_pretrain.train(tmp_path / "run", tokens, steps=12, logs=tmp_path / "logs")
+    train, dev = (scalars(tmp_path / "logs" / run) for run in ("train", "dev"))
+    assert [step for step, _ in train["metrics/loss"]] == [*range(1, 13)]
+    for name in ("loss", "perplexity", "mlm_accuracy"):
+        expected = [(entry["step"], pytest.approx(entry[name])) for entry in result.dev]
+        assert dev[f"metrics/{name}"] == expected
+    assert [entry["step"] for entry in result.dev] == [0, 10, 12]
+    assert len(train["speed/tokens_per_second"]) == 12
 
 
 # --- going on -----------------------------------------------------------------------------

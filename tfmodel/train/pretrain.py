@@ -14,6 +14,7 @@ from typing import Any
 import keras
 
 from tfmodel.config import ConfigError
+from tfmodel.model.dropout import Dropout
 from tfmodel.run_folder import write_aside
 from tfmodel.train.callbacks import (
     OneTraining,
@@ -122,6 +123,10 @@ def pretrain(
         training = PretrainingModel(
             model, task=task, accumulation_steps=settings.accumulation_steps
         )
+        if settings.dropout is not None:
+            for layer in model._flatten_layers():
+                if isinstance(layer, Dropout):
+                    layer.set_rate(settings.dropout)
     give_chiefs(strategy, training.variables)
     total_steps = settings.steps
     if total_steps is None:

@@ -51,6 +51,13 @@ class PretrainSettings(Settings):
     clip_norm: float | None = Field(
         1.0, gt=0, description="Norm the gradient of all weights is clipped to; null: not clipped."
     )
+    dropout: float | None = Field(
+        None,
+        ge=0,
+        lt=1,
+        description="Dropout in training; null: the encoder's own, which stays what is saved. 0 "
+        "where text is seen but once; simcse needs some.",
+    )
     accumulation_steps: int = Field(
         1,
         ge=1,
