@@ -100,7 +100,8 @@ class Workers:
             raise RuntimeError(
                 f"expected a worker process to do {job}. Received: its end (exit code "
                 f"{process.wait()}). The machine may have run out of memory: set data.workers to "
-                f"1 (of a corpus: corpus.workers), and start the same command again; what is done stays done."
+                f"1 (of a corpus: corpus.workers), and start the same command again; what is done "
+                f"stays done."
             )
         answer = json.loads(line)
         if answer.get("errno") is not None:
