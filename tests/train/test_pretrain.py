@@ -156,8 +156,8 @@ def test_it_is_watched(tokens, tmp_path):
 # --- going on -----------------------------------------------------------------------------
 
 
-def run(*arguments: object) -> int:
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+def run(*arguments: object, **variables: str) -> int:
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **variables}
     script = [sys.executable, str(HERE / "toy_pretrain.py"), *map(str, arguments)]
     done = subprocess.run(script, env=environment, capture_output=True, text=True)
     assert done.returncode in (0, -9), done.stderr[-3000:]
@@ -177,6 +177,20 @@ def test_killed_it_goes_on_bit_for_bit(objective, tmp_path):
     for found in (whole, parts):
         found["steps"] = [{k: v for k, v in step.items() if k != timed} for step in found["steps"]]
     assert parts == whole and len(whole["steps"]) == 30
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("objective", ["mlm", "sop"])
+def test_two_devices_do_what_one_does(objective, tmp_path):
+    found = []
+    for devices in ("1", "2"):
+        out = tmp_path / f"{devices}.json"
+        assert run(objective, tmp_path / devices, out, DEVICES=devices) == 0
+        found.append(json.loads(out.read_text()))
+    one, two = ([step["loss"] for step in each["steps"]] for each in found)
+    # Sums in another order: the difference grows with the steps.
+    np.testing.assert_allclose(one[:10], two[:10], rtol=1e-4)
+    np.testing.assert_allclose(found[0]["dev"][1]["loss"], found[1]["dev"][1]["loss"], rtol=1e-3)
 
 
 def test_another_runs_checkpoint_is_refused(tokens, tmp_path, monkeypatch):

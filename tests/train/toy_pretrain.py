@@ -2,11 +2,13 @@
 
 Run as a program it pretrains, for tests of runs in another process:
 python toy_pretrain.py OBJECTIVE CHECKPOINTS OUT.json [STEP_TO_DIE_AT]
+With DEVICES=2 in the environment it does so on two logical processors; without dropout then.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -104,10 +106,24 @@ def train(checkpoints, folder, *, objective="mlm", model=None, key="toy", logs=N
     return model, result
 
 
+def model_on(devices: int, objective: str) -> keras.Model:
+    """A fresh model on that many logical processors."""
+    import tensorflow as tf
+
+    (processor,) = tf.config.list_physical_devices("CPU")
+    parts = [tf.config.LogicalDeviceConfiguration()] * devices
+    tf.config.set_logical_device_configuration(processor, parts)
+    names = [f"CPU:{number}" for number in range(devices)]
+    strategy = (
+        tf.distribute.MirroredStrategy(names) if devices > 1 else tf.distribute.get_strategy()
+    )
+    with strategy.scope():
+        return new_model(objective)
+
+
 def main(objective: str, checkpoints: str, out: str, die_at: str | None = None) -> None:
     changed = {}
     if die_at is not None:
-        import os
         import signal
 
         from tfmodel.train.callbacks import StepRecorder
@@ -121,7 +137,13 @@ def main(objective: str, checkpoints: str, out: str, die_at: str | None = None) 
                 os.kill(os.getpid(), signal.SIGKILL)
 
         StepRecorder.on_train_batch_end = record_or_die
-    model, result = train(checkpoints, Path(out).parent / "tokens", objective=objective, **changed)
+    model = None
+    if devices := int(os.environ.get("DEVICES", "0")):
+        changed["dropout"] = 0.0  # what is dropped differs from device to device
+        model = model_on(devices, objective)
+    model, result = train(
+        checkpoints, Path(out).parent / "tokens", objective=objective, model=model, **changed
+    )
     found = {"digest": toy.digest(model), "steps": result.steps, "dev": result.dev}
     Path(out).write_text(json.dumps(found))
 
