@@ -119,7 +119,8 @@ def test_jax_gives_the_same_numbers_and_gradients(folder, inputs):
     model, given = filler(folder, inputs)
     with tf.GradientTape() as tape:
         sums = fill.sums(model, given, more["hidden_ids"], more["places"], training=False)
-    gradients = tape.gradient(sums[0][0], model.trainable_variables)
+        loss = sums[0][0]
+    gradients = tape.gradient(loss, model.trainable_variables)
     for index, (gradient, weight) in enumerate(
         zip(gradients, model.trainable_variables, strict=True)
     ):
