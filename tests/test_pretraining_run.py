@@ -239,7 +239,7 @@ def test_killed_while_training_it_ends_as_if_it_had_not_been(words, tfmodel):
         "from tfmodel.train.callbacks import StepRecorder\n"
         "at_end = StepRecorder.on_train_batch_end\n"
         "StepRecorder.on_train_batch_end = (\n"
-        "    lambda *a, **k: (at_end(*a, **k), time.sleep(0.4))[0])\n"
+        "    lambda *a, **k: (at_end(*a, **k), time.sleep(1.0))[0])\n"
         "sys.exit(main(sys.argv[1:]))\n"
     )
     command = ["pretrain", "words.yaml", "run=runs/again", "train.checkpoint_seconds=0.01"]
@@ -249,7 +249,7 @@ def test_killed_while_training_it_ends_as_if_it_had_not_been(words, tfmodel):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    deadline, before = time.monotonic() + 300, None
+    deadline, before = time.monotonic() + 900, None
     # The second checkpoint: the first one may be of the beginning.
     while time.monotonic() < deadline and process.poll() is None:
         last = Path("runs/again/checkpoints/last")
