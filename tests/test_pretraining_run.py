@@ -20,6 +20,8 @@ import small_run
 import yaml
 from conftest import run_command
 
+from tfmodel.train.checkpoint import Checkpoint
+
 ROOT = Path(__file__).parents[1]
 RUN = Path("runs/words")
 STAGES = ["corpus", "vocabulary", "tokens", "pretrain"]
@@ -249,14 +251,8 @@ def test_killed_while_training_it_ends_as_if_it_had_not_been(words, tfmodel):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    deadline, before = time.monotonic() + 900, None
-    # The second checkpoint: the first one may be of the beginning.
-    while time.monotonic() < deadline and process.poll() is None:
-        last = Path("runs/again/checkpoints/last")
-        found = last.stat().st_mtime_ns if last.exists() else None
-        if before is not None and found not in (None, before):
-            break
-        before = found if before is None else before
+    deadline, checkpoint = time.monotonic() + 900, Checkpoint("runs/again/checkpoints/last")
+    while time.monotonic() < deadline and process.poll() is None and not checkpoint.exists():
         time.sleep(0.02)
     process.kill()
     process.wait()

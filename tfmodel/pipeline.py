@@ -215,7 +215,7 @@ def _protect_weights(context: Context) -> None:
     run, training = context.run, context.training
     trained = run.stage_fingerprint(training) if run.model.exists() else None
     # Weights without a record are those that a training under way was started to replace.
-    begun = run.model.exists() or (run.checkpoints / "last").exists()
+    begun = run.model.exists() or any(run.checkpoints.glob("last/*"))
     under_way = training_under_way(run) if begun else {}
     key = trained or under_way.get("key")
     if context.restart or not begun or key == context.fingerprints[training]:
