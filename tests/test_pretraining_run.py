@@ -18,7 +18,7 @@ import pytest
 import small_pretraining
 import small_run
 import yaml
-from conftest import run_command
+from command import run_command
 
 from tfmodel.train.checkpoint import Checkpoint
 
