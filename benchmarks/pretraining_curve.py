@@ -2,10 +2,10 @@
 
 KerasHub's `BertMaskedLM` of the run's size is trained on the run's documents, one paragraph a row
 (its preprocessor cuts rows at 128 tokens and knows no packing), with the run's vocabulary, batch
-size, peak learning rate, linear warm-up and decay, bfloat16 and no dropout, for the seconds that the run trained;
-tracing counts for both, evaluation for neither. Both losses are of the same masked tokens of the
-run's held-out documents, each text alone in its row: for our model, which lets no packed text see
-another, that is the loss the run itself reports.
+size, dropout, peak learning rate, linear warm-up and decay, bfloat16, for the seconds that the run
+trained; tracing counts for both, evaluation for neither. Both losses are of the same masked tokens
+of the run's held-out documents, each text alone in its row: for our model, which lets no packed
+text see another, that is the loss the run itself reports.
 
 Run: pip install -e '.[keras-hub]'
      tfmodel pretrain configs/pretrain_wiki_en.yaml
@@ -133,7 +133,7 @@ def paragraphs(run: Path) -> list[str]:
     return [line for text in corpus.texts("train") for line in text.split("\n") if line.strip()]
 
 
-def keras_hub_model(shape: dict, policy: str):
+def keras_hub_model(shape: dict, policy: str, dropout: float = 0.0):
     import keras
     import keras_hub
 
@@ -145,7 +145,7 @@ def keras_hub_model(shape: dict, policy: str):
             num_heads=shape["num_attention_heads"],
             hidden_dim=shape["hidden_size"],
             intermediate_dim=shape["intermediate_size"],
-            dropout=0.0,
+            dropout=dropout,
             max_sequence_length=shape["max_position_embeddings"],
         ),
         preprocessor=None,
@@ -172,7 +172,9 @@ def keras_hub_curve(run: Path, dev: dict[str, np.ndarray]) -> Iterator[dict]:
         tokenizer, sequence_length=settings["max_length"], mask_selection_length=PLACES
     )
     began = time.perf_counter()
-    model = keras_hub_model(shape, "mixed_bfloat16")
+    dropout = settings["dropout"]
+    dropout = shape["hidden_dropout_prob"] if dropout is None else dropout
+    model = keras_hub_model(shape, "mixed_bfloat16", dropout)
     # Answers in float32, as ours.
     answering = keras_hub_model(shape, "float32")
     dataset = tf.data.Dataset.from_tensor_slices(texts)

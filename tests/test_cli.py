@@ -22,8 +22,8 @@ ROOT = Path(__file__).parents[1]
 RUN = Path("runs/small")
 SAVEDMODEL = RUN / "export/savedmodel"
 COMMANDS = [
-    "init", "run", "data", "finetune", "evaluate", "export", "corpus", "pretrain", "predict", "lint",
-    "doctor", "schema",
+    "init", "run", "data", "finetune", "evaluate", "export", "corpus", "pretrain", "predict",
+    "lint", "doctor", "schema",
 ]  # fmt: skip
 TEXTS = ["shares and profit", "the team and a goal", "rain, then storm"]
 
