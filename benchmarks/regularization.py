@@ -77,8 +77,7 @@ METHODS: dict[str, dict] = {
     "fgm": {"adversarial": {"name": "fgm"}},
     "pgd": {"adversarial": {"name": "pgd"}},
     "freelb": {"adversarial": {"name": "freelb"}},
-    "freelb_0.1": {"adversarial": {"name": "freelb", "epsilon": 0.1, "step_size": 0.03}},
-    "freelb_0.03": {"adversarial": {"name": "freelb", "epsilon": 0.03, "step_size": 0.01}},
+    "freelb_0.3": {"adversarial": {"name": "freelb", "epsilon": 0.3, "step_size": 0.1}},
     "smart": {"adversarial": {"name": "smart"}},
     "vat": {"adversarial": {"name": "vat"}},
 }

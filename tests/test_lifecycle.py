@@ -87,6 +87,7 @@ def test_a_second_run_skips_every_stage_and_says_so(workspace, tfmodel):
     assert "accuracy" in done.out and "next" in done.out
 
 
+@pytest.mark.slow
 def test_stages_one_by_one_end_as_the_whole_run_does(workspace, tfmodel):
     """And no stage runs before what it needs: the message names the command to type first."""
     config = ["small.yaml", "run=runs/by hand"]
@@ -291,6 +292,7 @@ def wait_for_step(step, process):
     raise AssertionError(process.communicate())
 
 
+@pytest.mark.slow
 def test_a_run_interrupted_and_then_killed_ends_as_if_it_had_not_been(
     workspace, tfmodel, start_slowly
 ):

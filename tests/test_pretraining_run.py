@@ -197,6 +197,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stage", "module", "function", "before"),
     [
@@ -234,6 +235,7 @@ def test_killed_in_a_stage_nothing_half_written_is_taken_for_whole(
     assert not [each for each in RUN.rglob(".*") if each.name != ".lock"]
 
 
+@pytest.mark.slow
 def test_killed_while_training_it_ends_as_if_it_had_not_been(words, tfmodel):
     slow = (
         "import sys, time\n"

@@ -60,6 +60,7 @@ def test_pairs_are_published(tiny_pairs, tmp_path):
     assert load(tmp_path / "savedmodel").has_pairs
 
 
+@pytest.mark.slow
 def test_a_second_export_adds_a_version_and_replaces_the_files(tiny, tmp_path):
     _export(tiny, tmp_path)
     older = (tmp_path / "tflite/float32.tflite").stat().st_ino
@@ -74,6 +75,7 @@ def test_a_second_export_adds_a_version_and_replaces_the_files(tiny, tmp_path):
     assert load(tmp_path / "tflite/float32.tflite").max_length == 12
 
 
+@pytest.mark.slow
 def test_nothing_of_a_failed_export_is_served(tiny, another, tmp_path, monkeypatch):
     _export(tiny, tmp_path)
     before = {path: (tmp_path / path).read_bytes() for path in _files(tmp_path)}

@@ -160,6 +160,7 @@ def test_another_method_judges_anew_and_trains_nothing(noisy, tfmodel):
     assert done.code == 0 and done_stages(done) == []
 
 
+@pytest.mark.slow
 def test_a_review_that_was_killed_goes_on_in_the_fold_it_was_in(noisy, tfmodel, monkeypatch):
     from tfmodel.train.callbacks import StepRecorder
 

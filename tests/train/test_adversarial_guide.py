@@ -6,6 +6,7 @@ import re
 import shlex
 from pathlib import Path
 
+import pytest
 import small_run
 import yaml
 
@@ -16,6 +17,7 @@ PLACES = {"good": ["was lovely", "tasted fresh"], "bad": ["was cold", "tasted st
 FOODS, DAYS = ["soup", "bread", "fish", "salad", "rice"], ["today", "again", "at noon", "on Monday"]
 
 
+@pytest.mark.slow
 def test_guide_can_be_followed(tmp_path, monkeypatch, tfmodel):
     monkeypatch.chdir(tmp_path)
     encoder = small_run.write_encoder(tmp_path / "encoder")

@@ -213,9 +213,8 @@ def test_mixup_keeps_the_mean_of_a_loss_that_divides_by_weights():
 
 def test_shares_follow_the_beta_distribution():
     mixup = HiddenMixup(0.4, seed=1)
-    training = types.SimpleNamespace(
-        optimizer=types.SimpleNamespace(iterations=types.SimpleNamespace(value=3))
-    )
+    iterations = keras.Variable(3, dtype="int64", trainable=False)
+    training = types.SimpleNamespace(optimizer=types.SimpleNamespace(iterations=iterations))
     training.adversary, training.regularizers = None, ()
     rows = Rows(training, None, None, None)
     rows.pooled = tf.zeros((20_000, 1))
@@ -224,7 +223,7 @@ def test_shares_follow_the_beta_distribution():
     assert shares.var() == pytest.approx(0.25 / (2 * 0.4 + 1), abs=0.005)
     assert np.array_equal(np.sort(partners), np.arange(20_000))
     assert abs(np.corrcoef(shares, partners)[0, 1]) < 0.03
-    training.optimizer.iterations.value = 4
+    training.optimizer.iterations.assign(4)
     assert np.abs(mixup.draw(rows)[0] - shares).max() > 0.5
 
 

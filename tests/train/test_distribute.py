@@ -46,6 +46,7 @@ def both(tmp_path_factory) -> tuple[dict, dict]:
     return found, found["alone"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["parts", "fgm"])
 def test_two_devices_train_as_one(both, case):
     two, one = both[0][case], both[1][case]

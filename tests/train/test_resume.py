@@ -106,6 +106,7 @@ def run_script(folder, *arguments):
     return start("toy.py", folder, f"{folder}.json", *arguments)
 
 
+@pytest.mark.slow
 def test_other_processes_even_killed_ones_make_the_same_weights(tmp_path, undisturbed):
     whole = run_script(tmp_path / "whole")
     killed = run_script(tmp_path / "killed", "9")

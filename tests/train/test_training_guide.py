@@ -3,9 +3,12 @@
 import re
 from pathlib import Path
 
+import pytest
+
 GUIDE = Path(__file__).parents[2] / "docs" / "training.md"
 
 
+@pytest.mark.slow
 def test_examples_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     marked = re.findall(

@@ -348,6 +348,7 @@ except OSError as error:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["cleaned/part-000001", "finished/part-000001", "partial"])
 def test_killed_at_any_stage_it_goes_on(many, tmp_path, stage, caplog, monkeypatch):
     monkeypatch.setattr(reading, "in_batches", functools.partial(reading.in_batches, most_rows=500))

@@ -39,14 +39,14 @@ class FreeLB:
     Source: Zhu et al. 2020, algorithm 1 and section 3.3 (dropout).
 
     Example:
-        >>> training = tm.TrainingModel(model, adversary=tm.adversarial.FreeLB(0.3, steps=3))
+        >>> training = tm.TrainingModel(model, adversary=tm.adversarial.FreeLB(0.1, steps=3))
     """
 
     def __init__(
         self,
-        epsilon: float = 0.3,
+        epsilon: float = 0.1,
         *,
-        step_size: float = 0.1,
+        step_size: float = 0.03,
         steps: int = 3,
         start_size: float | None = None,
         norm: str = "row",
