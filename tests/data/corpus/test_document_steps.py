@@ -85,6 +85,6 @@ def test_twice_changes_nothing_more(text):
     "unit", ["{{", "[[", "(", "<ref>", "[[a|", "{|\n", "( ; ", "''", "| a ", "=="]
 )
 def test_time_is_linear_in_the_length(unit):
-    started = time.perf_counter()
+    started = time.process_time()
     clean(unit * (200_000 // len(unit)), list(DOCUMENT_STEPS))
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
