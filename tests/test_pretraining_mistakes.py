@@ -5,6 +5,7 @@ Run: pytest tests/test_pretraining_mistakes.py
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import needs
@@ -65,6 +66,12 @@ def pretrain(place, tfmodel):
 def test_a_config_that_cannot_be_meant(overrides, parts, pretrain):
     told(pretrain(*overrides), *parts)
     assert not Path("runs").exists()
+
+
+def test_a_missing_trainer_is_named_before_any_work(pretrain, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    told(pretrain("vocabulary={size: 500}"), "pip install 'tfmodel[vocabulary]'")
+    assert not (RUN / "corpus").exists()
 
 
 @pytest.mark.parametrize("command", ["data", "finetune", "evaluate", "export"])

@@ -16,7 +16,7 @@ from tfmodel.stages.context import Context, Stage, identity_of_source
 from tfmodel.stages.finetune import HISTORY_FILE
 from tfmodel.stages.settling import settle
 from tfmodel.stages.token_documents import TOKENS
-from tfmodel.stages.vocabulary import given_tokenizer, tokenizer_of
+from tfmodel.stages.vocabulary import VOCABULARY, given_tokenizer, tokenizer_of
 from tfmodel.stages.workers import hear_chief, start_workers, wait_for_release
 
 if TYPE_CHECKING:
@@ -163,7 +163,8 @@ def check_beginning(context: Context) -> None:
     """Refuse an encoder or a vocabulary that training would refuse, before hours of work.
 
     Raises:
-        ConfigError: rows longer than the encoder's positions, or a vocabulary without [MASK].
+        ConfigError: rows longer than the encoder's positions, a vocabulary without [MASK], or
+            none to be trained for want of the trainer.
     """
     settings = context.settings
     if context.up_to_date(PRETRAIN.name):
@@ -173,6 +174,10 @@ def check_beginning(context: Context) -> None:
         _require_mask(given_tokenizer(settings.encoder).vocabulary)
     elif isinstance(settings.vocabulary, str):
         _require_mask(given_tokenizer(settings.vocabulary).vocabulary)
+    elif not context.up_to_date(VOCABULARY.name):
+        from tfmodel.tokens.vocabulary_training import require_trainer
+
+        require_trainer()
 
 
 def _require_mask(vocabulary: Vocabulary) -> None:

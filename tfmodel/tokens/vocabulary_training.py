@@ -112,7 +112,7 @@ def train_vocabulary(
     """
     from tfmodel.tokens.words import count_words
 
-    _check_installed()
+    require_trainer()
     special = [*SPECIAL_PIECES.values(), *(f"[unused{number}]" for number in range(unused))]
     words = [*reserved, *(PLACEHOLDERS.values() if placeholders else ())]
     special += _reserved(words, lowercase=lowercase)
@@ -225,7 +225,12 @@ def _repeated(counts: dict[str, int], share: float) -> Iterator[str]:
             left -= now
 
 
-def _check_installed() -> None:
+def require_trainer() -> None:
+    """Refuse an installation without the trainer.
+
+    Raises:
+        ConfigError: the extra is not installed.
+    """
     try:
         import tokenizers  # noqa: F401
     except ImportError:
