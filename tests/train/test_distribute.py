@@ -55,6 +55,7 @@ def test_two_devices_train_as_one(both, case):
     assert_same_training(two, one)
 
 
+@pytest.mark.slow
 def test_a_step_that_is_not_a_number_changes_no_copy_of_the_weights(both):
     two, one = both[0]["not a number"], both[1]["not a number"]
     assert two["iterations"] == one["iterations"] == 8  # of 10: one row, in each epoch
@@ -65,6 +66,7 @@ def test_a_step_that_is_not_a_number_changes_no_copy_of_the_weights(both):
     )
 
 
+@pytest.mark.slow
 def test_each_replica_drops_values_of_its_own(both):
     states = both[0]["dropout"]["random_states"]
     assert states
@@ -74,6 +76,7 @@ def test_each_replica_drops_values_of_its_own(both):
     assert both[0]["dropout"]["replicas_equal"]
 
 
+@pytest.mark.slow
 def test_what_is_continued_is_what_would_have_been(both):
     whole, begun, resumed = (both[0][name] for name in ("whole", "begun", "resumed"))
     assert len(begun["steps"]) == 7  # in the second epoch of 5
