@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from tfmodel.config import Settings
-from tfmodel.train.settings import fast_bfloat16
+from tfmodel.train.settings import check_step, fast_bfloat16
 from tfmodel.train.watch.settings import WatchSettings
 
 _STEPS = 10_000
@@ -100,12 +100,7 @@ class PretrainSettings(Settings):
     def _one_budget(self) -> PretrainSettings:
         if self.steps is not None and self.seconds is not None:
             raise ValueError("give steps or seconds, not both")
-        if self.devices != "all" and self.devices < 1:
-            raise ValueError(f"devices must be 1 or more, or all; received {self.devices}")
-        if self.jit is True and self.accumulation_steps > 1:
-            raise ValueError("accumulation_steps above 1 must have jit: false")
-        if isinstance(self.learning_rate, float) and not 0 < self.learning_rate <= 1:
-            raise ValueError(f"learning_rate must be in (0, 1]; received {self.learning_rate}")
+        check_step(self)
         return self
 
     def resolve(self, *, hidden_size: int, continued: bool = False) -> PretrainSettings:

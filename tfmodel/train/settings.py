@@ -105,12 +105,7 @@ class FinetuneSettings(Settings):
     def _one_kind_of_batch(self) -> FinetuneSettings:
         if self.batch_size is not None and self.batch_tokens is not None:
             raise ValueError("give batch_size or batch_tokens, not both")
-        if self.devices != "all" and self.devices < 1:
-            raise ValueError(f"devices must be 1 or more, or all; received {self.devices}")
-        if self.jit is True and self.accumulation_steps > 1:
-            raise ValueError("accumulation_steps above 1 must have jit: false")
-        if isinstance(self.learning_rate, float) and not 0 < self.learning_rate <= 1:
-            raise ValueError(f"learning_rate must be in (0, 1]; received {self.learning_rate}")
+        check_step(self)
         if isinstance(self.class_weights, dict) and min(self.class_weights.values(), default=0) < 0:
             raise ValueError(f"class_weights must not be negative; received {self.class_weights}")
         self.regularize.check(epochs=self.epochs, class_weights=self.class_weights)
@@ -136,6 +131,20 @@ class FinetuneSettings(Settings):
                 "batch_size": self.batch_size or (None if self.batch_tokens else 32),
             }
         )
+
+
+def check_step(settings: Settings) -> None:
+    """Check what the settings of every training have of its step and devices.
+
+    Raises:
+        ValueError: a value is out of range, or two do not go together.
+    """
+    if settings.devices != "all" and settings.devices < 1:
+        raise ValueError(f"devices must be 1 or more, or all; received {settings.devices}")
+    if settings.jit is True and settings.accumulation_steps > 1:
+        raise ValueError("accumulation_steps above 1 must have jit: false")
+    if isinstance(settings.learning_rate, float) and not 0 < settings.learning_rate <= 1:
+        raise ValueError(f"learning_rate must be in (0, 1]; received {settings.learning_rate}")
 
 
 def fast_bfloat16() -> bool:
