@@ -142,7 +142,12 @@ def pretrain(
         every = settings.dev_every_steps or max(total_steps // _EVALUATIONS, 1)
         dev = [
             DevLoss(
-                dev_batches, every_steps=every, total_steps=total_steps, clock=clock, watch=watch
+                dev_batches,
+                every_steps=every,
+                total_steps=total_steps,
+                clock=clock,
+                watch=watch,
+                says=chief,
             )
         ]
     resume = Resume(

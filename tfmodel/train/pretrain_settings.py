@@ -99,7 +99,7 @@ class PretrainSettings(Settings):
     @model_validator(mode="after")
     def _one_budget(self) -> PretrainSettings:
         if self.steps is not None and self.seconds is not None:
-            raise ValueError("give steps or seconds, not both")
+            raise ValueError("give steps or seconds, not both; null takes one of them away")
         check_step(self)
         return self
 

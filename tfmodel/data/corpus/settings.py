@@ -152,7 +152,9 @@ class CorpusSettings(Settings):
         default_factory=LineSettings, description="Lines that several documents share."
     )
 
-    @field_validator("privacy", mode="before")
+    @field_validator(
+        "privacy", mode="before", json_schema_input_type=PrivacySettings | bool | None
+    )
     @classmethod
     def _switched(cls, value: Any) -> Any:
         return ({} if value else None) if isinstance(value, bool) else value

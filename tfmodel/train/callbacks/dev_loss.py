@@ -26,6 +26,7 @@ class DevLoss(keras.callbacks.Callback):
         total_steps: steps of the whole run.
         clock: stands still meanwhile.
         watch: where the figures are shown, or None.
+        says: whether each evaluation is said in the log; of several workers one does.
 
     Attributes:
         history: one dict an evaluation: step, loss, perplexity (where there is a masked language
@@ -40,6 +41,7 @@ class DevLoss(keras.callbacks.Callback):
         total_steps: int,
         clock: Stopwatch | None = None,
         watch: Watch | None = None,
+        says: bool = True,
     ):
         super().__init__()
         self.batches = batches
@@ -47,6 +49,7 @@ class DevLoss(keras.callbacks.Callback):
         self.total_steps = total_steps
         self.clock = clock
         self.watch = watch
+        self.says = says
         self.history: list[dict[str, float]] = []
         self._sums = None
 
@@ -67,8 +70,9 @@ class DevLoss(keras.callbacks.Callback):
         step = int(self.model.optimizer.iterations.numpy())
         figures = self.evaluate()
         self.history.append({"step": step, **figures})
-        words = ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
-        _log.info("step %d of %d: dev %s", step, self.total_steps, words)
+        if self.says:
+            words = ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
+            _log.info("step %d of %d: dev %s", step, self.total_steps, words)
         if self.watch is not None:
             self.watch.tell({f"dev/{name}": value for name, value in figures.items()})
         if self.clock is not None:
