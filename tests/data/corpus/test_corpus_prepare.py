@@ -293,6 +293,62 @@ def test_a_mistake_is_said_in_the_words_of_the_config(tmp_path, write, name, con
     assert [entry.name for entry in tmp_path.iterdir()] == [name]
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "advised"),
+    [
+        ("a.csv", "id,content\n1,x\n", "by `text: COLUMN` under `corpus:`; .*line with names"),
+        ("a.csv", "text\tb;1\n1,x\n", "Check `format:` under `corpus:`"),
+        ("a.jsonl", json.dumps({"text": "same line\n" * 40}), "corpus.cleaning.repetitive=false"),
+        ("a.txt", "\0" * 900, "space or control characters alone: check the path"),
+        ("a.json", "[1, 2]", "Check `format:` and `records:` under `corpus:`"),
+        ("a.jsonl", "[1, 2]\n[3, 4]\n", "this is a list\\)"),
+    ],
+)
+def test_a_mistake_names_no_key_that_a_corpus_has_not(tmp_path, write, name, content, advised):
+    with pytest.raises(ConfigError, match=advised) as caught:
+        make(tmp_path, write(name, content))
+    for key in ("columns:", "delimiter:", "max_rows", "quoting:", "target:", "label"):
+        assert key not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.jsonl", 'ann@example.com 4111 1111 1111 1111 {"text":\n{"text": "b"}\n'),
+        ("a.json", '[{"text": "x"} ann@example.com'),
+        ("a.json", "ann@example.com"),
+        ("a.txt", '<doc id="1" url="" title="x">\nx\n</doc>\n' + "ann@example.com is here\n" * 900),
+        ("a.csv", "4111 1111 1111 1111,ann@example.com\n2,b\n"),
+        ("a.csv", "ann@example.com;4111 1111 1111 1111;text\n2;b;c\n"),
+        ("a.jsonl", '{"ann@example.com": 1}\n'),
+    ],
+)
+@pytest.mark.parametrize("skip", [False, True])
+def test_no_message_shows_what_is_private(tmp_path, write, name, content, skip, caplog):
+    needs.package("phonenumbers")
+    needs.package("stdnum")
+    chosen = {"format": "json"} if name == "a.json" else {}
+    with pytest.raises(ConfigError, match="expected") as caught:
+        make(tmp_path, write(name, content), privacy=True, skip_damaged=skip, **chosen)
+    for shown in ("ann", "4111", "1111"):
+        assert shown not in str(caught.value).replace(str(tmp_path), "") + caplog.text.replace(
+            str(tmp_path), ""
+        )
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "text"])
+def test_a_folder_is_all_files_below_it_whatever_the_format(tmp_path, write, kind, caplog):
+    for number in range(4):
+        texts = [document(number * 20 + each, lines=1) for each in range(10)]
+        lines = [json.dumps({"text": text}) if kind == "jsonl" else text for text in texts]
+        write(f"in/{number}/part", "\n".join(lines))
+    os.symlink("/nowhere", tmp_path / "in/gone")
+    os.symlink("..", tmp_path / "in/0/up")
+    corpus = make(tmp_path, tmp_path / "in", format=kind)
+    assert corpus.account["raw"] == 40
+    assert "passed over: 0/up, gone (2 in all)" in caplog.text
+
+
 def test_an_empty_folder_and_none_at_all(tmp_path):
     (tmp_path / "none").mkdir()
     with pytest.raises(ConfigError, match="expected files of documents. Received: a folder with"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -13,6 +14,9 @@ from tfmodel.data.reading.inputs import locate_all
 from tfmodel.data.reading.places import Place
 from tfmodel.data.rows import Reject, Row
 
+_log = logging.getLogger(__name__)
+
+_LINKS_NAMED = 5
 _OF_DATA = re.compile(rf"(?<![\w./])data\.(?=(?:{'|'.join(CorpusSettings.model_fields)})\b)")
 
 
@@ -21,13 +25,24 @@ def places_of(rows: DocumentRows, locate: Callable[[str], Path]) -> dict[str, Pl
 
     The test split of a TFDS folder is not read: what is measured on is nothing to learn from.
     """
-    places = locate_all(rows, locate)
-    return {role: _files_of_folder(places[role]) for role in ("train", "dev") if role in places}
+    as_it_is = rows.format == "tfds"
+    places = locate_all(rows, locate, expand=lambda p: p if as_it_is else _files_of_folder(p))
+    return {role: place for role, place in places.items() if role in ("train", "dev")}
 
 
 def _files_of_folder(place: Place) -> Place:
     if place.files or not place.path.is_dir() or (place.path / "dataset_info.json").exists():
         return place
+    links = sorted(
+        path for path in place.path.rglob("*") if path.is_symlink() and not path.is_file()
+    )
+    if links:
+        _log.warning(
+            "%s: links to folders, or to nothing, are passed over: %s (%s in all)",
+            place,
+            ", ".join(str(link.relative_to(place.path)) for link in links[:_LINKS_NAMED]),
+            f"{len(links):,}",
+        )
     found = sorted(
         path
         for path in place.path.rglob("*")

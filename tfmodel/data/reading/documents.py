@@ -6,9 +6,11 @@ import re
 from collections.abc import Iterator
 
 from tfmodel.config import ConfigError
+from tfmodel.data.mistakes import quoted
 from tfmodel.data.reading.archives import DataFile
 from tfmodel.data.reading.encoding import read_lines
 from tfmodel.data.rows import Reject, Row
+from tfmodel.data.settings import DataSettings
 
 _OPENING = re.compile(r'<doc id="[^"]*".*?title="(?P<title>.*)">\s*')
 _CLOSING = "</doc>"
@@ -111,12 +113,13 @@ def read_wikiextractor(
         yield Reject("malformed", f"{name}:{start}", "".join(lines), f"no {_CLOSING} ends it")
 
 
-def not_documents(file: DataFile, first: Reject) -> ConfigError:
+def not_documents(file: DataFile, first: Reject, settings: DataSettings) -> ConfigError:
     """Word the error for a file most of which stands in no document."""
     return ConfigError(
         f"{file}: expected WikiExtractor's documents, {DOCUMENT_START}... title=...> to {_CLOSING}."
-        f" Received: mostly something else, the first at {first.origin}: {first.text[:80]!r}. "
-        f"Check `format:` under `data:`; a text a line is `format: text`."
+        f" Received: mostly something else, the first at {first.origin}: "
+        f"{quoted(first.text, settings)}. Check `format:` under `data:`; a text a line is "
+        f"`format: text`."
     )
 
 
