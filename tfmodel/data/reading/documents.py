@@ -40,7 +40,8 @@ def read_blocks(
 ) -> Iterator[Row]:
     """Read a text a block of lines, up to a blank one; or a text a file.
 
-    A text of more than 16 million characters is given in pieces, so that memory stays flat.
+    A text of more than 16 million characters is given in pieces of one group, so that memory stays
+    flat.
 
     Args:
         file: the file.
@@ -49,19 +50,21 @@ def read_blocks(
         facts: receives `blank_lines`.
         whole: whether the file is one text, blank lines and all.
     """
-    start, lines, characters = 0, [], 0
+    start, lines, characters, group = 0, [], 0, None
     for number, line in enumerate(read_lines(file, encoding), start=1):
         is_blank = not line.strip()
         facts["blank_lines"] += is_blank
-        if lines and ((is_blank and not whole) or characters > _LONGEST_BLOCK_CHARACTERS):
-            yield Row("".join(lines).strip(), None, None, f"{name}:{start}")
-            lines, characters = [], 0
+        is_end = is_blank and not whole
+        if lines and (is_end or characters > _LONGEST_BLOCK_CHARACTERS):
+            group = group or (None if is_end else f"{name}:{start}")
+            yield Row("".join(lines).strip(), None, None, f"{name}:{start}", group)
+            lines, characters, group = [], 0, None if is_end else group
         if lines or not is_blank:
             start = start if lines else number
             lines.append(line)
             characters += len(line)
     if lines:
-        yield Row("".join(lines).strip(), None, None, f"{name}:{start}")
+        yield Row("".join(lines).strip(), None, None, f"{name}:{start}", group)
 
 
 def read_wikiextractor(
