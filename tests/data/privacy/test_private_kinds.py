@@ -81,6 +81,7 @@ LEFT = [
     "电话会议在2015年举行，共12345678人参加",
     "slashing .300/.383/.428 for the Mobile BayBears, slashing .300/.383/.428",
     "密码：2018年最常用的二十五个弱密码包括很多简单的数字组合而且用户从来不改",
+    "Twister 使用的椭圆曲线密码是 secp256k1，与NSA常用的sec256r1不同。",
     "token：第3代令牌用于访问控制系统的各种接口",
     "Her secret is 100-percent natural. The token is ERC-20-compatible and OAuth2-based.",
     "credentials: ISO27001-certified. The secret is 2nd-chance-thinking.",

@@ -62,7 +62,8 @@ _NAMES = (
 _ASSIGNED = re.compile(
     r"(?:password|passwd|passphrase|pwd|secret|token|api[_-]?key|access[_-]?key|auth_key|"
     r"credentials?|authorization|密码|口令)[a-z0-9_-]{0,16}[\"']?[ \t]{0,4}"
-    r"(?::=|=>|[:=：]|\bis\b|[是为為])[ \t]{0,4}(?:bearer |basic )?[\"']?"
+    # Before a space 是 tells less: 椭圆曲线密码是 secp256k1.
+    r"(?:(?::=|=>|[:=：]|\bis\b)[ \t]{0,4}|[是为為](?![ \t]))(?:bearer |basic )?[\"']?"
     # No Han, Kana or Hangul, nor their signs: what they are written of is text.
     r"([^\s\"'<>,;\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef]{8,200})",
     re.IGNORECASE,
