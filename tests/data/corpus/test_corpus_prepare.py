@@ -184,6 +184,31 @@ def test_what_cleaning_uncovers_is_private_in_the_account_too(tmp_path, write):
     assert [each["before"][:5] for each in steps["html_entities"]["examples"]] == ["R&amp"]
 
 
+SIGNS = [
+    "setTimeout(() => { run(); }, 10);",
+    "Hello {{ user.name }}!",
+    "if [[ -f $x ]]; then",
+    "WHERE x = '' AND y = ''",
+    "- [ ] buy milk",
+    "let x = a-{b}-c",
+]
+
+
+@pytest.mark.parametrize("value", ["auto", True, False])
+@pytest.mark.parametrize("kind", ["jsonl", "wikiextractor"])
+def test_wiki_markup_goes_from_wiki_text_unless_told_otherwise(tmp_path, write, kind, value):
+    texts = [f"{document(seed)}\n{sign}" for seed, sign in enumerate(SIGNS)]
+    if kind == "jsonl":
+        path = write("a.jsonl", "\n".join(json.dumps({"text": text}) for text in texts))
+    else:
+        path = write("wiki_00", as_wiki(texts))
+    corpus = make(tmp_path, path, cleaning=DocumentCleaningSettings(wiki_markup=value))
+    removes = value is True or (value == "auto" and kind == "wikiextractor")
+    assert corpus.account["settings"]["cleaning"]["wiki_markup"] is removes
+    assert ("wiki_markup" in corpus.account["cleaning"]) is removes
+    assert (sorted(all_texts(corpus)) == sorted(texts)) is not removes
+
+
 def test_words_are_counted_until_there_are_enough(tmp_path, write):
     """A ruler of signs, or data in letters, may stand before what is text."""
     none = LineSettings(shared=None, repeated=None)
