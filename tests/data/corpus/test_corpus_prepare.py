@@ -470,6 +470,18 @@ def test_damaged_files_are_passed_over_where_that_is_wanted(tmp_path, write, cap
     assert "what follows is left out" in caplog.text
 
 
+@pytest.mark.parametrize("name", ["a.jsonl.gz", "a.txt.gz"])
+def test_what_could_be_read_of_a_small_damaged_file_stays(tmp_path, write, name):
+    texts = [document(seed, lines=1) for seed in range(100)]
+    lines = [json.dumps({"text": text}) if "json" in name else text for text in texts]
+    packed = gzip.compress("\n".join(lines).encode())
+    path = write(name, packed[: len(packed) // 2])
+    corpus = make(tmp_path, path, skip_damaged=True)
+    assert corpus.account["dropped"] == {"damaged_file": 1}
+    kept = all_texts(corpus)
+    assert len(kept) > 30 and set(kept) == set(texts[: len(kept)])
+
+
 def test_mixed_encodings(tmp_path, write):
     """Each file in an encoding of its own, and one that mixes two on its lines."""
     texts = [f"{document(seed, lines=1)} Übergrößen für Bücher, café." for seed in range(60)]
