@@ -6,11 +6,14 @@ import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tfmodel import sources
 from tfmodel.config import ConfigError
 from tfmodel.run_folder import Run, fingerprint, read_json
+
+if TYPE_CHECKING:
+    from tfmodel.model.sizes import BertConfig
 
 TIMINGS_FILE = "timings.json"
 
@@ -103,6 +106,25 @@ class Context:
         from tfmodel.data import load_dataset
 
         return load_dataset(self.run.data)
+
+    @functools.cached_property
+    def encoder_shape(self) -> BertConfig:
+        """The sizes of the pretrained encoder.
+
+        Raises:
+            ConfigError: its folder is of no BERT.
+        """
+        from tfmodel.model.checkpoints import read_config
+        from tfmodel.model.sizes import BertConfig
+
+        shape = BertConfig.from_huggingface(read_config(self.encoder_folder))
+        if shape.family != "bert":
+            raise ConfigError(
+                f"{self.settings.encoder}: expected an encoder of model_type bert, whose head can "
+                f"be written. Received: model_type {shape.family}. tm.load_encoder and "
+                "tm.save_encoder take it in Python; choose a BERT to train by a config."
+            )
+        return shape
 
     def require_classes(self) -> None:
         """Refuse a dataset whose labels no task learns yet.
