@@ -66,7 +66,7 @@ def read_checkpoint(prefix: Path) -> dict[str, np.ndarray]:
             name for name in reader.get_variable_to_shape_map() if not _NO_WEIGHTS.fullmatch(name)
         ]
         tensors = {name: np.asarray(reader.get_tensor(name), np.float32) for name in names}
-    except (tf.errors.OpError, ValueError, RuntimeError, TypeError) as error:
+    except (tf.errors.OpError, ValueError, RuntimeError, TypeError, IndexError) as error:
         first_line = " ".join(str(error).split())[:300]
         raise ConfigError(
             f"{prefix}: expected a whole checkpoint, {prefix.name}.index and "

@@ -99,7 +99,7 @@ def _module(entry: Any, folder: Path, path: Path) -> tuple[str, Path]:
             "that comes with the model, which is not run. Choose a model without it."
         )
     # The file comes with the weights, from anywhere: it may name folders inside this one alone.
-    if "\\" in place or (place and Path(place).name != place):
+    if "\\" in place or place == ".." or (place and Path(place).name != place):
         raise ConfigError(
             f"{path}: expected paths of folders in this folder. Received: {place!r}. Do not use "
             "this folder, or ask its maker."

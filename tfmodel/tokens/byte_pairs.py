@@ -132,7 +132,7 @@ class BytePairTokenizer(RowTokenizer):
         last = tf.gather(before, ends) - skipped - added
         leading, trailing = (tf.gather(blanks, ids) for blanks in self._blanks)
         if self.add_prefix_space:
-            leading = tf.where(first == 0, 0, leading)
+            leading = tf.where((first == 0) & (leading == 1), 0, leading)
         first = tf.minimum(first + leading, last)
         last = tf.maximum(last - trailing, first)
 

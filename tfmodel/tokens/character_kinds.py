@@ -117,12 +117,12 @@ def kinds_of(codes: tf.Tensor) -> tf.Tensor:
     Returns:
         int32 (n,): `LETTER`, `NUMBER`, `SPACE` or `OTHER`.
     """
-    bounds, kinds = _bounds()
-    return tf.gather(kinds, tf.searchsorted(bounds, codes, side="right") - 1)
+    begins, kinds = bounds()
+    return tf.gather(kinds, tf.searchsorted(begins, codes, side="right") - 1)
 
 
 @functools.cache
-def _bounds() -> tuple[np.ndarray, np.ndarray]:
+def bounds() -> tuple[np.ndarray, np.ndarray]:
     """Where a kind begins, ascending from 0, and which."""
     begins = {0: OTHER}
     for kind, ranges in _RANGES.items():
