@@ -79,13 +79,14 @@ def run(name: str, same: dict, bert: dict, batch: dict) -> dict:
 
 def _distilbert(tensors, config):
     same = {n: np.zeros_like(v) if "token_type" in n else v for n, v in tensors.items()}
+    layer = r"encoder\.layer\.(\d)"
     names = {
-        r"encoder\.layer\.(\d)\.attention\.self\.(.)\w+": r"transformer.layer.\1.attention.\2_lin",
-        r"encoder\.layer\.(\d)\.attention\.output\.dense": r"transformer.layer.\1.attention.out_lin",
-        r"encoder\.layer\.(\d)\.attention\.output\.LayerNorm": r"transformer.layer.\1.sa_layer_norm",
-        r"encoder\.layer\.(\d)\.intermediate\.dense": r"transformer.layer.\1.ffn.lin1",
-        r"encoder\.layer\.(\d)\.output\.dense": r"transformer.layer.\1.ffn.lin2",
-        r"encoder\.layer\.(\d)\.output\.LayerNorm": r"transformer.layer.\1.output_layer_norm",
+        rf"{layer}\.attention\.self\.(.)\w+": r"transformer.layer.\1.attention.\2_lin",
+        rf"{layer}\.attention\.output\.dense": r"transformer.layer.\1.attention.out_lin",
+        rf"{layer}\.attention\.output\.LayerNorm": r"transformer.layer.\1.sa_layer_norm",
+        rf"{layer}\.intermediate\.dense": r"transformer.layer.\1.ffn.lin1",
+        rf"{layer}\.output\.dense": r"transformer.layer.\1.ffn.lin2",
+        rf"{layer}\.output\.LayerNorm": r"transformer.layer.\1.output_layer_norm",
         r"pooler\.dense": "pre_classifier",
     }
     theirs = {n: v for n, v in _renamed(same, names).items() if "token_type" not in n}

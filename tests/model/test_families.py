@@ -1,4 +1,4 @@
-"""BERT's family: each kind's own names and config give the numbers of the BERT that it amounts to."""
+"""BERT's family: each kind's names and config give the numbers of the BERT that it amounts to."""
 
 import json
 
@@ -245,7 +245,9 @@ def test_what_does_not_fit_is_named_with_its_shape(tmp_path):
 def test_weights_of_another_family_are_refused(tmp_path):
     tensors, _, _ = numpy_family.make("distilbert")
     folder = numpy_bert.write_folder(tmp_path / "theirs", tensors=tensors)
-    with pytest.raises(ConfigError, match=r"(?s)0 tensors of another size and 33 missing.*not known"):
+    with pytest.raises(
+        ConfigError, match=r"(?s)0 tensors of another size and 33 missing.*not known"
+    ):
         load_encoder(folder)
 
 

@@ -1,4 +1,4 @@
-"""Encoders of BERT's family against transformers in torch: random ones of its own classes, and back.
+"""Encoders of BERT's family against transformers in torch: random ones of its classes, and back.
 
 Needs the extra `parity`.
 """

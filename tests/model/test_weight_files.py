@@ -1,4 +1,4 @@
-"""Weights in one file or several, of safetensors or torch, and what is said of those that are not."""
+"""Weights in one file or several, of safetensors or torch, and what is said of others."""
 
 import json
 import pickle
@@ -87,7 +87,9 @@ def test_an_index_that_is_none(sharded, text):
 
 def test_a_missing_file_is_named(sharded, tensors):
     (sharded / SECOND).unlink()
-    with pytest.raises(ConfigError, match=rf"expected {SECOND}, with {len(tensors) // 2} tensors, beside it"):
+    with pytest.raises(
+        ConfigError, match=rf"expected {SECOND}, with {len(tensors) // 2} tensors, beside it"
+    ):
         load_encoder(sharded)
 
 
@@ -166,7 +168,9 @@ def test_several_pytorch_files_are_read(folder, tensors, torch, states):
     found = read_tensors(folder)
     assert set(found) == set(tensors)
     write_index(folder, {**weight_map, names[0]: "../x.bin"}, name="pytorch_model.bin")
-    with pytest.raises(ConfigError, match=r"same folder that end in \.bin. Received: '\.\./x\.bin'"):
+    with pytest.raises(
+        ConfigError, match=r"same folder that end in \.bin. Received: '\.\./x\.bin'"
+    ):
         read_tensors(folder)
 
 
@@ -217,5 +221,7 @@ def test_a_truncated_pytorch_file(folder, torch, states):
     path = folder / "pytorch_model.bin"
     torch.save(states, path)
     path.write_bytes(path.read_bytes()[:-200])
-    with pytest.raises(ConfigError, match=r"pytorch_model\.bin: expected a PyTorch file of tensors"):
+    with pytest.raises(
+        ConfigError, match=r"pytorch_model\.bin: expected a PyTorch file of tensors"
+    ):
         load_encoder(folder)

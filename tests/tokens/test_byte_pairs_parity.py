@@ -1,4 +1,4 @@
-"""Byte-level BPE on real text and on characters of every kind, and folders that transformers reads and writes.
+"""Byte-level BPE on real text and characters of every kind, and folders that transformers reads.
 
 Needs the extra `parity` (transformers); for real text, the real data of this project's developers.
 """

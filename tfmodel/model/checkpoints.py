@@ -1,4 +1,4 @@
-"""Hugging Face folders of BERT and its family, in and out: names, fused products, shapes checked."""
+"""Hugging Face folders of BERT and its family, in and out: names, fused products, shapes."""
 
 from __future__ import annotations
 

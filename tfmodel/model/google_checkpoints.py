@@ -1,4 +1,4 @@
-"""Google's own BERT checkpoints (`bert_model.ckpt.index` and `.data-…`), by Hugging Face's names."""
+"""Google's own BERT checkpoints (`bert_model.ckpt.index`), by Hugging Face's names."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def find_checkpoint(folder: Path) -> Path | None:
     if len(found) > 1 and not usual:
         raise ConfigError(
             f"{folder}: expected one checkpoint. Received: {', '.join(p.name for p in found)}. "
-            "Move the one that is meant to a folder of its own, with bert_config.json and vocab.txt."
+            "Move the one that is meant to a folder of its own, with bert_config.json and vocab.txt"
         )
     return next(iter(usual or found), None)
 

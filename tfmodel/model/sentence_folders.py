@@ -73,8 +73,8 @@ def read_sentence_settings(folder: str | Path) -> SentenceSettings | None:
     if kinds not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
         raise ConfigError(
             f"{path}: expected Transformer, Pooling and, where asked for, Normalize. Received: "
-            f"{', '.join(kinds) or 'nothing'}. Other modules change the vector in ways that tfmodel "
-            "does not have: choose a model without them."
+            f"{', '.join(kinds) or 'nothing'}. Other modules change the vector as tfmodel "
+            "cannot: choose a model without them."
         )
     places = dict(modules)
     return SentenceSettings(

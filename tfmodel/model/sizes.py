@@ -81,7 +81,8 @@ class BertConfig:
         for name in ("embedding_size", "layer_groups"):
             if getattr(self, name) is not None and name not in family.keys:
                 raise ConfigError(
-                    f"{name} must be None: no {self.family} has it. Received: {getattr(self, name)}."
+                    f"{name} must be None: no {self.family} has it. "
+                    f"Received: {getattr(self, name)}."
                 )
         if self.embedding_size is None and family.always_projects:
             raise ConfigError(f"embedding_size must be a number: every {self.family} has one.")

@@ -17,13 +17,19 @@ import numpy as np
 import tensorflow as tf
 
 from tfmodel.config import ConfigError
-from tfmodel.tokens.character_kinds import SPACE, kinds_of
+from tfmodel.tokens.byte_pair_files import (
+    MERGES_FILE,
+    VOCABULARY_FILE,
+    read_fast,
+    read_merges,
+    read_vocabulary,
+    text_of,
+)
+from tfmodel.tokens.byte_words import words_of_bytes
 from tfmodel.tokens.offsets import bytes_before, characters_before
 from tfmodel.tokens.row_tokenizer import RowTokenizer, check_limit
 from tfmodel.tokens.vocabulary import Vocabulary
 
-VOCABULARY_FILE = "vocab.json"
-MERGES_FILE = "merges.txt"
 SPECIAL_PIECES = {
     "padding": "<pad>",
     "unknown": "<unk>",
@@ -34,9 +40,7 @@ SPECIAL_PIECES = {
 """RoBERTa's special pieces by role."""
 
 _NEVER = np.iinfo(np.int32).max
-_BLANK, _APOSTROPHE = ord(" "), ord("'")
-_ONE_LETTER = [ord(letter) for letter in "stmd"]
-_TWO_LETTERS = [(ord(a), ord(b)) for a, b in ("re", "ve", "ll")]
+_BLANK = ord(" ")
 
 
 class BytePairTokenizer(RowTokenizer):
@@ -184,13 +188,13 @@ class BytePairTokenizer(RowTokenizer):
         """
         if fast:
             path = folder / "tokenizer.json"
-            ids, merges, prefixed = _read_fast(fast, path)
+            ids, merges, prefixed = read_fast(fast, path)
         else:
             path = folder / VOCABULARY_FILE
-            ids, merges = _read_vocabulary(path), _read_merges(folder / MERGES_FILE)
+            ids, merges = read_vocabulary(path), read_merges(folder / MERGES_FILE)
             prefixed = settings.get("add_prefix_space", False)
         special = {
-            role: _text_of(settings.get(f"{name}_token")) or SPECIAL_PIECES[role]
+            role: text_of(settings.get(f"{name}_token")) or SPECIAL_PIECES[role]
             for role, name in (
                 *(("padding", "pad"), ("unknown", "unk"), ("start", "cls"), ("end", "sep")),
                 ("mask", "mask"),
@@ -218,7 +222,7 @@ class BytePairTokenizer(RowTokenizer):
         Bytes are counted from the first of the first text on.
         """
         joined = tf.io.decode_raw(tf.strings.reduce_join(texts), tf.uint8)
-        words = _words_of_bytes(texts, tf.size(joined, tf.int64))
+        words = words_of_bytes(texts, tf.size(joined, tf.int64))
         ids = tf.gather(self._of_byte, tf.cast(joined, tf.int32))
         starts = tf.range(tf.size(joined, tf.int64))
         ids, starts = self._pairs.join(ids, starts, words)
@@ -298,63 +302,6 @@ class _Pairs:
         return ids, starts
 
 
-# --- words --------------------------------------------------------------------------------
-
-
-def _words_of_bytes(texts: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-    """Of each byte of the joined texts the number of its word: int32 (n,)."""
-    codes, offsets = tf.strings.unicode_decode_with_offsets(texts, "UTF-8")
-    rows = codes.value_rowids()
-    first_bytes = tf.gather(bytes_before(texts), rows) + offsets.flat_values
-    begins = tf.boolean_mask(first_bytes, _word_begins(codes.flat_values, rows))
-    return tf.searchsorted(begins, tf.range(size), side="right") - 1
-
-
-def _word_begins(codes: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
-    """Where a word begins: bool (n,) for n characters of texts, one text after the other.
-
-    Args:
-        codes: int32 (n,) code points.
-        rows: int64 (n,), the text of each.
-
-    Source: the pattern of GPT-2, `'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|
-    \\s+(?!\\S)|\\s+`: a word takes one blank before it, of other white space what stands before that
-    is a word.
-    """
-    kinds = kinds_of(codes)
-
-    def shifted(values, by, filler):
-        """What stands `by` places further on in the same text, or `filler`."""
-        count = tf.size(values)
-        places = tf.range(count) + by
-        inside = (places >= 0) & (places < count)
-        places = tf.where(inside, places, 0)
-        same = inside & (tf.gather(rows, places) == rows)
-        return tf.where(same, tf.gather(values, places), filler)
-
-    before, code_before = shifted(kinds, -1, -1), shifted(codes, -1, -1)
-    after = shifted(kinds, 1, -1)
-    is_space = kinds == SPACE
-    of_last_space = (before == SPACE) & (after != SPACE) & (after >= 0)
-    begins = tf.where(
-        is_space,
-        (before != SPACE) | of_last_space,
-        (before != kinds) & (code_before != _BLANK),
-    )
-    # 's and the like, where a word begins with the apostrophe.
-    one, two = shifted(codes, 1, -1), shifted(codes, 2, -1)
-    short = functools.reduce(tf.logical_or, (one == letter for letter in _ONE_LETTER))
-    long = functools.reduce(tf.logical_or, ((one == a) & (two == b) for a, b in _TWO_LETTERS))
-    apostrophe = begins & (codes == _APOSTROPHE)
-    short, long = (tf.cast(apostrophe & each, tf.int32) for each in (short, long))
-    ends = (shifted(short, -2, 0) + shifted(long, -3, 0)) > 0
-    goes_on = shifted(short + long, -1, 0) > 0
-    return (begins | ends) & tf.logical_not(goes_on)
-
-
-# --- files --------------------------------------------------------------------------------
-
-
 @functools.cache
 def byte_letters() -> tuple[str, ...]:
     """The letter that stands for each of the 256 bytes.
@@ -374,71 +321,3 @@ def _ids_of_bytes(vocabulary: Vocabulary) -> tf.Tensor:
             f"Received: one without {len(missing)} of them, such as {missing[0]!r}."
         )
     return tf.constant([vocabulary.ids[letter] for letter in byte_letters()], tf.int32)
-
-
-def _read_vocabulary(path: Path) -> dict[str, int]:
-    try:
-        ids = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"Expected a vocabulary file. Received: no file at {path}.") from None
-    except ValueError as error:
-        raise ConfigError(f"{path}: expected JSON. Received: {error}.") from None
-    return _checked_ids(ids, path)
-
-
-def _checked_ids(ids: Any, path: Path) -> dict[str, int]:
-    if not isinstance(ids, dict) or not all(type(value) is int for value in ids.values()):
-        raise ConfigError(f"{path}: expected a JSON object of pieces and their ids.")
-    return ids
-
-
-def _read_merges(path: Path) -> list[tuple[str, str]]:
-    try:
-        lines = path.read_bytes().decode("utf-8").split("\n")
-    except FileNotFoundError:
-        raise ConfigError(f"Expected the merges of BPE. Received: no file at {path}.") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: expected UTF-8. Received: byte {error.start} is not.") from None
-    merges = [line.rstrip("\r") for line in lines if line and not line.startswith("#version")]
-    return _checked_merges([line.split(" ") for line in merges], path)
-
-
-def _checked_merges(merges: Any, path: Path) -> list[tuple[str, str]]:
-    for pair in merges:
-        if not isinstance(pair, (list, tuple)) or len(pair) != 2 or not all(pair):
-            raise ConfigError(f"{path}: expected two pieces a merge. Received: {pair!r}.")
-    return [(first, second) for first, second in merges]
-
-
-def _read_fast(fast: Mapping[str, Any], path: Path) -> tuple[dict, list, bool]:
-    """Pieces and ids, merges, and whether a blank is put before texts."""
-    model, splitter = fast["model"], fast.get("pre_tokenizer") or {}
-    odd = {
-        name: model.get(name)
-        for name, usual in (
-            *(("dropout", None), ("continuing_subword_prefix", ""), ("end_of_word_suffix", "")),
-            *(("byte_fallback", False), ("ignore_merges", False), ("fuse_unk", False)),
-        )
-        if (model.get(name) or usual) != usual
-    }
-    if fast.get("normalizer") is not None:
-        odd["normalizer"] = fast["normalizer"].get("type")
-    if splitter.get("type") != "ByteLevel" or not splitter.get("use_regex", True):
-        odd["pre_tokenizer"] = splitter.get("type") or "none"
-    ids = dict(_checked_ids(model.get("vocab"), path))
-    for added in fast.get("added_tokens") or []:
-        if not added.get("special"):
-            odd["added_tokens"] = added.get("content")
-        ids.setdefault(added["content"], added["id"])
-    if odd:
-        raise ConfigError(
-            f"{path}: expected RoBERTa's byte-level BPE. Received: another way to split, by "
-            f"{', '.join(f'{name} {value!r}' for name, value in odd.items())}."
-        )
-    merges = [m.split(" ") if isinstance(m, str) else m for m in model.get("merges") or []]
-    return ids, _checked_merges(merges, path), bool(splitter.get("add_prefix_space", False))
-
-
-def _text_of(token: Any) -> str | None:
-    """A special piece as `tokenizer_config.json` names it: a string, or an object of one."""
-    return token.get("content") if isinstance(token, dict) else token

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from tfmodel.config import ConfigError
-from tfmodel.tokens import byte_pairs
+from tfmodel.tokens import byte_pair_files
+from tfmodel.tokens.byte_pairs import BytePairTokenizer
 from tfmodel.tokens.row_tokenizer import RowTokenizer
 from tfmodel.tokens.tokenizer import (
     FAST_FILE,
@@ -46,13 +47,13 @@ def load_tokenizer(folder: str | Path, *, max_length: int | None = None) -> RowT
     found = [name for name in _SENTENCE_PIECE_FILES if (folder / name).exists()]
     if kind == "Unigram" or (found and not fast):
         raise ConfigError(
-            f"{folder}: expected a tokenizer of WordPiece or byte-level BPE. Received: SentencePiece "
-            f"({FAST_FILE if fast else found[0]}), which splits and normalizes in ways that tfmodel "
-            "does not have. The encoder loads (tm.load_encoder): give it ids made by the tokenizer "
-            "of transformers."
+            f"{folder}: expected a tokenizer of WordPiece or byte-level BPE. Received: "
+            f"SentencePiece ({FAST_FILE if fast else found[0]}), whose normalizing and splitting "
+            "tfmodel does not have yet. The encoder loads (tm.load_encoder): give it ids made by "
+            "the tokenizer of transformers."
         )
-    if kind == "BPE" or (not fast and (folder / byte_pairs.VOCABULARY_FILE).exists()):
+    if kind == "BPE" or (not fast and (folder / byte_pair_files.VOCABULARY_FILE).exists()):
         settings = read_json(folder / TOKENIZER_CONFIG)
         length = stated_length(settings) if max_length is None else max_length
-        return byte_pairs.BytePairTokenizer.from_files(folder, fast, settings, max_length=length)
+        return BytePairTokenizer.from_files(folder, fast, settings, max_length=length)
     return Tokenizer.from_folder(folder, max_length=max_length)

@@ -1,4 +1,4 @@
-"""What every tokenizer does with the pieces of its texts: cut, joined to rows, padded to a batch."""
+"""What every tokenizer does with the pieces of its texts: cuts, joins and pads them."""
 
 from __future__ import annotations
 
