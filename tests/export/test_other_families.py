@@ -1,4 +1,4 @@
-"""Classifiers on encoders of BERT's family: what exports them as they are, and what refuses them."""
+"""Classifiers on encoders of BERT's family: what exports them, and what refuses them."""
 
 import dataclasses
 

@@ -128,6 +128,17 @@ def test_learnt_pairs_are_joined_as_theirs(tmp_path):
     check_same(load_tokenizer(folder), theirs, [*lines[:20], *more, *TEXTS])
 
 
+def test_merges_that_were_not_learnt_in_their_order(tmp_path):
+    # "ab" with "c" comes before what makes "ab".
+    merges = [("ab", "c"), ("b", "c"), ("a", "b"), ("a", "a"), ("c", "a"), ("ca", "ab")]
+    pieces = [*SPECIAL, *byte_letters(), *(a + b for a, b in merges), "<mask>"]
+    vocab = {piece: index for index, piece in enumerate(pieces)}
+    folder = write_folder(tmp_path, vocab=vocab, merges=merges)
+    random = np.random.default_rng(0)
+    texts = ["".join(random.choice(list("abc"), 40)) for _ in range(50)]
+    check_same(load_tokenizer(folder), fast_tokenizer(vocab=vocab, merges=merges), texts)
+
+
 def test_a_text_that_is_not_utf8_keeps_its_bytes(tokenizer):
     (ids,) = tokenizer.tokenize(tf.constant([b"cat\xff\xfe cat"])).to_list()
     letters = [tokenizer.vocabulary.pieces[index] for index in ids]

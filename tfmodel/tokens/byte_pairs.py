@@ -255,6 +255,11 @@ class _Pairs:
         self._ranks = tf.constant([*(learnt[key][0] for key in keys), _NEVER], tf.int32)
         self._joined = tf.constant([*(learnt[key][1] for key in keys), 0], tf.int32)
         self._size = len(vocabulary)
+        # Whether what is made of a pair is joined to others by later merges alone.
+        made = {vocabulary.pieces[new]: rank for rank, new in learnt.values()}
+        self._is_ordered = len(made) == len(learnt) and all(
+            rank > made.get(piece, -1) for rank, pair in enumerate(merges) for piece in pair
+        )
 
     def join(
         self, ids: tf.Tensor, starts: tf.Tensor, words: tf.Tensor
@@ -279,12 +284,11 @@ class _Pairs:
             return ranks, tf.gather(self._joined, found)
 
         def step(ids, starts, words, ranks, joined):
+            # In each word the pair that was learnt first.
             of = words[:-1]
             best = tf.gather(tf.math.unsorted_segment_min(ranks, of, count), of)
             places = tf.where((ranks == best) & (ranks < _NEVER))[:, 0]
-            # In each word the first of them: what stands behind it may belong to it then.
-            owners = tf.gather(of, places)
-            places = tf.boolean_mask(places, tf.concat([[-1], owners[:-1]], 0) != owners)
+            places = tf.boolean_mask(places, self._joins_now(places, tf.gather(of, places)))
             ids = tf.tensor_scatter_nd_update(ids, places[:, None], tf.gather(joined, places))
             gone = tf.scatter_nd(
                 places[:, None] + 1, tf.ones_like(places, tf.int32), tf.shape(ids, tf.int64)
@@ -300,6 +304,21 @@ class _Pairs:
             shape_invariants=(tf.TensorShape([None]),) * 5,
         )
         return ids, starts
+
+    def _joins_now(self, places: tf.Tensor, words: tf.Tensor) -> tf.Tensor:
+        """Which of the best pairs of each word are joined at once: bool (k,).
+
+        Args:
+            places: int64 (k,), ascending: where such a pair begins.
+            words: int32 (k,), the word of each.
+        """
+        if not self._is_ordered:  # what is made by the first may come before the others then
+            return tf.concat([[-1], words[:-1]], 0) != words
+        # All of them, but that of "aaaa" the second pair shares a piece with the first.
+        is_apart = tf.concat([[-2], places[:-1]], 0) + 1 != places
+        run = tf.cumsum(tf.cast(is_apart, tf.int64)) - 1
+        begins = tf.gather(tf.where(is_apart)[:, 0], run)
+        return (tf.range(tf.size(places, tf.int64)) - begins) % 2 == 0
 
 
 @functools.cache
