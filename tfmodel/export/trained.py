@@ -6,8 +6,6 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tfmodel.config import ConfigError
-
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
@@ -34,6 +32,7 @@ class Trained:
     facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
+        from tfmodel.config import ConfigError
         from tfmodel.tokens.row_tokenizer import RowTokenizer
         from tfmodel.tokens.tokenizer import Tokenizer
 

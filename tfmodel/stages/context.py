@@ -6,14 +6,11 @@ import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tfmodel import sources
 from tfmodel.config import ConfigError
 from tfmodel.run_folder import Run, fingerprint, read_json
-
-if TYPE_CHECKING:
-    from tfmodel.model.sizes import BertConfig
 
 TIMINGS_FILE = "timings.json"
 
@@ -101,14 +98,7 @@ class Context:
         return sources.fetch(self.settings.encoder)
 
     @functools.cached_property
-    def dataset(self):
-        """The prepared dataset."""
-        from tfmodel.data import load_dataset
-
-        return load_dataset(self.run.data)
-
-    @functools.cached_property
-    def encoder_shape(self) -> BertConfig:
+    def encoder_shape(self):
         """The sizes of the pretrained encoder.
 
         Raises:
@@ -125,6 +115,13 @@ class Context:
                 "tm.save_encoder take it in Python; choose a BERT to train by a config."
             )
         return shape
+
+    @functools.cached_property
+    def dataset(self):
+        """The prepared dataset."""
+        from tfmodel.data import load_dataset
+
+        return load_dataset(self.run.data)
 
     def require_classes(self) -> None:
         """Refuse a dataset whose labels no task learns yet.
