@@ -157,6 +157,42 @@ def test_private_pieces_are_replaced_and_shown_nowhere(tmp_path, write):
     assert not corpus.folder.with_name(".out.work").exists()
 
 
+def test_what_cleaning_uncovers_is_private_in_the_account_too(tmp_path, write):
+    needs.package("phonenumbers")
+    needs.package("stdnum")
+    texts = [document(seed) for seed in range(40)]
+    hidden = [
+        "Write to ann&#64;example.com today.",
+        "Mail bob\u200b@exam\u200bple.org soon.",
+        "Mail carl<b>@</b>example.net soon.",
+        "Her card is 4111<b></b>1111<i></i>1111<i></i>1111 here.",
+        "Call +1 650-253<!-- x -->-0000 now.",
+    ]
+    for number, text in enumerate(hidden):
+        texts[number] = f"{text} {texts[number]}"
+    texts[20] = f"R&amp;D of <b>bridges</b>. {texts[20]}"
+    lines = [json.dumps({"text": text}, ensure_ascii=False) for text in texts]
+    lines.append('{"text": "cut in the mid, ann&#64;example.com')
+    corpus = make(tmp_path, write("a.jsonl", "\n".join(lines)), privacy=True)
+    assert corpus.account["private"] == {"card": 1, "email": 3, "phone": 1}
+    shown = json.dumps(corpus.account["cleaning"]) + json.dumps(dropped(corpus))
+    for trace in ("ann&#64", "ann@", "@exam", "carl", "4111", "650-253"):
+        assert trace not in shown
+    steps = corpus.account["cleaning"]
+    assert (steps["html"]["rows"], steps["html_entities"]["rows"]) == (4, 2)
+    assert [each["before"][:5] for each in steps["html_entities"]["examples"]] == ["R&amp"]
+
+
+def test_words_are_counted_until_there_are_enough(tmp_path, write):
+    """A ruler of signs, or data in letters, may stand before what is text."""
+    none = LineSettings(shared=None, repeated=None)
+    texts = [document(seed) for seed in range(20)]
+    starts = ["-" * 1_300 + "\n", "~ " * 700, "QUJD" * 400 + " "]
+    texts += [start + document(50 + number) for number, start in enumerate(starts)]
+    path = write("a.jsonl", "\n".join(json.dumps({"text": text}) for text in texts))
+    assert make(tmp_path, path, lines=none).account["dropped"] == {}
+
+
 # --- splits ---------------------------------------------------------------------------------
 
 
