@@ -2,15 +2,17 @@
 
 import json
 import re
+import shutil
 
 import numpy as np
 import numpy_bert
 import pytest
+import small_run
 import tensorflow as tf
 
 from tfmodel.config import ConfigError
 from tfmodel.model import encoder_config, load_encoder
-from tfmodel.model.checkpoints import read_tensors
+from tfmodel.model.checkpoints import read_config, read_tensors
 from tfmodel.tokens import Tokenizer, Vocabulary
 
 CASED = [*numpy_bert.PIECES, "The"]
@@ -105,6 +107,26 @@ def test_the_vocabulary_says_whether_texts_are_lower_cased(google, pieces, lower
 def test_the_usual_name_goes_before_others(google, tensors):
     write_checkpoint(google, {"other": np.zeros(1, np.float32)}, name="model.ckpt-7")
     assert set(tensors) <= set(read_tensors(google))
+
+
+@pytest.mark.slow
+def test_a_config_trains_it(tmp_path, tfmodel, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    theirs = small_run.write_encoder(tmp_path / "theirs")
+    folder = tmp_path / "encoder"
+    folder.mkdir()
+    shutil.copy(theirs / "vocab.txt", folder)
+    shutil.copy(theirs / "config.json", folder / "bert_config.json")
+    tensors = read_tensors(theirs)
+    write_checkpoint(folder, dict(googles(name, value) for name, value in tensors.items()))
+    small_run.write_rows(tmp_path / "train.csv", small_run.rows())
+    (tmp_path / "small.yaml").write_text(small_run.CONFIG)
+    for stage in ("data", "finetune"):
+        done = tfmodel(stage, "small.yaml")
+        assert done.code == 0, done.err
+    model = read_config("runs/small/model")
+    assert (model["model_type"], model["num_hidden_layers"]) == ("bert", 2)
+    assert Tokenizer.from_folder("runs/small/model").lowercase
 
 
 # --- mistakes -----------------------------------------------------------------------------
