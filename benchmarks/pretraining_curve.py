@@ -2,10 +2,11 @@
 
 KerasHub's `BertMaskedLM` of the run's size is trained on the run's documents, one paragraph a row
 (its preprocessor cuts rows at 128 tokens and knows no packing), with the run's vocabulary, batch
-size, dropout, peak learning rate, linear warm-up and decay, share of masked tokens, bfloat16, for the
-seconds that the run trained; tracing counts for both, evaluation for neither. Both losses are of the same masked tokens
-of the run's held-out documents, each text alone in its row: for our model, which lets no packed
-text see another, that is the loss the run itself reports.
+size, dropout, peak learning rate, linear warm-up and decay, share of masked tokens, bfloat16, for
+the seconds that the run trained; tracing counts for both, evaluation for neither. Both losses are
+of the same masked tokens of the run's held-out documents, each text alone in its row: for our
+model, which lets no packed text see another, that is the loss the run itself reports. Give both
+the same processors (`taskset`).
 
 Run: pip install -e '.[keras-hub]'
      tfmodel pretrain configs/pretrain_wiki_en.yaml

@@ -185,6 +185,8 @@ def test_an_unknown_kind_or_region_is_named():
         check_privacy(PrivacySettings(regions=["XX"]))
     with pytest.raises(ConfigError, match="regions: expected ISO 3166 codes"):
         load_config({"regions": ["usa"]}, PrivacySettings)
+    with pytest.raises(ConfigError, match="Received: UK. GB is the United Kingdom's"):
+        check_privacy(PrivacySettings(phone=False, regions=["UK"]))
     check_privacy(PrivacySettings())
 
 

@@ -107,8 +107,7 @@ def check_privacy(settings: PrivacySettings) -> None:
     Raises:
         ConfigError: the extra `privacy` is needed and not installed, or a region is unknown.
     """
-    if "phone" in settings.kinds:
-        phones.check_regions(settings.regions)
+    phones.check_regions(settings.regions)
     find_private("0 @", settings.kinds, regions=settings.regions)
 
 

@@ -166,7 +166,8 @@ def check_regions(regions: Sequence[str]) -> None:
     """
     for region in regions:
         if region not in module("phonenumbers").SUPPORTED_REGIONS:
+            fix = "GB is the United Kingdom's" if region == "UK" else "Change it"
             raise ConfigError(
                 f"privacy.regions: expected ISO 3166 codes of countries, such as US, GB or CN. "
-                f"Received: {region}. Change it."
+                f"Received: {region}. {fix}."
             )
