@@ -154,6 +154,8 @@ HOSTILE = {
     "accounts": "GB82 WEST 1234 " * (MB // 15),
     "letters that grow": "İ password=a1 " * (MB // 14),
     "cues": "phone " * (MB // 6),
+    "words put together": "token=" + "1-" * (MB // 2) + "!",
+    "slashes": "650-253-0000/" * (MB // 13),
     "full width": "１＠" * (MB // 2),
 }  # fmt: skip
 
