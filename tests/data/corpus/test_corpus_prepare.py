@@ -303,7 +303,10 @@ def test_dev_that_is_named_keeps_its_documents(tmp_path, write):
 
 def test_a_sample_is_drawn(tmp_path, write):
     train = write("train.txt", "\n".join(document(seed, lines=1) for seed in range(50)))
-    assert make(tmp_path, train, max_documents=20).counts == {"train": 20, "dev": 5}
+    corpus = make(tmp_path, train, max_documents=20)
+    assert corpus.counts == {"train": 20, "dev": 5}
+    assert corpus.account["dropped"] == {"max_documents": 25}
+    assert {entry["reason"] for entry in dropped(corpus)} == {"max_documents"}
 
 
 # --- files ----------------------------------------------------------------------------------

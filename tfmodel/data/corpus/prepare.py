@@ -217,6 +217,7 @@ class _Preparation:
             )
         if self.settings.max_documents is not None:
             count = self.settings.max_documents
+            chosen["reason"] = "max_documents"
             sample(self.finished, fates, place / "sample", count=count, **chosen)
         return fates
 
