@@ -23,7 +23,8 @@ def artifacts(parity: Figures) -> dict[str, Any] | None:
         return None
     rows = [row for name, figures in found.items() for row in _artifact_rows(name, figures)]
     if parity.get("reference"):
-        reference = {**parity["reference"], "label_agreement": 1.0, "largest_score_difference": 0.0}
+        same = "score_correlation" if gives_numbers(parity) else "label_agreement"
+        reference = {**parity["reference"], same: 1.0, "largest_score_difference": 0.0}
         rows.insert(0, _row("Keras model, float32", reference))
     return {
         "lede": _lede(found),
@@ -36,13 +37,35 @@ def artifacts(parity: Figures) -> dict[str, Any] | None:
             column("p99", numeric=True),
             column("Memory (runtime)", numeric=True),
             column("Difference", numeric=True),
-            column("Same label", numeric=True),
-            column("Accuracy (95%)", numeric=True),
+            *(
+                [column("Correlation", numeric=True), column("Spearman (95%)", numeric=True)]
+                if gives_numbers(parity)
+                else [column("Same label", numeric=True), column("Accuracy (95%)", numeric=True)]
+            ),
         ],
         "rows": rows,
         "failures": [line for name, each in found.items() for line in _failures(name, each)],
         "notes": [_note(parity), *_vectors(found), *phone_notes(parity)],
     }
+
+
+def gives_numbers(parity: Figures) -> bool:
+    """Whether the artifacts give numbers, not labels."""
+    return parity.get("task") == "regress"
+
+
+def agreement(figures: Figures) -> str:
+    """How far an artifact's answers go with the Keras model's: same labels, or a correlation."""
+    if figures.get("score_correlation") is not None:
+        return wording.correlation(figures["score_correlation"])
+    return wording.percent(figures.get("label_agreement"))
+
+
+def quality(figures: Figures) -> str:
+    """How good an artifact's answers are: accuracy, or Spearman's correlation."""
+    if figures.get("spearman") is not None:
+        return wording.correlation(figures["spearman"])
+    return wording.percent(figures.get("accuracy"))
 
 
 def shown_name(name: str, figures: Figures) -> str:
@@ -81,10 +104,13 @@ def _artifact_rows(name: str, figures: Figures) -> list[list[Any]]:
 def _row(name: str, figures: Figures) -> list[Any]:
     latency = figures.get("latency_ms") or {}
     peak, runtime = (memory(figures.get(f"{key}_memory_mb")) for key in ("peak", "runtime"))
-    accuracy = wording.percent(figures.get("accuracy"))
+    good = quality(figures)
     if figures.get("accuracy_interval"):
         low, high = map(wording.percent, figures["accuracy_interval"])
-        accuracy += f" ({low.removesuffix('%')}–{high.removesuffix('%')})"
+        good += f" ({low.removesuffix('%')}–{high.removesuffix('%')})"
+    elif figures.get("spearman_interval"):
+        low, high = map(wording.correlation, figures["spearman_interval"])
+        good += f" ({low}–{high})"
     seconds = figures.get("load_seconds")
     return [
         name,
@@ -95,8 +121,8 @@ def _row(name: str, figures: Figures) -> list[Any]:
         wording.milliseconds(latency.get("p99")),
         peak if peak == runtime else f"{peak} ({runtime.removesuffix(' MB')})",
         difference(figures),
-        wording.percent(figures.get("label_agreement")),
-        accuracy,
+        agreement(figures),
+        good,
     ]
 
 
@@ -134,7 +160,8 @@ def _note(parity: Figures) -> str:
     return (
         f"{note}. Each was loaded and asked in a process of its own: memory is all that the "
         "process took at its peak, in brackets what it took once the runtime was imported. In "
-        "brackets behind the accuracy: its 95% interval."
+        f"brackets behind {'Spearman’s correlation' if gives_numbers(parity) else 'the accuracy'}: "
+        "its 95% interval."
     )
 
 

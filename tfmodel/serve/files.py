@@ -119,7 +119,7 @@ def _answers(
         ]
         for (_, row), answer in zip(chunk, predictor.predict(*columns), strict=True):
             if table:
-                scores = answer.pop("scores")
+                scores = answer.pop("scores", {})
                 answer |= {f"score_{label}": score for label, score in scores.items()}
             yield _renamed(row, {*answer} - same) | answer
 

@@ -17,7 +17,6 @@ def _evaluate_inputs(context: Context) -> dict:
 
 
 def _evaluate(context: Context) -> None:
-    from tfmodel import evaluate
     from tfmodel.export import load
 
     predictor = load(context.run.model)
@@ -27,9 +26,9 @@ def _evaluate(context: Context) -> None:
             continue
         split = context.dataset.split(part)
         _log.info("evaluating %s: %d rows", part, len(split.texts))
-        found[part] = evaluate.classification(
+        found[part] = context.task.evaluate(
             split.labels,
-            predictor.probabilities(split.texts, split.text_pairs),
+            predictor.values(split.texts, split.text_pairs),
             context.dataset.labels,
             texts=split.texts,
             text_pairs=split.text_pairs,
@@ -37,10 +36,12 @@ def _evaluate(context: Context) -> None:
         )
     write_json(context.run.folder / EVALUATION_FILE, found)
     for part, figures in found.items():
-        short = {k: v for k, v in figures.items() if isinstance(v, int | float)}
-        context.run.update_metrics(
-            part, {**short, "accuracy_interval": figures["accuracy_interval"]}
-        )
+        short = {
+            name: value
+            for name, value in figures.items()
+            if isinstance(value, int | float | None) or name.endswith("_interval")
+        }
+        context.run.update_metrics(part, short)
 
 
 EVALUATE = Stage(

@@ -36,6 +36,8 @@ def _export(context: Context) -> None:
         tokenizer=trained.tokenizer,
         labels=trained.labels,
         max_length=trained.max_length,
+        task=trained.task,
+        decoding=trained.decoding,
         texts=split.texts,
         text_pairs=split.text_pairs,
         targets=split.labels,

@@ -60,10 +60,7 @@ def training_inputs(context: Context) -> dict:
 
 
 def _finetune(context: Context) -> None:
-    from tfmodel import tasks
-
-    context.require_classes()
-    run, settings, dataset = context.run, context.settings, context.dataset
+    run, task, dataset = context.run, context.task, context.dataset
     train = _resolved(context, encoder_shape(context))
     key = context.fingerprints["finetune"]
     strategy = start_workers(context, train, key)
@@ -77,11 +74,11 @@ def _finetune(context: Context) -> None:
         key=key,
         strategy=strategy,
     )
-    tasks.find(settings.task.name).save(
+    task.save(
         model,
         run.model,
         tokenizer=tokenizer,
-        labels=dataset.labels,
+        labels=task.output_labels(dataset.labels),
         has_pairs=dataset.has_pairs,
         max_length=train.max_length,
     )
@@ -185,7 +182,6 @@ def train_model(
     strategy: Any = None,
 ) -> tuple[Any, Tokenizer, FinetuneResult]:
     """Train the encoder and a new head on rows; dev chooses the epoch."""
-    from tfmodel import tasks
     from tfmodel.model import encoder_config, load_encoder
     from tfmodel.tokens.tokenizer import Tokenizer
     from tfmodel.train.finetune import finetune
@@ -206,9 +202,10 @@ def train_model(
         )
     tokenizer = Tokenizer.from_folder(context.encoder_folder, max_length=train.max_length)
     _check_vocabulary(tokenizer, encoder_config(encoder), context.encoder_folder)
-    task = tasks.find(settings.task.name)
+    task = context.task
+    head = task.head_arguments(dataset.labels, rows.labels)
     with scope():
-        model = task.build(encoder, classes=len(dataset.labels), dropout=train.dropout)
+        model = task.build(encoder, dropout=train.dropout, **head)
     result = finetune(
         model,
         tokenizer,
@@ -228,7 +225,12 @@ def train_model(
 
 def _resolved(context: Context, shape: BertConfig) -> FinetuneSettings:
     """What `auto` means here; decided once, so that a resumed run is one set of settings."""
-    train = settle(context, free=_CHANGES_NO_RESULT, hidden_size=shape.hidden_size)
+    train = settle(
+        context,
+        free=_CHANGES_NO_RESULT,
+        hidden_size=shape.hidden_size,
+        task=context.task_name,
+    )
     check_length(context, train, shape)
     context.run.save_config(context.settings.model_copy(update={"train": train}))
     return train
