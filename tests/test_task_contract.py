@@ -36,6 +36,19 @@ def numbered_rows(count: int = 120, *, seed: int = 0) -> list[tuple[str, str]]:
     return list(found.items())
 
 
+def mixed_rows(count: int = 160, *, seed: int = 0) -> list[tuple[str, str]]:
+    """Distinct texts with words of one to three topics, each with all of their labels."""
+    generator = random.Random(seed)
+    found: dict[str, str] = {}
+    while len(found) < count:
+        topics = sorted(generator.sample(list(small_run.TOPICS), 1 + len(found) % 3))
+        words = [generator.choice(small_run.TOPICS[topic]) for topic in topics for _ in range(2)]
+        words += generator.sample(small_run._FILLERS, 2)
+        generator.shuffle(words)
+        found.setdefault(" ".join(words), ",".join(topics))
+    return list(found.items())
+
+
 @dataclasses.dataclass(frozen=True)
 class Case:
     """A task, the small data it learns, and what is to be seen of it.
@@ -63,6 +76,8 @@ class Case:
     mistakes: list[tuple[list[str], str]]
 
 
+_ONE_CLASS = "expected rows with one class each. Received: task.name"
+
 CASES = {
     "classify": Case(
         rows=small_run.rows(),
@@ -76,11 +91,27 @@ CASES = {
         mistakes=[
             (
                 ["train.monitor=spearman"],
-                "train.monitor must be one of accuracy, loss where task.name is classify",
+                "train.monitor must be one of accuracy, loss where task.name is classify and",
             ),
+            (["data.target=tags"], "0 of 120 rows can be used"),
+        ],
+    ),
+    "multilabel": Case(
+        rows=mixed_rows(),
+        config={"data": {"train": "train.csv", "target": "classes"}},
+        problem_type="multi_label_classification",
+        figure=("micro_f1", 0.8),
+        answer={"text", "labels", "scores"},
+        served={"labels", "scores"},
+        pictures={"dev/precision_recall"},
+        sections={"Classes"},
+        mistakes=[
+            (["train.class_weights=balanced"], f"train.class_weights: {_ONE_CLASS} classify"),
+            (["data.label_noise={folds: 2}"], f"data.label_noise: {_ONE_CLASS} classify"),
             (
-                ["data.target=number"],
-                "expected rows with one class each. Received: ",
+                ["train.monitor=accuracy"],
+                "train.monitor must be one of micro_f1, macro_f1, loss where task.name is classify "
+                "and data.target classes. Received: accuracy",
             ),
         ],
     ),
@@ -96,14 +127,13 @@ CASES = {
         mistakes=[
             (
                 ["train.class_weights=balanced", "train.regularize.label_smoothing=0.1"],
-                "train.class_weights, train.regularize.label_smoothing means nothing where "
-                "task.name is regress",
+                f"train.class_weights, train.regularize.label_smoothing: {_ONE_CLASS} regress with",
             ),
-            (["data.label_noise={folds: 2}"], "data.label_noise means nothing where task.name is"),
+            (["data.label_noise={folds: 2}"], f"data.label_noise: {_ONE_CLASS} regress"),
             (
                 ["train.monitor=accuracy"],
-                "train.monitor must be one of spearman, pearson, loss where task.name is regress. "
-                "Received: accuracy",
+                "train.monitor must be one of spearman, pearson, loss where task.name is regress "
+                "and data.target number. Received: accuracy",
             ),
             (
                 ["train.regularize.plateau={monitor: accuracy}"],
@@ -179,8 +209,11 @@ def test_the_folder_is_one_of_its_own(road):
     asked = load("runs/small").values(texts_of(case))
     np.testing.assert_allclose(asked, values, atol=1e-5)
     # Saved again, it is the same folder.
-    task.save(loaded.model, "again", tokenizer=loaded.tokenizer, labels=loaded.labels)
-    assert task.load("again").labels == loaded.labels
+    own = {"decoding": loaded.decoding} if loaded.decoding else {}
+    task.save(loaded.model, "again", tokenizer=loaded.tokenizer, labels=loaded.labels, **own)
+    again = task.load("again")
+    assert (again.labels, again.decoding) == (loaded.labels, loaded.decoding)
+    assert bool(own) == hasattr(task, "tuned")
 
 
 @pytest.mark.slow
@@ -234,7 +267,14 @@ def test_the_savedmodel_names_its_outputs(road):
     assert set(answers) == case.served
     assert {len(values) for values in answers.values()} == {len(texts)}
     predicted = load("runs/small").predict(texts)
-    np.testing.assert_allclose(answers["score"], [each["score"] for each in predicted], atol=1e-4)
+    for name in case.served & {"score", "label", "labels"}:
+        for given, answer in zip(answers[name].numpy().tolist(), predicted, strict=True):
+            if name == "score":
+                assert given == pytest.approx(answer[name], abs=1e-4)
+            elif name == "label":
+                assert given.decode() == answer[name]
+            else:
+                assert [label.decode() for label in given if label] == answer[name]
 
 
 def test_a_wrong_artifact_does_not_pass(road):
@@ -274,7 +314,8 @@ def test_answers_have_the_keys_of_the_task(road):
     done = run_command("predict", "runs/small", "--input", "asked.csv", "--output", "answers.csv")
     assert done.code == 0, done.err
     header, *lines = Path("answers.csv").read_text().splitlines()
-    assert {"text", "id", "score"} <= set(header.split(",")) and len(lines) == 2
+    expected = {"text", "id", *case.answer} - {"scores"}
+    assert expected <= set(header.split(",")) and len(lines) == 2
 
 
 def test_a_page_a_summary_and_tensorboard_tell_of_it(road):
@@ -287,7 +328,8 @@ def test_a_page_a_summary_and_tensorboard_tell_of_it(road):
         if f">{section}</h2>" in page
     }
     assert headings == case.sections
-    assert case.figure[0] in (folder / "said.txt").read_text().lower()
+    said = (folder / "said.txt").read_text().lower()
+    assert case.figure[0].replace("_", " ") in said
     events = needs.package("tensorboard.backend.event_processing.event_accumulator")
     board = events.EventAccumulator("runs/small/logs/dev", size_guidance={"images": 0})
     board.Reload()

@@ -164,9 +164,10 @@ class Predictor:
             batch_size: rows answered at once.
 
         Returns:
-            For each row `{"text", "label", "score", "scores": {label: score}}`, of `regress`
-            `{"text", "score"}`, and `text_pair` for pairs; `vector`, a list of numbers, in place
-            of the answer where what was loaded gives vectors alone.
+            For each row `{"text", "label", "score", "scores": {label: score}}`, where a row may
+            have several labels `{"text", "labels": [label, …], "scores"}`, of `regress` `{"text",
+            "score"}`, and `text_pair` for pairs; `vector`, a list of numbers, in place of the
+            answer where what was loaded gives vectors alone.
 
         Raises:
             ConfigError: as `probabilities`.

@@ -39,8 +39,8 @@ class TaskSettings(Settings):
 
     name: Literal["classify", "regress"] = Field(
         "classify",
-        description="classify: one label of several for a text or a pair of texts; regress: a "
-        "number.",
+        description="classify: one label of several for a text or a pair of texts (with "
+        "data.target classes any number of them); regress: a number.",
     )
 
 
@@ -94,15 +94,16 @@ class RunSettings(Settings):
         foreign = [path for path in task.foreign if _is_set(self, path)]
         if foreign:
             raise ValueError(
-                f"{', '.join(foreign)} means nothing where task.name is {name}, whose labels are "
-                f"no classes. Received: it is set. Leave it out"
+                f"{', '.join(foreign)}: expected rows with one class each. Received: task.name "
+                f"{name} with data.target {task.target}. Leave it out"
             )
         for path in ("train.monitor", "train.regularize.plateau.monitor"):
             figure = _at(self, path)
             if figure not in (None, "auto", *task.figures):
                 raise ValueError(
-                    f"{path} must be one of {', '.join(task.figures)} where task.name is {name}. "
-                    f"Received: {figure}. Leave it out, or choose one of these"
+                    f"{path} must be one of {', '.join(task.figures)} where task.name is {name} "
+                    f"and data.target {task.target}. Received: {figure}. Choose one of these, or "
+                    "leave it out"
                 )
         return self
 

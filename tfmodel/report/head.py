@@ -7,7 +7,11 @@ from tfmodel.report import wording
 from tfmodel.report.answers import OF_TASK
 from tfmodel.report.results import Figures, Results
 
-TASKS = {"classify": "text classification", "regress": "numbers for texts"}
+TASKS = {
+    "classify": "text classification",
+    "multilabel": "text classification with several labels",
+    "regress": "numbers for texts",
+}
 
 
 def eyebrow(results: Results) -> str:

@@ -9,6 +9,7 @@ from tfmodel.report.artifacts import (
     difference,
     further_runtimes,
     memory,
+    names_of,
     quality,
     shown_name,
 )
@@ -61,8 +62,7 @@ def _artifacts(parity: Figures) -> str:
     found = parity.get("artifacts", {})
     if not found:
         return ""
-    good = "spearman" if parity.get("task") == "regress" else "accuracy"
-    rows = [(*_COLUMNS, good, "")]
+    rows = [(*_COLUMNS, names_of(parity).quality.lower(), "")]
     for name, figures in found.items():
         rows.append(_row(shown_name(name, figures).removesuffix(".tflite"), figures))
         rows += [_row(f" {there}", ran) for there, ran in further_runtimes(figures).items()]

@@ -121,6 +121,8 @@ def _answers(
             if table:
                 scores = answer.pop("scores", {})
                 answer |= {f"score_{label}": score for label, score in scores.items()}
+                if "labels" in answer:
+                    answer["labels"] = ", ".join(answer["labels"])
             yield _renamed(row, {*answer} - same) | answer
 
 

@@ -19,20 +19,21 @@ def _evaluate_inputs(context: Context) -> dict:
 def _evaluate(context: Context) -> None:
     from tfmodel.export import load
 
-    predictor = load(context.run.model)
+    predictor, task = load(context.run.model), context.task
     found = {}
     for part in ("dev", "test"):
         if part not in context.dataset.counts:
             continue
         split = context.dataset.split(part)
         _log.info("evaluating %s: %d rows", part, len(split.texts))
-        found[part] = context.task.evaluate(
-            split.labels,
+        found[part] = task.evaluate(
+            task.targets(split.labels, context.dataset.labels),
             predictor.values(split.texts, split.text_pairs),
             context.dataset.labels,
             texts=split.texts,
             text_pairs=split.text_pairs,
             origins=split.origins,
+            **predictor.manifest.decoding,
         )
     write_json(context.run.folder / EVALUATION_FILE, found)
     for part, figures in found.items():

@@ -40,7 +40,7 @@ def _export(context: Context) -> None:
         decoding=trained.decoding,
         texts=split.texts,
         text_pairs=split.text_pairs,
-        targets=split.labels,
+        targets=context.task.targets(split.labels, dataset.labels),
         folder=context.run.export,
         calibration_texts=calibration.texts,
         calibration_pairs=calibration.text_pairs,

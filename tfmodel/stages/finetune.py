@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,14 +75,19 @@ def _finetune(context: Context) -> None:
         key=key,
         strategy=strategy,
     )
-    task.save(
-        model,
-        run.model,
+    save = functools.partial(
+        task.save,
+        folder=run.model,
         tokenizer=tokenizer,
         labels=task.output_labels(dataset.labels),
         has_pairs=dataset.has_pairs,
         max_length=train.max_length,
     )
+    save(model)
+    context.__dict__.pop("trained", None)
+    if hasattr(task, "tuned"):
+        save(context.trained.model, decoding=_tuned(context))
+        context.__dict__.pop("trained", None)
     write_json(run.folder / HISTORY_FILE, {"steps": result.steps, "epochs": result.epochs})
     run.update_metrics(
         "train",
@@ -97,7 +103,18 @@ def _finetune(context: Context) -> None:
             "resumed_at_steps": result.resumed_at_steps,
         },
     )
-    context.__dict__.pop("trained", None)
+
+
+def _tuned(context: Context) -> dict[str, Any] | None:
+    """What the task decides on dev by the weights that are saved; None without dev rows."""
+    from tfmodel.export import load
+
+    task, dataset = context.task, context.dataset
+    if "dev" not in dataset.counts:
+        return None
+    dev = dataset.split("dev")
+    values = load(context.run.model).values(dev.texts, dev.text_pairs)
+    return task.tuned(task.targets(dev.labels, dataset.labels), values)
 
 
 def train_along(context: Context) -> str:

@@ -4,14 +4,16 @@ What a task is to everything that trains, measures, exports and asks it:
 
 - `build(encoder, **head_arguments(labels, targets), dropout=…)`: the model, encoder batch to
   outputs; `output_labels(labels)`: the name of each output.
-- `targets`, `loss`, `metrics`: labels of a data set to what the loss takes, the loss, and what is
-  summed batch by batch while it trains. `dev_figures(targets, outputs)`, where there is one: figures
-  that need a whole part. `TASKS` says which of them can choose the epoch.
+- `targets(rows, labels)`, `loss`, `metrics`: labels of a data set to what the loss takes, the loss,
+  and what is summed batch by batch while it trains. `dev_figures(targets, outputs)`, where there is
+  one: figures that need a whole part. `TASKS` says which of them can choose the epoch.
+- `tuned(targets, values)`, where there is one: what is decided on dev once the weights are; it is kept
+  in the model folder, travels with every artifact, and is the `decoding` below.
 - `activate` in a graph, `values` outside of it: outputs to what every artifact gives and parity
   compares, the values. `ANSWERS` says what kind of values they are, and so how they are compared.
 - `served(values, labels, **decoding)`: the named outputs of a SavedModel, which are `SERVED`; the one
   called `VALUES` is the values. `decode(values, labels, **decoding)`: answers as `predict` gives them.
-- `evaluate(targets, values, labels, **rows)`: every figure of a part, with its `mistakes`, whose
+- `evaluate(targets, values, labels, **rows, **decoding)`: every figure of a part, with its `mistakes`, whose
   columns are `MISTAKE`; `pictures` and `described`: what a training shows of its dev rows.
 - `TITLE`, `GIVES` and `SAYS`: what a file for phones says of itself: its name, what it gives (of so
   many outputs), what the numbers are.
@@ -44,7 +46,7 @@ class Task:
     foreign: tuple[str, ...] = ()
 
 
-_OF_CLASSES = (
+_OF_ONE_CLASS = (
     "train.class_weights",
     "train.regularize.label_smoothing",
     "train.regularize.focal_gamma",
@@ -54,8 +56,11 @@ _OF_CLASSES = (
 
 TASKS = {
     "classify": Task("classify", "class", figures=("accuracy", "loss")),
+    "multilabel": Task(
+        "classify", "classes", figures=("micro_f1", "macro_f1", "loss"), foreign=_OF_ONE_CLASS
+    ),
     "regress": Task(
-        "regress", "number", figures=("spearman", "pearson", "loss"), foreign=_OF_CLASSES
+        "regress", "number", figures=("spearman", "pearson", "loss"), foreign=_OF_ONE_CLASS
     ),
 }
 """The tasks there are; each is the module of this name."""
@@ -97,7 +102,7 @@ def find(name: str):
         ConfigError: no such task.
     """
     if name not in TASKS:
-        raise ConfigError(f"task.name must be one of {', '.join(TASKS)}. Received: {name!r}.")
+        raise ConfigError(f"task.name must be one of {', '.join(NAMES)}. Received: {name!r}.")
     return importlib.import_module(f"tfmodel.tasks.{name}")
 
 

@@ -63,7 +63,7 @@ def output_labels(labels: Sequence[str]) -> list[str]:
     return list(labels)
 
 
-def targets(label_ids: np.ndarray) -> np.ndarray:
+def targets(label_ids: np.ndarray, labels: Sequence[str] = ()) -> np.ndarray:
     """What `loss` takes: int32 (n,) class ids."""
     return np.asarray(label_ids, np.int32)
 

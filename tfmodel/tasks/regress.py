@@ -82,7 +82,7 @@ def output_labels(labels: Sequence[str]) -> list[str]:
     return list(_OUTPUT_LABELS)
 
 
-def targets(numbers: np.ndarray) -> np.ndarray:
+def targets(numbers: np.ndarray, labels: Sequence[str] = ()) -> np.ndarray:
     """What `loss` takes: float32 (n,)."""
     return np.asarray(numbers, np.float32)
 

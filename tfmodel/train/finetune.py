@@ -123,6 +123,7 @@ def finetune(
             "Expected settings without auto. Received: "
             f"{settings!r}. Call settings.resolve(hidden_size=encoder_config(encoder).hidden_size)."
         )
+    train = dataclasses.replace(train, labels=task.targets(train.labels, labels))
     batches = _batches(tokenizer, train, task, labels, settings, seed)
     total_steps = settings.epochs * len(batches)
     with strategy.scope():
@@ -148,9 +149,10 @@ def finetune(
     epochs = EpochRecorder()
     dev_batches = None
     if dev is not None:
+        dev = dataclasses.replace(dev, labels=task.targets(dev.labels, labels))
         rows = _rows(tokenizer, dev, settings)
         size = 2 * (settings.batch_size or 32)
-        dev_batches = Batches(rows, task.targets(dev.labels), batch_size=size, order="length")
+        dev_batches = Batches(rows, dev.labels, batch_size=size, order="length")
         dev = select_rows(dev, np.concatenate(dev_batches.plan(0)))  # in the order of the batches
         if hasattr(task, "dev_figures"):
             measuring = [DevFigures(functools.partial(task.dev_figures, dev.labels))]
@@ -264,7 +266,7 @@ def _batches(tokenizer, train, task, labels, settings, seed) -> Batches:
         weights = task.effective_class_weights(train.labels, len(labels), beta)[train.labels]
     return Batches(
         _rows(tokenizer, train, settings),
-        task.targets(train.labels),
+        train.labels,
         weights=weights,
         batch_size=settings.batch_size,
         batch_tokens=settings.batch_tokens,

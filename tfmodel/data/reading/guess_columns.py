@@ -35,6 +35,7 @@ _TRUTHS = {"true", "false", "yes", "no", "t", "f", "y", "n"}
 _FIRST = {"1", "a", "one", "left"}
 _CJK = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 _NUMBER = re.compile(r"\s*[-+]?\d+([.,]\d+)?\s*")
+_FRACTION = re.compile(r"[-+]?\d+\.\d*[1-9]\d*")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +66,7 @@ class _Column:
     mean_characters: float
     prose: float  # share with a space or a Chinese, Japanese or Korean character
     numeric: float
+    fractions: bool  # a number that is not whole
     truth: bool  # yes and no, true and false
 
 
@@ -135,19 +137,20 @@ def _describe(table: Table, index: int) -> _Column:
         prose=sum(" " in value or bool(_CJK.search(value)) for value in filled) / total,
         truth={value.lower() for value in filled} <= _TRUTHS,
         numeric=sum(bool(_NUMBER.fullmatch(value)) for value in filled) / total,
+        fractions=any(_FRACTION.fullmatch(value) for value in filled),
     )
 
 
 def _label_score(column: _Column, paired: bool) -> float | None:
     """Say how much a column looks like labels: values that repeat, few and short ones first.
 
-    Numbers need not repeat where their name says what they are; beside a pair of texts a score is
-    the likeliest label.
+    Numbers that are not whole need not repeat where their name says what they are; beside a pair
+    of texts a score is the likeliest label.
     """
     if column.distinct < 2 or column.mean_characters > 100:
         return None
     repeats = column.rows / column.distinct
-    named = column.numeric > 0.99 and column.name.lower() in _NUMBER_NAMES
+    named = column.numeric > 0.99 and column.fractions and column.name.lower() in _NUMBER_NAMES
     if (repeats < 1.5 or column.distinct > 5_000) and not named:
         return None
     score = min(math.log10(repeats), 2.5) - column.mean_characters / 40 + 2 * column.filled

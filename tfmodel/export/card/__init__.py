@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tfmodel.export.card.text import gives_number, readme
+from tfmodel.export.card.text import gives_number, gives_one, gives_several, readme
 from tfmodel.export.manifest import package_version
 from tfmodel.export.trained import Trained
 
@@ -136,6 +136,9 @@ _FIGURES = (
     "pearson_interval",
     "spearman",
     "spearman_interval",
+    "micro_f1",
+    "micro_f1_interval",
+    "exact_match",
     "rmse",
     "mae",
     "target_deviation",
@@ -209,6 +212,11 @@ def _limit_of_answers(model: Mapping[str, Any]) -> str:
             "has no such number, and nothing keeps it inside their range."
         )
     names = len(model["labels"])
+    if gives_several(model):
+        return (
+            f"Every answer is any of {names} labels, or none: each where its score reaches its "
+            "threshold, which the dev part chose."
+        )
     return f"Every answer is one of the {names} labels: there is none for what belongs to no label."
 
 
@@ -219,7 +227,7 @@ def _limits_of_figures(card: Mapping[str, Any]) -> list[str]:
             "How good it is, is not known here: no figures were given when it was exported. "
             "Measure it on rows of your own before you rely on it.",
         ]
-        if not gives_number(card["model"]):
+        if gives_one(card["model"]):
             limits.append("Whether its scores can be read as probabilities was not measured.")
         return limits
     limits = [
@@ -228,8 +236,8 @@ def _limits_of_figures(card: Mapping[str, Any]) -> list[str]:
     ]
     if part == "dev":
         limits.append("There was no test part: dev also chose the epoch, so it flatters the model.")
-    if gives_number(card["model"]):
-        return limits
+    if not gives_one(card["model"]):
+        return [*limits, *_limit_of_few_rows(part, figures)]
     error = figures.get("calibration_error")
     if error is None:
         limits.append("Whether its scores can be read as probabilities was not measured.")
@@ -240,18 +248,20 @@ def _limits_of_figures(card: Mapping[str, Any]) -> list[str]:
             "The scores are not calibrated: do not read them as probabilities "
             f"({part}: expected calibration error {error:.1%})."
         )
+    return [*limits, *_limit_of_few_rows(part, figures)]
+
+
+def _limit_of_few_rows(part: str, figures: Mapping[str, Any]) -> list[str]:
     few = [
         label
         for label, scores in figures.get("per_class", {}).items()
         if scores["support"] < _FEW_ROWS
     ]
-    if few:
-        shown = ", ".join(f"“{' '.join(label.split())}”" for label in few[:10])
-        more = f" and {len(few) - 10} more" if len(few) > 10 else ""
-        limits.append(
-            f"Fewer than {_FEW_ROWS} {part} rows, so that their figures say little: {shown}{more}."
-        )
-    return limits
+    if not few:
+        return []
+    shown = ", ".join(f"“{' '.join(label.split())}”" for label in few[:10])
+    more = f" and {len(few) - 10} more" if len(few) > 10 else ""
+    return [f"Fewer than {_FEW_ROWS} {part} rows, so that their figures say little: {shown}{more}."]
 
 
 def _limit_of_languages(card: Mapping[str, Any]) -> str:

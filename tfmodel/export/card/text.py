@@ -16,6 +16,7 @@ _METRICS = {
     "accuracy": ("accuracy", "Accuracy"),
     "macro_f1": ("f1", "Macro F1"),
     "weighted_f1": ("f1", "Weighted F1"),
+    "micro_f1": ("f1", "Micro F1"),
     "pearson": ("pearsonr", "Pearson's correlation"),
     "spearman": ("spearmanr", "Spearman's correlation"),
 }
@@ -85,7 +86,9 @@ def _head(card: Mapping[str, Any]) -> str:
         size += f", {shape['layers']} layers of width {shape['hidden_size']}"
     case = "lower-cased, accents stripped" if model["lowercase"] else "kept as it is (cased)"
     title = tasks.find(model["task"]).TITLE
-    gives, labels = f"one of {len(model['labels'])} labels", ", ".join(map(_code, model["labels"]))
+    gives = "any" if gives_several(model) else "one"
+    gives, labels = f"{gives} of {len(model['labels'])} labels", map(_code, model["labels"])
+    labels = ", ".join(labels)
     below = f"\n\nLabels, in the order of the scores: {labels}."
     if gives_number(model):
         gives, below = "a number", ""
@@ -131,8 +134,21 @@ def _example(model: Mapping[str, Any]) -> Any:
         return 1.25
     count = len(model["labels"])
     best = round(1 - 0.01 * (count - 1), 2) if count <= 20 else 0.9
+    if gives_several(model):
+        names = [model["labels"][0], *[""] * (count - 1)]
+        return {"labels": names[:20], "scores": [best, *[0.01] * (count - 1)][:20]}
     scores = [best, *[round((1 - best) / (count - 1), 4)] * (count - 1)]
     return {"label": model["labels"][0], "score": best, "scores": scores[:20]}
+
+
+def gives_one(model: Mapping[str, Any]) -> bool:
+    """Whether one of a card's `model`'s labels is right."""
+    return tasks.find(model["task"]).ANSWERS == "classes"
+
+
+def gives_several(model: Mapping[str, Any]) -> bool:
+    """Whether any number of a card's `model`'s labels may be right."""
+    return tasks.find(model["task"]).ANSWERS == "sets"
 
 
 def gives_number(model: Mapping[str, Any]) -> bool:

@@ -162,6 +162,8 @@ def _call(trained: Trained) -> str:
         "classes": f"scores = keras.ops.softmax(classifier.predict({texts}))"
         "  # in the order of labels.txt",
         "number": f"numbers = classifier.predict({texts})[:, 0]",
+        "sets": f"scores = keras.ops.sigmoid(classifier.predict({texts}))"
+        "  # in the order of labels.txt",
     }[tasks.find(trained.task).ANSWERS]
     return f"""
 ```python

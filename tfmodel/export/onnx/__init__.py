@@ -156,6 +156,7 @@ def _call(trained: Trained) -> str:
     reads = {
         "classes": "softmax gives the scores, in the order of labels.txt",
         "number": "the number",
+        "sets": "a sigmoid gives the scores, in the order of labels.txt",
     }[tasks.find(trained.task).ANSWERS]
     return f"""
 ```python

@@ -128,7 +128,7 @@ def check_parity(
         "rows": len(first),
         "limits": _limits(answers, max_drop, targets),
         "reference": {
-            **QUALITY[answers](first.values, first.targets),
+            **QUALITY[answers](first.values, first.targets, **reference.manifest.decoding),
             "latency_ms": reference_latency,
             "threads": os.cpu_count(),
         },
@@ -147,11 +147,10 @@ def check_parity(
 
 def _limits(answers: str, max_drop: float, targets: object) -> dict[str, Any]:
     own: dict[str, Any] = {"share_of_spread": LARGEST_SHARE_OF_SPREAD}
+    if answers != "number":
+        own = {"label_agreement": None if targets is not None else 1 - 2 * max_drop}
     if answers == "classes":
-        own = {
-            "label_agreement": None if targets is not None else 1 - 2 * max_drop,
-            "near_tie": NEAR_TIE,
-        }
+        own["near_tie"] = NEAR_TIE
     return {
         "float32_score_difference": LARGEST_FLOAT32_DIFFERENCE,
         "max_drop": max_drop,

@@ -154,6 +154,8 @@ class Gate:
             figures.setdefault("signatures", {})[name] = compared
         if (task := self.first.reference.task) != manifest.task:
             figures["failures"].append(f"its task is {manifest.task}, the Keras model's {task}")
+        if dict(manifest.decoding) != dict(self.first.reference.manifest.decoding):
+            figures["failures"].append("its answers are decoded otherwise than the Keras model's")
         if (labels := self.first.reference.labels) != list(manifest.labels):
             figures["failures"].append(
                 f"its labels are {list(manifest.labels[:5])}, the Keras model's {labels[:5]}"
@@ -178,6 +180,7 @@ class Gate:
             rows.targets,
             precision=manifest.precision,
             max_drop=self.max_drop,
+            **rows.reference.manifest.decoding,
         )
 
 

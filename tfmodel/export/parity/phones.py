@@ -10,7 +10,7 @@ import dataclasses
 import importlib.util
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from tfmodel.export.parity.verdicts import (
     accuracy,
     accuracy_interval,
     compare_numbers,
+    compare_sets,
     compare_vectors,
     near_ties,
 )
@@ -189,8 +190,9 @@ def _compare_values(
     if names != description.written_labels:
         return {"failures": [f"its labels are {names[:5]}, not {description.written_labels[:5]}"]}
     scores = np.asarray([[score for _, score in answer] for answer in given], np.float32)
-    if tasks.find(description.manifest.task).ANSWERS == "number":
-        return _compare_numbers(scores, wanted, targets, description, max_drop)
+    compare = _COMPARE.get(tasks.find(description.manifest.task).ANSWERS)
+    if compare is not None:
+        return _compared(compare, scores, wanted, targets, description, max_drop)
     difference = float(np.max(np.abs(scores - wanted)))
     other = np.argmax(scores, axis=1) != np.argmax(wanted, axis=1)
     clear = int(np.sum(other & ~near_ties(wanted)))
@@ -212,18 +214,27 @@ def _compare_values(
     }
 
 
-def _compare_numbers(
-    numbers: np.ndarray,
+_COMPARE = {"number": compare_numbers, "sets": compare_sets}
+"""How the values of those files are compared that do not give one label of several."""
+
+
+def _compared(
+    compare: Callable[..., dict[str, Any]],
+    values: np.ndarray,
     wanted: np.ndarray,
     targets: np.ndarray | None,
     description: Description,
     max_drop: float,
 ) -> dict[str, Any]:
-    figures = compare_numbers(numbers, wanted, targets, precision="float16", max_drop=max_drop)
+    manifest = description.manifest
+    # The same file in another runtime: a float one may round otherwise, more it may not.
+    figures = compare(
+        values, wanted, targets, precision="float16", max_drop=max_drop, **manifest.decoding
+    )
     difference = figures.get("largest_score_difference")
     limit = LARGEST_DIFFERENCE * max(1.0, float(np.max(np.abs(wanted))))
-    if description.manifest.precision in _FLOAT and difference is not None and difference > limit:
-        figures["failures"] = [f"a number is off by {difference:.2g} (limit {limit:.0e})"]
+    if manifest.precision in _FLOAT and difference is not None and difference > limit:
+        figures["failures"] = [f"a score is off by {difference:.2g} (limit {limit:.0e})"]
     return {name: value for name, value in figures.items() if name != "rows"}
 
 

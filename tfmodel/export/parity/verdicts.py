@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from tfmodel.evaluate.classification import wilson_interval
+from tfmodel.evaluate.labelling import given_labels, labelling
 from tfmodel.evaluate.regression import pearson, regression
 
 LARGEST_FLOAT32_DIFFERENCE = 1e-4
@@ -202,6 +204,82 @@ def _reduced_number_failure(
     )
 
 
+def compare_sets(
+    given: np.ndarray,
+    wanted: np.ndarray,
+    targets: np.ndarray | None,
+    *,
+    precision: str,
+    max_drop: float,
+    thresholds: Sequence[float] | None = None,
+) -> Figures:
+    """Compare an artifact's scores of labels, any number of which are right, with the Keras model's.
+
+    Args:
+        given: the artifact's, float32 (n, C).
+        wanted: the Keras model's, float32 (n, C).
+        targets: 0 or 1, (n, C), where known.
+        precision: the artifact's; only `float32` must give the same numbers.
+        max_drop: how much of micro F1 another precision may lose, in [0, 1]; or, where no targets
+            are known, half the share of decisions that may be others.
+        thresholds: what the score of each label has to reach.
+
+    Returns:
+        `rows`, `largest_score_difference`, `label_agreement` (share of decisions, one a row and
+        label, that are the Keras model's), `labels_changed`, `micro_f1`, `micro_f1_interval`
+        (95%), `micro_f1_drop` and `failures`: in words, what is beyond a limit.
+    """
+    if given.shape != wanted.shape:
+        return _unlike(given, wanted, "labels")
+    count, columns = wanted.shape
+    if not np.isfinite(given).all():
+        return {"rows": count, "failures": ["its scores are not numbers"]}
+    limits = np.full(columns, 0.5) if thresholds is None else np.asarray(thresholds)
+    changed = int(np.sum(given_labels(given, limits) != given_labels(wanted, limits)))
+    before, after = (set_quality(each, targets, thresholds=limits) for each in (wanted, given))
+    figures = {
+        "rows": count,
+        "largest_score_difference": float(np.max(np.abs(given - wanted))),
+        "label_agreement": 1 - changed / wanted.size,
+        "labels_changed": changed,
+        **after,
+        "micro_f1_drop": None if targets is None else before["micro_f1"] - after["micro_f1"],
+    }
+    failure = (
+        _float32_failure(figures)
+        if precision == "float32"
+        else _reduced_set_failure(figures, columns, max_drop) or _unrelated_failure(given, wanted)
+    )
+    return figures | {"failures": [failure] if failure else []}
+
+
+def _reduced_set_failure(figures: Figures, columns: int, max_drop: float) -> str:
+    """Micro F1 where targets are known, else decisions; one decision a row is never proof."""
+    count, drop, changed = figures["rows"], figures["micro_f1_drop"], figures["labels_changed"]
+    if drop is None:
+        if changed <= max(1, 2 * max_drop * count * columns):
+            return ""
+        return f"another decision on {changed} of {count * columns} (limit {2 * max_drop:.1%})"
+    if drop <= max(max_drop, 1 / count):
+        return ""
+    after = figures["micro_f1"]
+    return (
+        f"micro F1 {after:.3f}, the Keras model's is {after + drop:.3f}, on {count} rows "
+        f"(max_drop {max_drop:.1%})"
+    )
+
+
+def set_quality(
+    scores: np.ndarray, targets: np.ndarray | None, *, thresholds: Sequence[float] | None = None
+) -> Figures:
+    """`micro_f1` of scores (n, C) and its 95% interval; None where no targets are known."""
+    if targets is None:
+        return {"micro_f1": None, "micro_f1_interval": None}
+    names = [str(index) for index in range(scores.shape[1])]
+    found = labelling(targets, np.clip(scores, 0, 1), names, thresholds=thresholds)
+    return {name: found[name] for name in ("micro_f1", "micro_f1_interval")}
+
+
 def number_quality(values: np.ndarray, targets: np.ndarray | None) -> Figures:
     """`spearman` of numbers (n, 1) with the right ones and its 95% interval; None where unknown."""
     if targets is None:
@@ -331,8 +409,8 @@ def _unlike(given: np.ndarray, wanted: np.ndarray, what: str) -> Figures:
     return {"rows": len(wanted), "failures": [failure]}
 
 
-COMPARE = {"classes": compare_scores, "number": compare_numbers}
+COMPARE = {"classes": compare_scores, "number": compare_numbers, "sets": compare_sets}
 """How the values of an artifact are compared, by a task's `ANSWERS`."""
 
-QUALITY = {"classes": label_quality, "number": number_quality}
+QUALITY = {"classes": label_quality, "number": number_quality, "sets": set_quality}
 """How good values are, by a task's `ANSWERS`."""

@@ -67,7 +67,8 @@ def export_savedmodel(
         `max_length`: `serving_default` takes strings `text` (B,), and `text_pair` (B,) for pairs;
         `max_length` takes int32 `max_length` (B,) too, a limit for each row; `ids` takes int32
         `token_ids`, `segment_ids` and `padding_mask` (B, T). Of `classify` they give `label` (B,)
-        string, `score` (B,) and `scores` (B, C), of `regress` `score` (B,). `vector` takes what
+        string, `score` (B,) and `scores` (B, C), of `multilabel` `labels` (B, C), filled up with
+        "", and `scores` (B, C), of `regress` `score` (B,). `vector` takes what
         `serving_default` takes and gives `vector` (B, D), what the answers are read from (BERT's
         pooled output). A model that is not made of `build_encoder` and a task's `build` has no
         `vector`.

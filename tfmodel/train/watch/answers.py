@@ -63,7 +63,12 @@ def mistakes(dev: DevRows, outputs: np.ndarray, *, count: int) -> list[Mapping[s
         dev.targets, values, dev.labels, texts=dev.texts, text_pairs=dev.text_pairs
     )["mistakes"][:count]
     columns = [name for name in ("text", "text_pair") if found and name in found[0]]
-    return [{name: row[name] for name in (*task.MISTAKE, *columns)} for row in found]
+    return [{name: _plain(row[name]) for name in (*task.MISTAKE, *columns)} for row in found]
+
+
+def _plain(value: Any) -> Value:
+    """A cell of a table: labels are listed in one."""
+    return ", ".join(value) or "none" if isinstance(value, list) else value
 
 
 def described(dev: DevRows, outputs: np.ndarray | None) -> dict[str, list[str]]:
