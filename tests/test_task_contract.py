@@ -93,7 +93,7 @@ CASES = {
                 ["train.monitor=spearman"],
                 "train.monitor must be one of accuracy, loss where task.name is classify and",
             ),
-            (["data.target=tags"], "0 of 120 rows can be used"),
+            (["data.target=number"], "all left out (120 bad_number)"),
         ],
     ),
     "multilabel": Case(
@@ -143,7 +143,11 @@ CASES = {
                 ["data.target=class"],
                 "data.target must be number where task.name is regress. Received: class",
             ),
-            (["data.label=text", "data.text=label"], "0 of 120 rows can be used"),
+            (
+                ["data.label=text", "data.text=label"],
+                "Received: 120 rows, all left out (120 bad_number). Name by data.label a column of "
+                "finite numbers, not text, or set task.name=classify",
+            ),
         ],
     ),
 }
