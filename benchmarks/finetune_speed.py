@@ -166,23 +166,30 @@ PEERS = {
 SHAPES = [(8, 128), (32, 128), (64, 128), (128, 128), (256, 128), (8, 512), (32, 512)]
 
 
-def compare_steps(peers: list[str], shapes: list[tuple[int, int]], rounds: int) -> None:
+def compare_steps(
+    peers: list[str], shapes: list[tuple[int, int]], rounds: int, *, apart: bool
+) -> None:
     """Rows a second of each peer by shape, and the share of the machine's own matrix product."""
     from training_steps import Peer, bfloat16_rate, step_operations
 
     folder = str(minilm())
     own = bfloat16_rate()
-    running = [Peer(name, folder) for name in peers]
+    running = {} if apart else {name: Peer(name, folder) for name in peers}
     print(f"\nmedians of {rounds} rounds; 4096 x 4096 bfloat16 product: {own / 1e9:.0f} GFLOP/s")
     print(f"{'rows x tokens':<14}" + "".join(f"{name:>26}" for name in peers) + f"{'ratio':>8}")
     for rows, length in shapes:
         steps = max(1, round(16_000 / (rows * length)))
         seconds = {name: [] for name in peers}
-        for number in range(rounds + 1):  # the first warms up
-            for peer in running:
+        for number in range(int(apart), rounds + 1):
+            for name in peers:
+                peer = running.get(name) or Peer(name, folder)
+                if apart:
+                    peer.steps(rows, length, 1)  # warms up
                 found = peer.steps(rows, length, steps)["seconds"] / steps
-                if number:
-                    seconds[peer.name].append(found)
+                if apart:
+                    peer.close()
+                if number:  # the round before the first warms up
+                    seconds[name].append(found)
         words = ""
         for name in peers:
             median = statistics.median(seconds[name])
@@ -194,7 +201,7 @@ def compare_steps(peers: list[str], shapes: list[tuple[int, int]], rounds: int) 
             for turn in range(rounds)
         ]
         print(f"{rows:>4} x {length:<7}{words}{statistics.median(ratios):>8.2f}", flush=True)
-    for peer in running:
+    for peer in running.values():
         peer.close()
 
 
@@ -219,6 +226,9 @@ def main() -> None:
     parser.add_argument("--case", choices=("sst2", "steps", "memory"), default="sst2")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--shapes", help="such as 32x128,8x512")
+    parser.add_argument(
+        "--apart", action="store_true", help="one process at a time: large shapes fill the memory"
+    )
     parser.add_argument("--rows", type=int, default=2000)
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--seeds", type=int, default=3)
@@ -238,7 +248,7 @@ def main() -> None:
         if options.shapes:
             shapes = [tuple(map(int, shape.split("x"))) for shape in options.shapes.split(",")]
         if options.case == "steps":
-            compare_steps(peers, shapes, options.rounds)
+            compare_steps(peers, shapes, options.rounds, apart=options.apart)
         else:
             compare_memory(peers, shapes)
         return

@@ -30,7 +30,7 @@ def data():
     return inputs, (inputs[:, 0] > inputs[:, 1]).astype(np.int32)
 
 
-def compiled(*, rate=0.01, total_steps=20):
+def compiled(*, rate=0.01, total_steps=20, several=1):
     """A model that is traced in no time: nothing here asks for a BERT."""
     keras.utils.set_random_seed(1)
     inputs = keras.Input((5,))
@@ -42,6 +42,7 @@ def compiled(*, rate=0.01, total_steps=20):
         loss=classify.loss(),
         metrics=classify.metrics(),
         jit_compile=False,
+        steps_per_execution=several,
     )
     return model
 
@@ -131,6 +132,20 @@ def test_the_moving_average_is_numpys(plain, decay, every, dev):
         if dev:
             assert_equal(recorder.tested[epoch], now, rtol=1e-5, atol=1e-6)
     assert_equal(values(model), averages[-1], rtol=1e-5, atol=1e-6)
+
+
+def test_several_steps_at_once_weigh_in_the_moving_average_as_many(plain):
+    first, _, _ = plain
+    recorder = Recorder()
+    model = compiled(several=2)
+    fit(model, [ExponentialMovingAverage(0.3), recorder], epochs=1, dev=False)
+    assert len(recorder.steps) == STEPS // 2
+    average = {path: value.astype(np.float64) for path, value in first.items()}
+    for number, weights in enumerate(recorder.steps):
+        updates = 2 * number
+        remains = min(0.3, (1 + updates) / (10 + updates)) * min(0.3, (2 + updates) / (11 + updates))
+        average = {p: remains * a + (1 - remains) * weights[p] for p, a in average.items()}
+    assert_equal(values(model), average, rtol=1e-5, atol=1e-6)
 
 
 def test_the_dev_figures_are_the_averages():

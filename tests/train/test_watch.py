@@ -167,6 +167,15 @@ def test_the_best_epoch_is_known_to_a_training_that_goes_on(watched):
     assert again.best == watch.best is not None and again.kept == watch.kept
 
 
+def test_another_model_is_not_measured_by_the_first_ones_best_epoch():
+    notes = Notes()
+    watch = Watch([notes], monitor="val_accuracy", pictures=False)
+    fit(watch, epochs=1)
+    watch.best, watch.kept = [2.0, 0.0], {"dev_accuracy": 2.0}  # better than any can be
+    _, history = fit(watch, epochs=2)
+    assert notes.ended["dev_accuracy"] == max(history["val_accuracy"])
+
+
 def test_any_keras_model_is_watched():
     notes = Notes()
     _, history = fit(Watch([notes]), plain=True)

@@ -115,7 +115,9 @@ class ExponentialMovingAverage(_AveragedWeights):
     Args:
         decay: what remains of the average at each step, in (0, 1). In a short training, of a few
             hundred steps, 0.99 is enough; 0.999 would hardly leave the start.
-        every_steps: steps between updates, each with decay^every_steps: less work.
+        every_steps: steps between updates, each with decay^every_steps: less work. Of the
+            steps of one `steps_per_execution` the last weights alone are seen, with what then
+            remains of the average after as many.
 
     Raises:
         ValueError: a value is out of range.
@@ -139,12 +141,21 @@ class ExponentialMovingAverage(_AveragedWeights):
         self.decay = decay
         self.every_steps = every_steps
 
+    def on_train_batch_begin(self, batch, logs=None):
+        """Note the step: one call may be of several (`steps_per_execution`)."""
+        self._updates_before = int(self.model.optimizer.iterations.numpy()) // self.every_steps
+
     def on_train_batch_end(self, batch, logs=None):
         """Move the average."""
-        if int(self.model.optimizer.iterations.numpy()) % self.every_steps == 0:
-            decay = min(self.decay**self.every_steps, (1 + self.count) / (10 + self.count))
-            self._move(1 - decay)
-            self.count += 1
+        updates = int(self.model.optimizer.iterations.numpy()) // self.every_steps
+        due = updates - self._updates_before
+        if due == 0:
+            return
+        remains = 1.0
+        for update in range(self.count, self.count + due):
+            remains *= min(self.decay**self.every_steps, (1 + update) / (10 + update))
+        self._move(1 - remains)
+        self.count += due
 
 
 class StochasticWeightAveraging(_AveragedWeights):

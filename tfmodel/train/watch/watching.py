@@ -82,12 +82,19 @@ class Watch(keras.callbacks.Callback):
         self.total_steps = total_steps
         self.pictures = pictures
         self.mistakes = mistakes
-        self.best: list[float] | None = None  # the figure, then the loss, more is better
-        self.kept: dict[str, float] = {}
         self._background: Background | None = None
+        self._begin_anew()
+
+    def set_model(self, model):
+        """Forget what was seen of another model."""
+        if self._model is not None and model is not self._model:
+            self._begin_anew()
+        super().set_model(model)
 
     def on_train_begin(self, logs=None):
-        """Start the trackers."""
+        """Start the trackers, and forget an earlier `fit` that came to its end."""
+        if self._ended:
+            self._begin_anew()
         self._step = int(self.model.optimizer.iterations.numpy())
         watchable = hasattr(self.model, "watched")
         if self.dev is not None and not watchable:
@@ -203,6 +210,7 @@ class Watch(keras.callbacks.Callback):
 
     def on_train_end(self, logs=None):
         """Show the weights that are kept, and end."""
+        self._ended = True
         if self._kept_answers is None:  # the best epoch was before the training was taken up
             self._kept_answers, self._kept_at = self._answers, self._step
         if self._shown_at is None or self._shown_at != self._kept_at:
@@ -235,6 +243,11 @@ class Watch(keras.callbacks.Callback):
     def set_state(self, state: dict[str, Any]) -> None:
         """Continue where `state()` was taken."""
         self.best, self.kept = state["best"], state["kept"]
+
+    def _begin_anew(self) -> None:
+        self.best: list[float] | None = None  # the figure, then the loss, more is better
+        self.kept: dict[str, float] = {}
+        self._ended = False
 
     def _finish(self) -> None:
         """What remains to be done with the weights kept."""
