@@ -24,7 +24,9 @@ FOR_A_RANDOM_ENCODER = ["encoder=encoder", "train.learning_rate=0.01", "train.pr
 def test_the_guide_can_be_followed(tmp_path, monkeypatch, tfmodel):
     monkeypatch.chdir(tmp_path)
     small_run.write_encoder(Path("encoder"))
-    marked = re.findall(r"<!-- test -->\n```(\w+)\n(.*?)^```$", GUIDE.read_text("utf-8"), re.S | re.M)
+    marked = re.findall(
+        r"<!-- test -->\n```(\w+)\n(.*?)^```$", GUIDE.read_text("utf-8"), re.S | re.M
+    )
     assert [language for language, _ in marked] == ["bash", "bash", "python", "python"]
     answers, printed, names = [], io.StringIO(), {}
     for language, block in marked:

@@ -133,15 +133,15 @@ def test_a_head_of_labels_is_refused(labels, problem_type, tokenizer, tmp_path):
     folder = classify.save(model, tmp_path / "m", tokenizer=tokenizer, labels=labels)
     path = folder / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "problem_type": problem_type}))
-    with pytest.raises(ConfigError, match=r"gives one number \(regression\). Received: .*2 outputs"):
+    with pytest.raises(
+        ConfigError, match=r"gives one number \(regression\). Received: .*2 outputs"
+    ):
         regress.load(folder)
 
 
 def test_probabilities_are_a_classifiers(tokenizer):
     from tfmodel.export import predictor_of
 
-    predictor = predictor_of(
-        new_model(), tokenizer, labels=["score"], max_length=8, task="regress"
-    )
+    predictor = predictor_of(new_model(), tokenizer, labels=["score"], max_length=8, task="regress")
     with pytest.raises(ConfigError, match="one of the task regress. Ask it with predict"):
         predictor.probabilities(["a"])

@@ -66,7 +66,8 @@ def test_they_are_of_all_answers_at_once():
         {"val_loss", "val_rmse", "val_pearson", "val_spearman"}
     ] * 2
     assert seen[-1]["val_spearman"] == pytest.approx(stats.spearmanr(dev.labels, answers)[0])
-    assert seen[-1]["val_pearson"] == pytest.approx(stats.pearsonr(dev.labels, answers)[0])
+    wanted = stats.pearsonr(dev.labels, answers)[0]
+    assert seen[-1]["val_pearson"] == pytest.approx(wanted, abs=1e-4)  # other batches, other sums
 
 
 def test_the_best_of_them_is_kept_and_watched(tmp_path):

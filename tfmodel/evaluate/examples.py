@@ -19,7 +19,9 @@ def check_columns(columns: Columns, *, rows: int) -> None:
     """
     for name, column in columns.items():
         if column is not None and len(column) != rows:
-            raise ValueError(f"{name} must hold one entry per row, {rows}. Received: {len(column)}.")
+            raise ValueError(
+                f"{name} must hold one entry per row, {rows}. Received: {len(column)}."
+            )
 
 
 def shown_row(columns: Columns, row: int) -> dict[str, Any]:

@@ -186,4 +186,6 @@ def _check(
     good = (scores >= 0) & (scores <= 1)  # a NaN makes both false
     if not good.all():
         row = int(np.argmin(good.all(axis=1)))
-        raise ValueError(f"scores must be in [0, 1]. Received: {scores[row].tolist()} in row {row}.")
+        raise ValueError(
+            f"scores must be in [0, 1]. Received: {scores[row].tolist()} in row {row}."
+        )

@@ -80,7 +80,9 @@ class Manifest:
             ) from None
         if newer or manifest.task not in tasks.TASKS:
             other = f"format {manifest.format}" if newer else f"the task {manifest.task!r}"
-            expected = f"format {FORMAT} or older" if newer else f"a task of {', '.join(tasks.TASKS)}"
+            expected = (
+                f"format {FORMAT} or older" if newer else f"a task of {', '.join(tasks.TASKS)}"
+            )
             raise ConfigError(
                 f"{name}: expected {expected}. Received: {other}, written by tfmodel "
                 f"{manifest.version}. Update tfmodel."

@@ -49,7 +49,9 @@ def lines(part: str, figures: Figures) -> list[tuple[str, str, str]]:
 
 def _headline(part: str, figures: Figures) -> dict[str, Any]:
     low, high = figures["micro_f1_interval"]
-    context = f"{_interval(figures)}. A label is given where its score reaches its threshold, which "
+    context = (
+        f"{_interval(figures)}. A label is given where its score reaches its threshold, which "
+    )
     context += "the dev part chose."
     if part == "dev":
         context += " It steered the training too, so expect a little less on new texts."
@@ -72,9 +74,7 @@ def _with_thresholds(table: dict[str, Any], figures: Figures) -> dict[str, Any]:
     return {
         **table,
         "columns": [*table["columns"], column("Threshold", numeric=True)],
-        "rows": [
-            [*row, wording.number(per_class[row[0]]["threshold"])] for row in table["rows"]
-        ],
+        "rows": [[*row, wording.number(per_class[row[0]]["threshold"])] for row in table["rows"]],
     }
 
 

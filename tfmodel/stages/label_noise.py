@@ -105,9 +105,7 @@ def _train_and_score(
     from tfmodel.export import predictor_of
 
     shape = encoder_shape(context)
-    train = context.settings.train.resolve(
-        hidden_size=shape.hidden_size, task=context.task_name
-    )
+    train = context.settings.train.resolve(hidden_size=shape.hidden_size, task=context.task_name)
     check_length(context, train, shape)
     model, tokenizer, _ = train_model(context, train, rows, checkpoints=checkpoints, key=key)
     predictor = predictor_of(

@@ -4,17 +4,19 @@ What a task is to everything that trains, measures, exports and asks it:
 
 - `build(encoder, **head_arguments(labels, targets), dropout=…)`: the model, encoder batch to
   outputs; `output_labels(labels)`: the name of each output.
-- `targets(rows, labels)`, `loss`, `metrics`: labels of a data set to what the loss takes, the loss,
-  and what is summed batch by batch while it trains. `dev_figures(targets, outputs)`, where there is
-  one: figures that need a whole part. `TASKS` says which of them can choose the epoch.
-- `tuned(targets, values)`, where there is one: what is decided on dev once the weights are; it is kept
-  in the model folder, travels with every artifact, and is the `decoding` below.
+- `targets(rows, labels)`, `loss`, `metrics`: labels of a data set to what the loss takes, the
+  loss, and what is summed batch by batch while it trains. `dev_figures(targets, outputs)`, where
+  there is one: figures that need a whole part. `TASKS` says which of them can choose the epoch.
+- `tuned(targets, values)`, where there is one: what is decided on dev once the weights are; it is
+  kept in the model folder, travels with every artifact, and is the `decoding` below.
 - `activate` in a graph, `values` outside of it: outputs to what every artifact gives and parity
   compares, the values. `ANSWERS` says what kind of values they are, and so how they are compared.
-- `served(values, labels, **decoding)`: the named outputs of a SavedModel, which are `SERVED`; the one
-  called `VALUES` is the values. `decode(values, labels, **decoding)`: answers as `predict` gives them.
-- `evaluate(targets, values, labels, **rows, **decoding)`: every figure of a part, with its `mistakes`, whose
-  columns are `MISTAKE`; `pictures` and `described`: what a training shows of its dev rows.
+- `served(values, labels, **decoding)`: the named outputs of a SavedModel, which are `SERVED`; the
+  one called `VALUES` is the values. `decode(values, labels, **decoding)`: answers as `predict`
+  gives them.
+- `evaluate(targets, values, labels, **rows, **decoding)`: every figure of a part, with its
+  `mistakes`, whose columns are `MISTAKE`; `pictures` and `described`: what a training shows of its
+  dev rows.
 - `TITLE`, `GIVES` and `SAYS`: what a file for phones says of itself: its name, what it gives (of so
   many outputs), what the numbers are.
 - `save` and `load`: a Hugging Face folder with `ARCHITECTURE` and `PROBLEM_TYPE`.

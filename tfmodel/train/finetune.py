@@ -183,7 +183,18 @@ def finetune(
     )
     progress = [Progress(recorder, total_steps=total_steps, epochs=settings.epochs)] * chief
     callbacks = OneTraining(
-        [clock, stop, *measuring, *regularizing, recorder, *progress, epochs, *choosing, *watching, resume],
+        [
+            clock,
+            stop,
+            *measuring,
+            *regularizing,
+            recorder,
+            *progress,
+            epochs,
+            *choosing,
+            *watching,
+            resume,
+        ],
         model=training,
         epochs=settings.epochs,
     )

@@ -73,12 +73,12 @@ class FinetuneSettings(Settings):
         description="Compile the step with XLA; auto: no (rows differ in length, and each length "
         "would be compiled anew).",
     )
-    monitor: Literal[
-        "auto", "accuracy", "micro_f1", "macro_f1", "spearman", "pearson", "loss"
-    ] = Field(
-        "auto",
-        description="Dev figure by which the best epoch is chosen and restored; auto: accuracy, "
-        "micro_f1 where rows have several labels, spearman where the task is regress.",
+    monitor: Literal["auto", "accuracy", "micro_f1", "macro_f1", "spearman", "pearson", "loss"] = (
+        Field(
+            "auto",
+            description="Dev figure by which the best epoch is chosen and restored; auto: "
+            "accuracy, micro_f1 where rows have several labels, spearman of numbers.",
+        )
     )
     patience: int | None = Field(
         3, ge=1, description="Epochs without a better dev figure before training stops; null: all."

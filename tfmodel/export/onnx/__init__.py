@@ -67,8 +67,8 @@ def export_onnx(
 
     Returns:
         `folder`: `model.onnx` takes `input_ids`, `attention_mask` and `token_type_ids`, int64
-        (B, T), and gives `logits`, float32 (B, C): of `regress` the number. `tokenizer.json` makes the three inputs with
-        `tokenizers.Tokenizer.from_file`; `config.json` names the labels.
+        (B, T), and gives `logits`, float32 (B, C): of `regress` the number. `tokenizer.json` makes
+        the three inputs with `tokenizers.Tokenizer.from_file`; `config.json` names the labels.
 
     Raises:
         ConfigError: the package onnx is missing, labels or `max_length` do not fit the model, it

@@ -102,7 +102,8 @@ def check_parity(
     Returns:
         What `parity.json` holds: `task`, `rows`, `limits`, `passed`, `reference` and `artifacts`
         with largest score difference, label agreement and accuracy (or correlations), bytes, load
-        time, latency and memory each, and `runtimes`: the same in each runtime, or why it was not run.
+        time, latency and memory each, and `runtimes`: the same in each runtime, or why it was not
+        run.
 
     Raises:
         ParityError: an artifact fails; it names each with its figures.

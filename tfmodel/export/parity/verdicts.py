@@ -29,8 +29,8 @@ NEAR_NEIGHBOUR = 0.05
 """A neighbour whose cosine is this close to the nearest's is as good as the nearest."""
 
 LARGEST_SHARE_OF_SPREAD = 0.35
-"""What numbers may be off (root mean square), in standard deviations of the Keras model's: as far as
-a correlation of 0.94 is from 1."""
+"""What numbers may be off (root mean square), in standard deviations of the Keras model's: as far
+as a correlation of 0.94 is from 1."""
 
 Figures = dict[str, Any]
 
@@ -213,7 +213,7 @@ def compare_sets(
     max_drop: float,
     thresholds: Sequence[float] | None = None,
 ) -> Figures:
-    """Compare an artifact's scores of labels, any number of which are right, with the Keras model's.
+    """Compare an artifact's scores of labels, of which any number are right, with the Keras one's.
 
     Args:
         given: the artifact's, float32 (n, C).

@@ -47,9 +47,9 @@ def verify(
         difference = float(np.max(np.abs(run(batch) - wanted)))
         if not difference <= limit:
             raise ConversionError(
-                f"{variant}: expected the model's {run.output} within {limit:.3g}. Received: a file "
-                f"whose {run.output} differ by {difference:.3g}. This is a fault of TensorFlow's "
-                "converter; report it with the model's config."
+                f"{variant}: expected the model's {run.output} within {limit:.3g}. Received: a "
+                f"file whose {run.output} differ by {difference:.3g}. This is a fault of "
+                "TensorFlow's converter; report it with the model's config."
             )
 
 

@@ -88,9 +88,7 @@ def _by_batch(model: keras.Model, output: str, task: str) -> Callable:
     return answer
 
 
-def _by_layers(
-    model: keras.Model, output: str, task: str, small_tables: bool
-) -> Callable | None:
+def _by_layers(model: keras.Model, output: str, task: str, small_tables: bool) -> Callable | None:
     """Ask a head on our encoder's sentence vector layer by layer; None for another model."""
     try:
         encoder = model.get_layer("encoder")
