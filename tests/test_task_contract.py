@@ -36,7 +36,7 @@ def numbered_rows(count: int = 120, *, seed: int = 0) -> list[tuple[str, str]]:
     return list(found.items())
 
 
-def mixed_rows(count: int = 160, *, seed: int = 0) -> list[tuple[str, str]]:
+def mixed_rows(count: int = 240, *, seed: int = 0) -> list[tuple[str, str]]:
     """Distinct texts with words of one to three topics, each with all of their labels."""
     generator = random.Random(seed)
     found: dict[str, str] = {}
@@ -202,8 +202,9 @@ def test_it_learns_and_its_figure_chooses_the_epoch(road):
         range(len(epochs)), key=lambda n: (epochs[n][f"dev_{figure}"], -epochs[n]["dev_loss"])
     )
     assert metrics["train"]["best_epoch"] == best + 1
-    # The figure that chose is that of the weights that were kept.
-    assert metrics["dev"][figure] == pytest.approx(epochs[best][f"dev_{figure}"], abs=1e-4)
+    if not hasattr(tasks.find(name), "tuned"):  # what is tuned is tuned after the choice
+        kept = epochs[best][f"dev_{figure}"]
+        assert metrics["dev"][figure] == pytest.approx(kept, abs=1e-4)
 
 
 def test_the_folder_is_one_of_its_own(road):
@@ -310,6 +311,67 @@ def test_a_wrong_artifact_does_not_pass(road):
     for path in (saved, phone):
         with pytest.raises(ParityError, match="1 of 1 artifacts do not answer"):
             check_parity(reference, {"x": path}, texts)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("door", ["onnx", "keras_hub"])
+def test_the_other_doors_answer_alike(road, door):
+    from tfmodel.export import export_keras_hub, export_onnx
+
+    name, case, _ = road
+    for package in {"onnx": ("onnx", "onnxruntime"), "keras_hub": ("keras_hub",)}[door]:
+        needs.package(package)
+    loaded = tasks.load_model("runs/small/model")
+    export = {"onnx": export_onnx, "keras_hub": export_keras_hub}[door]
+    folder = export(
+        loaded.model,
+        loaded.tokenizer,
+        door,
+        labels=loaded.labels,
+        max_length=loaded.max_length,
+        task=name,
+        decoding=loaded.decoding,
+    )
+    asked = load(folder)
+    wanted = load("runs/small").values(texts_of(case))
+    scale = max(1.0, np.abs(wanted).max())
+    tolerance = (1e-5 if asked.precision == "float32" else 5e-3) * scale
+    np.testing.assert_allclose(asked.values(texts_of(case)), wanted, atol=tolerance)
+    assert set(asked.predict(["the rain"])[0]) == case.answer
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "client", "packages"),
+    [
+        ("mediapipe", "ask_mediapipe", ["mediapipe==1.2.2"]),
+        (
+            "task-library-0.4",
+            "ask_task_library",
+            ["tflite-support==0.4.4", "numpy<2", "protobuf<4"],
+        ),
+    ],
+)
+def test_runtimes_of_phones_take_the_files(road, name, client, packages):
+    from tfmodel.export.parity.description import describe
+    from tfmodel.export.parity.phones import Phone, ask_phone
+
+    _, case, _ = road
+    phone = Phone(client, needs.environment(name, *packages), "")
+    texts = [text for text, _ in case.rows[:20]]
+    for file in ("float32", "int8"):
+        path = Path(f"runs/small/export/tflite/{file}.tflite")
+        figures = ask_phone(
+            phone,
+            describe(path),
+            texts,
+            load(path).values(texts),
+            None,
+            max_drop=0.05,
+            timeout_seconds=550,
+        )
+        assert figures["passed"], figures["failures"]
+        assert figures["rows_with_our_ids"] == 20
 
 
 def test_answers_have_the_keys_of_the_task(road):

@@ -77,7 +77,7 @@ def test_it_trains_through_plain_keras(model, tokenizer):
     assert set(history.history) == {"loss", "decisions"}
 
 
-def test_dev_figures_are_those_of_the_best_thresholds():
+def test_dev_figures_are_those_of_the_best_threshold():
     generator = np.random.default_rng(0)
     targets = (generator.random((200, 3)) < 0.3).astype(np.float32)
     logits = 4 * targets - 6 + generator.normal(size=(200, 3))  # all far below one half

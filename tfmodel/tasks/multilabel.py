@@ -91,7 +91,9 @@ def metrics() -> list[keras.metrics.Metric]:
 
 
 def dev_figures(targets: np.ndarray, outputs: np.ndarray) -> dict[str, float]:
-    """Figures of a whole part, at the thresholds that are best for it: `micro_f1`, `macro_f1`.
+    """Figures of a whole part, at the one threshold that is best for it: `micro_f1`, `macro_f1`.
+
+    A threshold for each label would fit a small part whatever the weights are.
 
     Args:
         targets: 0 or 1, (n, C).
@@ -99,9 +101,13 @@ def dev_figures(targets: np.ndarray, outputs: np.ndarray) -> dict[str, float]:
     """
     if not np.isfinite(outputs).all():
         return {"micro_f1": float("nan"), "macro_f1": float("nan")}
+    from tfmodel.evaluate.labelling import best_threshold
+
     scores = values(outputs)
     names = [str(index) for index in range(scores.shape[1])]
-    found = evaluate(targets, scores, names, **tuned(targets, scores))
+    right = np.asarray(targets).reshape(-1) > 0
+    threshold = best_threshold(right, scores.reshape(-1).astype(np.float64))
+    found = evaluate(targets, scores, names, thresholds=[threshold] * len(names))
     return {name: found[name] for name in ("micro_f1", "macro_f1")}
 
 
