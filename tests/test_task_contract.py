@@ -93,12 +93,15 @@ CASES = {
                 ["train.monitor=spearman"],
                 "train.monitor must be one of accuracy, loss where task.name is classify and",
             ),
-            (["data.target=number"], "all left out (120 bad_number)"),
+            (["data.target=number"], "bad_number: label holds 'business', not a finite number"),
         ],
     ),
     "multilabel": Case(
         rows=mixed_rows(),
-        config={"data": {"target": "classes"}, "train": {"epochs": 12, "patience": None}},
+        config={
+            "data": {"target": "classes"},
+            "train": {"epochs": 15, "patience": None, "learning_rate": 0.003, "warmup_share": 0.1},
+        },
         problem_type="multi_label_classification",
         figure=("micro_f1", 0.8),
         answer={"text", "labels", "scores"},
@@ -145,8 +148,7 @@ CASES = {
             ),
             (
                 ["data.label=text", "data.text=label"],
-                "Received: 120 rows, all left out (120 bad_number). Name by data.label a column of "
-                "finite numbers, not text, or set task.name=classify",
+                "expected labels as data.target says. Received: most rows have others, the first at",
             ),
         ],
     ),
@@ -303,7 +305,7 @@ def test_a_wrong_artifact_does_not_pass(road):
     reference = tfmodel.export.predictor_of(loaded.model, loaded.tokenizer, **described)
     spoiled = tasks.load_model("runs/small/model").model
     head = spoiled.get_layer("head")
-    head.kernel.assign(np.roll(head.kernel.numpy(), 1, axis=0))
+    head.kernel.assign(-head.kernel.numpy())
     saved = export_savedmodel(spoiled, loaded.tokenizer, "wrong", **described)
     phone = export_tflite(
         spoiled, loaded.tokenizer, "wrong.tflite", quantization="int8", **described

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from tfmodel.report import wording
-from tfmodel.report.answers import OF_TASK
+from tfmodel.report.answers import words_of
 from tfmodel.report.results import Figures, Results
 
 TASKS = {
@@ -23,7 +23,7 @@ def facts(results: Results) -> list[dict[str, str]]:
     """List the few further numbers a reader looks for first."""
     found = []
     part, figures = results.judged()
-    words = OF_TASK[results.task]
+    words = words_of(results.task)
     if figures:
         found += [_fact(*fact) for fact in words.facts(figures)]
     if part == "test" and results.evaluation.get("dev"):

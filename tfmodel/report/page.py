@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from tfmodel.report import head, sections
-from tfmodel.report.answers import OF_TASK
+from tfmodel.report.answers import words_of
 from tfmodel.report.artifacts import artifacts
 from tfmodel.report.data import data_section
 from tfmodel.report.html import write_html
@@ -54,5 +54,5 @@ def _view(results: Results) -> dict[str, Any]:
         "settings": sections.settings(results),
         "footer": head.footer(results),
         **dict.fromkeys(_OF_SOME_TASKS),
-        **OF_TASK[results.task].view(part, figures),
+        **words_of(results.task).view(part, figures),
     }

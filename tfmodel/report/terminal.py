@@ -3,7 +3,7 @@
 import textwrap
 
 from tfmodel.report import wording
-from tfmodel.report.answers import OF_TASK
+from tfmodel.report.answers import words_of
 from tfmodel.report.artifacts import (
     agreement,
     difference,
@@ -39,7 +39,7 @@ def _figures(results: Results) -> str:
     part, figures = results.judged()
     lines = []
     if figures:
-        lines += OF_TASK[results.task].lines(part, figures)
+        lines += words_of(results.task).lines(part, figures)
     if noise := results.label_noise:
         of = f"of {wording.plural(noise['rows'], 'train row')}: data_review/label_issues.jsonl"
         lines.append(("disputed", wording.count(noise["disputed"]), of))
