@@ -31,6 +31,9 @@ NEAR_NEIGHBOUR = 0.05
 LARGEST_SHARE_OF_SPREAD = 0.35
 """What numbers may be off (root mean square), in standard deviations of the Keras model's: as far
 as a correlation of 0.94 is from 1."""
+LEAST_SHARE_OF_SIZE = 1e-3
+"""What they may be off in any case, as a share of the largest: a model that gives one number to all
+texts has no deviation to measure by."""
 
 Figures = dict[str, Any]
 
@@ -188,10 +191,13 @@ def _reduced_number_failure(
     """Its distance from the Keras model's, and its ranks where the right ones are known."""
     spread, count = float(wanted.std()), len(wanted)
     off = float(np.sqrt(np.mean((given - wanted) ** 2)))
-    if spread >= LEAST_SPREAD and off > LARGEST_SHARE_OF_SPREAD * spread:
+    limit = max(
+        LARGEST_SHARE_OF_SPREAD * spread, LEAST_SHARE_OF_SIZE * float(np.max(np.abs(wanted)))
+    )
+    if off > limit:
         return (
-            f"its numbers are off by {off:.2g} (root mean square) where the Keras model's spread "
-            f"by {spread:.2g} (limit {LARGEST_SHARE_OF_SPREAD:.0%})"
+            f"its numbers are off by {off:.2g} (root mean square, limit {limit:.2g}) where the "
+            f"Keras model's spread by {spread:.2g}"
         )
     drop = figures["spearman_drop"]
     # One row is never proof: in a few rows it changes the ranks of all.
