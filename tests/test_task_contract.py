@@ -146,7 +146,7 @@ CASES = {
             ),
             (
                 ["data.label=text", "data.text=label"],
-                "expected labels as data.target says. Received: most rows have others, the first at",
+                "expected labels as data.target says. Received: most rows have others, the first",
             ),
         ],
     ),
