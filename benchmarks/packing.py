@@ -98,16 +98,10 @@ def measure(batches: PretrainingBatches, seconds: float) -> dict[str, float | No
             places, used = places + weights.size, used + float(weights.sum())
         count += 1
     processor, clock = time.process_time() - processor, time.perf_counter() - clock
-    rows = batches.rows
-    total = len(batches.documents.ids)
-    if hasattr(rows, "pieces"):
-        left_out = rows.pieces.left_out / total
-    else:
-        left_out = 1 - float((rows.lengths - 2).sum()) / total
     return {
         "real": 1 - batches.padding_share,
         "unused": 1 - used / places if places else None,
-        "left_out": left_out,
+        "left_out": batches.left_out_share,
         "by_processor": real / processor / 1e6,
         "by_clock": real / clock / 1e6,
     }

@@ -2,10 +2,11 @@
 
 KerasHub's `BertMaskedLM` of the run's size is trained on the run's documents, one paragraph a row
 (its preprocessor cuts rows at 128 tokens and knows no packing), with the run's vocabulary, batch
-size, dropout, peak learning rate, linear warm-up and decay, bfloat16, for the seconds that the run
-trained; tracing counts for both, evaluation for neither. Both losses are of the same masked tokens
-of the run's held-out documents, each text alone in its row: for our model, which lets no packed
-text see another, that is the loss the run itself reports.
+size, dropout, peak learning rate, linear warm-up and decay, share of masked tokens, bfloat16, for
+the seconds that the run trained; tracing counts for both, evaluation for neither. Both losses are
+of the same masked tokens of the run's held-out documents, each text alone in its row: for our
+model, which lets no packed text see another, that is the loss the run itself reports. Give both
+the same processors (`taskset`).
 
 Run: pip install -e '.[keras-hub]'
      tfmodel pretrain configs/pretrain_wiki_en.yaml
@@ -29,7 +30,6 @@ from pathlib import Path
 
 import numpy as np
 
-PLACES = 20  # masked tokens a row in KerasHub's preprocessor: 0.15 of 128
 POINTS = 12
 DEV_TOKENS = 4_000  # masked ones that the loss is of
 
@@ -44,14 +44,22 @@ def own_vocabulary(run: Path):
     return Vocabulary.from_file(run / "model" / "vocab.txt")
 
 
-def dev_rows(documents, run: Path, max_length: int, seed: int) -> dict[str, np.ndarray]:
+def run_config(run: Path) -> dict:
+    import yaml
+
+    return yaml.safe_load((run / "config.yaml").read_text("utf-8"))
+
+
+def dev_rows(
+    documents, run: Path, max_length: int, seed: int, mask_rate: float = 0.15
+) -> dict[str, np.ndarray]:
     """Masked texts of documents, each alone in its row, padded to `max_length`."""
     from tfmodel.tokens.objectives import MlmSettings
     from tfmodel.tokens.pretraining_batches import PretrainingBatches
 
     batches = PretrainingBatches(
         documents,
-        objective=MlmSettings(),
+        objective=MlmSettings(mask_rate=mask_rate),
         vocabulary=own_vocabulary(run),
         max_length=max_length,
         batch_size=64,
@@ -157,19 +165,21 @@ def keras_hub_curve(run: Path, dev: dict[str, np.ndarray]) -> Iterator[dict]:
     import keras
     import keras_hub
     import tensorflow as tf
-    import yaml
 
     from tfmodel.model.checkpoints import read_config
     from tfmodel.train.schedule import linear_schedule
 
-    config = yaml.safe_load((run / "config.yaml").read_text("utf-8"))
+    config = run_config(run)
     settings, shape = config["train"], read_config(run / "model")
     budget, batch_size = read(run / "metrics.json")["train"]["seconds"], settings["batch_size"]
     keras.utils.set_random_seed(config["seed"])
     texts = paragraphs(run)
     tokenizer = keras_hub.models.BertTokenizer(str(run / "model" / "vocab.txt"), lowercase=True)
     preprocessor = keras_hub.models.BertMaskedLMPreprocessor(
-        tokenizer, sequence_length=settings["max_length"], mask_selection_length=PLACES
+        tokenizer,
+        sequence_length=settings["max_length"],
+        mask_selection_rate=config["objective"]["mask_rate"],
+        mask_selection_length=math.ceil(config["objective"]["mask_rate"] * settings["max_length"]),
     )
     began = time.perf_counter()
     dropout = settings["dropout"]
@@ -280,7 +290,11 @@ def main() -> None:
 
     loaded = fill.load(options.run / "model")
     dev = dev_rows(
-        TokenDocuments(options.run / "tokens" / "dev"), options.run, loaded.max_length, seed=0
+        TokenDocuments(options.run / "tokens" / "dev"),
+        options.run,
+        loaded.max_length,
+        seed=0,
+        mask_rate=run_config(options.run)["objective"]["mask_rate"],
     )
     points = []
 

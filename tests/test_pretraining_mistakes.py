@@ -54,6 +54,19 @@ def pretrain(place, tfmodel):
         (["train.epochs=3"], ["unknown key train.epochs", "steps, seconds"]),
         (["train.seconds=60"], ["give steps or seconds, not both"]),
         (["objective.name=mlmm"], ["expected one of mlm, nsp", "Did you mean mlm?"]),
+        (
+            ["objective={name: simcse, mask_rate: 0.1}"],
+            ["unknown key objective.mask_rate: simcse has no such key"],
+        ),
+        (["objective.name=xyz"], ['Received: "xyz". Change it.']),
+        (
+            ["objective.name=simcse", "train.batch_size=8", "train.accumulation_steps=8"],
+            ["at least 2 of them", "Lower train.accumulation_steps"],
+        ),
+        (
+            ["objective.name=simcse", "train.dropout=0"],
+            ["under another dropout", "Leave it out"],
+        ),
         (["objective.mask_rate=2"], ["objective.mask_rate: expected a value greater than 0"]),
         (["vocabulary={sise: 500}"], ["unknown key vocabulary.sise", "mean vocabulary.size?"]),
         (

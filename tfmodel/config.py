@@ -367,9 +367,9 @@ def _text_where_text_is_wanted(values: dict, written: dict, problems: list[dict]
     for problem in problems:
         path = _data_path(problem["loc"], values)
         text = _at(written, path)
-        if problem["type"] in _TEXT_ERRORS and path and isinstance(text, str):
-            if isinstance(_at(values, path), bool | int | float | dict):
-                _at(values, path[:-1])[path[-1]] = text
+        refused = problem["type"] in _TEXT_ERRORS and path and isinstance(text, str)
+        if refused and isinstance(_at(values, path), bool | int | float | dict):
+            _at(values, path[:-1])[path[-1]] = text
     return values
 
 
@@ -406,6 +406,8 @@ def _word_problem(path: tuple, problems: list[dict], values: dict, known: dict) 
     name, kind = ".".join(map(str, path)), problems[0]["type"]
     field = known.get(tuple(part for part in path if isinstance(part, str)))
     if kind == "extra_forbidden":
+        if path in known:  # of another branch of a union, whose tag stands before the key
+            return f"unknown key {name}: {problems[0]['loc'][-2]} has no such key. Remove it."
         return _word_unknown_key(path, list(known))
     about = f" ({field.description.rstrip('.')})" if field and field.description else ""
     if kind in ("missing", "union_tag_not_found"):
@@ -431,7 +433,7 @@ def _word_problem(path: tuple, problems: list[dict], values: dict, known: dict) 
         fix = f"Did you mean {near[0]}?"
     elif kind in ("list_type", "tuple_type") and isinstance(received, str | int | float):
         fix = f"Write [{received}]."
-    elif field is None or field.is_required():
+    elif field is None or field.is_required() or kind == "union_tag_invalid":
         fix = "Change it."
     else:
         default = field.get_default(call_default_factory=True)
@@ -441,14 +443,14 @@ def _word_problem(path: tuple, problems: list[dict], values: dict, known: dict) 
 
 
 def _word_unknown_key(path: tuple, known: list[tuple]) -> str:
-    name, parent, last = ".".join(map(str, path)), path[:-1], str(path[-1])
+    name, last = ".".join(map(str, path)), str(path[-1])
     if tuple(last.split(".")) in known and "." in last:
         nested = "".join(f"{part}: {{" for part in last.split("."))[:-3]
         return (
             f"unknown key {last}. Received: a key with dots in it. "
             f"Write it nested: {nested}: ...{'}' * last.count('.')}"
         )
-    parent = tuple(part for part in parent if isinstance(part, str))
+    parent = tuple(part for part in path[:-1] if isinstance(part, str))
 
     def closeness(candidate: tuple) -> float:
         alike = difflib.SequenceMatcher(None, last.lower(), candidate[-1].lower()).ratio()
@@ -491,8 +493,7 @@ def _expected(problem: dict, field: pydantic.fields.FieldInfo | None) -> str:
     if choices := _choices(problem):
         return f"one of {', '.join(choices)}" if len(choices) > 1 else choices[0]
     if kind.startswith(("greater_than", "less_than")):
-        # Both ends of the range, where the field states them.
-        metadata = field.metadata if field is not None else []
+        metadata = field.metadata if field is not None else []  # with both ends of the range
         bounds = [
             f"{words} {getattr(item, name)}"
             for name, words in _BOUNDS
@@ -531,8 +532,7 @@ def _flat_types(annotation: Any) -> set:
     inner, origin = typing.get_args(annotation), typing.get_origin(annotation)
     if not inner or origin is typing.Literal:
         return {annotation}
-    if origin is typing.Annotated:
-        inner = inner[:1]
+    inner = inner[:1] if origin is typing.Annotated else inner
     return set().union(*(_flat_types(part) for part in inner if part is not Ellipsis))
 
 

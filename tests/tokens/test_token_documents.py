@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from pathlib import Path
 
 import needs
 import numpy as np
@@ -196,6 +197,26 @@ def test_a_full_disk_is_named_and_leaves_what_was_there(small, tmp_path, monkeyp
     with pytest.raises(OSError, match="expected room on the disk to write tokens"):
         write_token_documents(small_corpus.texts(60), small, tmp_path / "tokens")
     assert TokenDocuments(tmp_path / "tokens").fingerprint == before
+
+
+def test_a_disk_full_at_the_last_file_is_named_and_the_next_call_ends_it(
+    small, tmp_path, monkeypatch
+):
+    texts = small_corpus.texts(50)
+    whole = write_token_documents(texts, small, tmp_path / "whole").fingerprint
+    unlink = Path.unlink
+
+    def full(path, **arguments):
+        if path.name == "done.json":
+            raise OSError(28, "No space left on device")
+        unlink(path, **arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", full)  # once the arrays are closed
+        with pytest.raises(OSError, match="expected room on the disk to write tokens"):
+            write_token_documents(texts, small, tmp_path / "tokens")
+    assert not (tmp_path / "tokens").exists()
+    assert write_token_documents(texts, small, tmp_path / "tokens").fingerprint == whole
 
 
 def test_memory_does_not_grow_with_the_texts(small, tmp_path, monkeypatch):

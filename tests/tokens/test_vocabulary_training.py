@@ -113,6 +113,21 @@ def test_words_are_hugging_faces_on_real_text(folder):
     assert all(len(word) > 100 or not word.isascii() for word in missing)
 
 
+def test_long_texts_are_not_gathered_to_be_counted_together(monkeypatch):
+    monkeypatch.setattr(words, "_CHARACTERS_AT_ONCE", 1_000)
+    sizes, normalize = [], Tokenizer.normalize
+
+    def spied(self, texts):
+        sizes.append(sum(map(len, texts.numpy().tolist())))
+        return normalize(self, texts)
+
+    monkeypatch.setattr(Tokenizer, "normalize", spied)
+    texts = ["walk " * 150] * 20 + ["talk"] * 700
+    counts = words.count_words(texts, lowercase=True, most=100)
+    assert counts == {"walk": 3_000, "talk": 700}
+    assert max(sizes) < 2_000 and len(sizes) < 20
+
+
 def tied_texts() -> list[str]:
     """Texts in which many pairs occur equally often."""
     draw = random.Random(3)

@@ -49,6 +49,14 @@ def test_it_learns_and_says_so(tokens, tmp_path):
     ]
     assert result.tokens == sum(real[:40])
     assert result.padding_share == batches.padding_share
+    in_rows = sum(
+        int((batches.batch(0, i)[0]["padding_mask"] > 0).sum()) for i in range(len(batches))
+    )
+    texts = sum(
+        int(batches.batch(0, i)[0]["padding_mask"].max(1).sum()) for i in range(len(batches))
+    )
+    total = len(batches.documents.ids)
+    assert result.left_out_share == pytest.approx(1 - (in_rows - 2 * texts) / total)
 
 
 def test_dev_figures_are_the_models_own(tokens, tmp_path):
@@ -208,10 +216,11 @@ def test_another_runs_checkpoint_is_refused(tokens, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(StepRecorder, "on_train_batch_end", record_and_interrupt)
         with pytest.raises(KeyboardInterrupt):
-            toy_pretrain.train(tmp_path, tokens)
+            toy_pretrain.train(tmp_path, tokens, logs=tmp_path / "logs")
     with pytest.raises(ConfigError, match="another config"):
         toy_pretrain.train(tmp_path, tokens, key="other")
-    _, result = toy_pretrain.train(tmp_path, tokens)
+    # Whether it is watched is another matter than what is trained.
+    _, result = toy_pretrain.train(tmp_path, tokens, watch={"tensorboard": False})
     assert result.resumed_at_steps == [4] and len(result.steps) == 30
 
 

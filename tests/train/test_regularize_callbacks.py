@@ -142,8 +142,8 @@ def test_several_steps_at_once_weigh_in_the_moving_average_as_many(plain):
     assert len(recorder.steps) == STEPS // 2
     average = {path: value.astype(np.float64) for path, value in first.items()}
     for number, weights in enumerate(recorder.steps):
-        updates = 2 * number
-        remains = min(0.3, (1 + updates) / (10 + updates)) * min(0.3, (2 + updates) / (11 + updates))
+        one, two = (min(0.3, (1 + k) / (10 + k)) for k in (2 * number, 2 * number + 1))
+        remains = one * two
         average = {p: remains * a + (1 - remains) * weights[p] for p, a in average.items()}
     assert_equal(values(model), average, rtol=1e-5, atol=1e-6)
 

@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any
 
-from tfmodel.data.cleaning import trace
+from tfmodel.data.cleaning import clean, trace
 from tfmodel.data.cleaning.row_cleaning import Cleaned
 from tfmodel.data.parts import Parts
 from tfmodel.data.parts.fates import SPLITS
@@ -50,7 +50,8 @@ def count_cleaned(
         entry = counts.setdefault(step, {"rows": 0, "examples": []})
         entry["rows"] += 1
         if len(entry["examples"]) < EXAMPLES_PER_STEP:
-            entry["examples"].append(cleaning_example(cleaned, step, origin))
+            example = cleaning_example(cleaned, step, origin)
+            entry["examples"] += [] if example is None else [example]
 
 
 def sum_cleaned(parts: Parts, steps: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -118,8 +119,13 @@ def log_account(totals: Mapping) -> None:
     _log.info("splits: %s", sizes)
 
 
-def cleaning_example(cleaned: Cleaned, step: str, origin: str) -> dict[str, str]:
-    """Show what one step did to a text, from a little before the first difference."""
+def cleaning_example(cleaned: Cleaned, step: str, origin: str) -> dict[str, str] | None:
+    """Show what one step did to a text, from a little before the first difference.
+
+    Returns:
+        Where the text stands, and before and after; None where that would show, once cleaned to
+        the end, what no account may show: `ann&#64;example.com` is no address yet.
+    """
     before, after = cleaned.before, cleaned.after
     if cleaned.hide is not None:
         before, after = cleaned.hide(before), cleaned.hide(after)
@@ -129,6 +135,10 @@ def cleaning_example(cleaned: Cleaned, step: str, origin: str) -> dict[str, str]
             before, after = text, changed
             break
         text = changed
+    if cleaned.hide is not None:
+        shown = [clean(each, cleaned.steps) for each in (before, after)]
+        if [cleaned.hide(each) for each in (before, after, *shown)] != [before, after, *shown]:
+            return None
     same = len(os.path.commonprefix([before, after]))
     start = max(0, same - _EXAMPLE_CHARACTERS // 4)
     end = start + _EXAMPLE_CHARACTERS

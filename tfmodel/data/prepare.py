@@ -14,6 +14,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
+from tfmodel import __version__
 from tfmodel.config import ConfigError
 from tfmodel.data.account import log_account, sum_cleaned
 from tfmodel.data.cleaning import chosen_steps
@@ -149,7 +150,9 @@ class _Preparation:
         """Do it all; give the account."""
         files = {role: place.fingerprint() for role, place in places.items()}
         chosen = self.settings.model_dump(mode="json", exclude={"workers"})
-        done = self.parts.begin(fingerprint({"files": files, "seed": self.seed, **chosen}))
+        # Another version may clean in another way: what it left half made is made anew.
+        key = {"version": __version__, "files": files, "seed": self.seed, **chosen}
+        done = self.parts.begin(fingerprint(key))
         if done:
             _log.info("going on: %s rows were read and cleaned before", f"{done:,}")
         facts, self.target = read_parts(

@@ -30,7 +30,7 @@ def split_rank(row: Row, settings: DataSettings, *, role: str, seed: int) -> int
     if settings.split == "time":
         return 0 if role != "train" else time_rank(row.group or "")
     group = (row.group or "").strip()
-    if settings.split == "group" and group:
+    if group:  # rows of a group go to one split, pieces of a document too
         content = f"group:{group}".encode()
         return int.from_bytes(
             hashlib.blake2b(content, digest_size=8, key=f"{seed}:split".encode()).digest(), "big"

@@ -156,3 +156,24 @@ def _too_few_rows(rows: int, classes: int, name: str, shares: Mapping[str, float
         f"in train. Received: {rows} rows in {classes} classes, none left for {name}. Add rows, "
         f"check that data.label names the label column, or name files by data.dev and data.test."
     )
+
+
+def last_of_dev(lowest: int, at_count: int, highest: int, *, train: str) -> int:
+    """Give the highest rank that goes to dev, where what has one rank is one document's.
+
+    Args:
+        lowest: the lowest rank of all.
+        at_count: the rank at the place where dev should end; the first that should stay in train.
+        highest: the highest rank of all.
+        train: what messages call the source.
+
+    Raises:
+        ConfigError: there is one rank alone.
+    """
+    if lowest == highest:
+        raise ConfigError(
+            f"{train}: expected two documents at least, one for dev. Received: pieces of one, "
+            f"which is longer than corpus.max_characters. Name other text by corpus.dev, add text, "
+            f"or set corpus.documents to what a document is in your files."
+        )
+    return at_count - 1 if at_count > lowest else lowest

@@ -17,6 +17,7 @@ from tfmodel.data.parts.fates import Fates, ids_of
 from tfmodel.data.split_counts import (
     check_none_is_empty,
     hash_bounds,
+    last_of_dev,
     sample_counts,
     stratified_counts,
     time_start,
@@ -71,6 +72,44 @@ def split_off(
                 fates.assign(records["id"][place == number], name)
                 sizes[name] += int((place == number).sum())
         check_none_is_empty(sizes, shares)
+
+
+def split_off_dev(
+    parts: Parts,
+    fates: Fates,
+    folder: Path,
+    *,
+    count: int,
+    train: str,
+    strata: Mapping[str, int],
+    seed: int,
+) -> None:
+    """Split dev off train: of documents the lowest ranks, pieces of one document together.
+
+    Args:
+        parts: all parts.
+        fates: tells which documents are kept; receives their splits.
+        folder: a folder of its own for sorting.
+        count: how many go to dev, in [1, those in train); fewer where a document of several pieces
+            would exceed it, but one document at least.
+        train: what messages call the source.
+        strata: number of the one stratum.
+        seed: equal seeds give equal splits.
+
+    Raises:
+        ConfigError: all are pieces of one document.
+    """
+    chosen = dict(parts=parts, fates=fates, column="split_rank", strata=strata)
+    buckets = Buckets(folder, _RECORD)
+    for records in _train_records(**chosen):
+        buckets.add(records)
+    places = (0, count, buckets.count - 1)
+    last = last_of_dev(*(int(_key_at(buckets, place)[0]) for place in places), train=train)
+    buckets.close()
+    for records in _train_records(**chosen):
+        is_dev = records["key"] <= np.uint64(last)
+        fates.assign(records["id"][is_dev], "dev")
+        fates.assign(records["id"][~is_dev], "train")
 
 
 def sample(

@@ -61,6 +61,24 @@ class PretrainingSettings(Settings):
     )
 
     @model_validator(mode="after")
+    def _something_to_tell_apart(self) -> PretrainingSettings:
+        if self.objective.name != "simcse":
+            return self
+        rows = self.train.batch_size // self.train.accumulation_steps
+        if rows < 2:
+            raise ValueError(
+                "objective simcse tells the rows of a part of the batch apart: expected at least 2 "
+                f"of them. Received: train.batch_size {self.train.batch_size} in "
+                f"{self.train.accumulation_steps} parts. Lower train.accumulation_steps"
+            )
+        if self.train.dropout == 0:
+            raise ValueError(
+                "objective simcse compares a sentence with itself under another dropout: expected "
+                "some. Received: train.dropout 0. Leave it out, or set it to 0.1"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _one_beginning(self) -> PretrainingSettings:
         if self.model is not None and self.encoder is not None:
             raise ValueError(

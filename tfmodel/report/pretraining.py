@@ -274,6 +274,8 @@ def _training(results: PretrainingResults) -> dict[str, Any] | None:
         f"{wording.rate(training['tokens_per_second'])} a second; "
         f"{wording.percent(training['padding_share'])} of a batch is padding"
     )
+    if left_out := training.get("left_out_share"):
+        lede += f"; {wording.percent(left_out)} of the text fits no row and is left out"
     if training.get("resumed_at_steps"):
         steps = [wording.count(step) for step in training["resumed_at_steps"]]
         lede += f". Interrupted and taken up again at step {wording.listed(steps)}"

@@ -77,6 +77,7 @@ def _pretrain(context: Context) -> None:
             "examples_per_second": result.examples / result.seconds,
             "tokens_per_second": result.tokens / result.seconds,
             "padding_share": result.padding_share,
+            "left_out_share": result.left_out_share,
             "epochs": result.total_steps / len(batches),
             "parameters": sum(math.prod(weight.shape) for weight in model.trainable_weights),
             "resumed_at_steps": result.resumed_at_steps,
@@ -170,8 +171,9 @@ def check_beginning(context: Context) -> None:
     if context.up_to_date(PRETRAIN.name):
         return
     if settings.encoder is not None:
-        _encoder_shape(context)
-        _require_mask(given_tokenizer(settings.encoder).vocabulary)
+        vocabulary = given_tokenizer(settings.encoder).vocabulary
+        _require_room(context, vocabulary, _encoder_shape(context))
+        _require_mask(vocabulary)
     elif isinstance(settings.vocabulary, str):
         _require_mask(given_tokenizer(settings.vocabulary).vocabulary)
     elif not context.up_to_date(VOCABULARY.name):
@@ -186,6 +188,14 @@ def _require_mask(vocabulary: Vocabulary) -> None:
             "vocabulary: expected one with [MASK], which stands for what is to be predicted. "
             f"Received: {len(vocabulary)} pieces without it. Add the line [MASK], or train a "
             "vocabulary."
+        )
+
+
+def _require_room(context: Context, vocabulary: Vocabulary, shape: BertConfig) -> None:
+    if len(vocabulary) > shape.vocabulary_size:
+        raise ConfigError(
+            f"{context.encoder_folder}: expected a vocabulary of at most {shape.vocabulary_size} "
+            f"pieces, as config.json says. Received: {len(vocabulary)}."
         )
 
 
@@ -220,11 +230,7 @@ def _shape(context: Context, tokenizer: Tokenizer) -> BertConfig:
             )
         return dataclasses.replace(size, vocabulary_size=pieces, max_positions=positions)
     shape = _encoder_shape(context)
-    if pieces > shape.vocabulary_size:
-        raise ConfigError(
-            f"{context.encoder_folder}: expected a vocabulary of at most {shape.vocabulary_size} "
-            f"pieces, as config.json says. Received: {pieces}."
-        )
+    _require_room(context, tokenizer.vocabulary, shape)
     return shape
 
 

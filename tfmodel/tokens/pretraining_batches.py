@@ -119,6 +119,18 @@ class PretrainingBatches:
         return 1 - float(lengths.sum()) / padded
 
     @property
+    def left_out_share(self) -> float:
+        """Share of the documents' tokens that are in no row, in [0, 1).
+
+        Remainders and documents that are too short; of pairs also pieces of one sentence, of
+        sentences the short, the repeated and the ends of those longer than a row.
+        """
+        total = len(self.documents.ids)
+        if isinstance(self.rows, SentenceRows):
+            return 1 - float((self.rows.lengths - 2).sum()) / total
+        return self.rows.pieces.left_out / total
+
+    @property
     def fingerprint(self) -> str:
         """Equal for equal batches in every epoch."""
         values = (
@@ -198,7 +210,7 @@ class PretrainingBatches:
             shape = [None] * value.ndim
             return tf.TensorSpec(shape, value.dtype)
 
-        signature = tf.nest.map_structure(spec, _given(self.batch(0, 0)))
+        signature = tf.nest.map_structure(spec, _given(self.batch(self.epoch, 0)))
         dataset = tf.data.Dataset.from_generator(lambda: iter(self), output_signature=signature)
         dataset = dataset.prefetch(4)
         # Keras takes the number for that of all later epochs: after a `skip` make a new dataset.

@@ -211,7 +211,7 @@ def write_token_documents(
         shown.update(unfinished.done.texts)
         waiting: deque = deque()
         try:
-            for chunk in _chunks(remaining):
+            for chunk in _batches(remaining):
                 waiting.append((chunk, pool.submit(make, chunk)))
                 if len(waiting) > 2 * workers:
                     _append(unfinished, *waiting.popleft(), shown)
@@ -326,9 +326,6 @@ def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
         yield batch
 
 
-_chunks = _batches
-
-
 # --- on disk ------------------------------------------------------------------------------
 
 
@@ -417,7 +414,7 @@ class _Unfinished:
         return self
 
     def __exit__(self, kind, error, trace) -> None:
-        if error is not None:
+        if error is not None and not any(file.closed for file in self._files.values()):
             with contextlib.suppress(OSError):  # the disk may be full
                 self._save()
         for file in self._files.values():
@@ -478,7 +475,8 @@ class _Unfinished:
                 "unknown": done.unknown,
             },
         }
-        (self.folder / FACTS).write_text(json.dumps(facts, indent=2) + "\n", "utf-8")
+        with write_aside(self.folder / FACTS) as aside:
+            aside.write_text(json.dumps(facts, indent=2) + "\n", "utf-8")
         (self.folder / "done.json").unlink(missing_ok=True)
         with write_aside(folder, replace=True) as aside:
             self.folder.rename(aside)

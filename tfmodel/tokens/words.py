@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import heapq
-import itertools
 import logging
 import re
 import sys
@@ -23,7 +22,7 @@ _CHINESE = (
 )
 # ASCII signs that Unicode calls symbols are punctuation to BERT.
 _ASCII_SYMBOLS = "$+<=>^`|~"
-_TEXTS_AT_ONCE = 1024
+_CHARACTERS_AT_ONCE = 4_000_000
 
 
 @functools.cache
@@ -92,11 +91,23 @@ def _normalized(texts: Iterable[str], *, lowercase: bool) -> Iterator[str]:
 
     # The tokenizer's own normalizer, which takes no notice of the pieces; one there must be.
     tokenizer = Tokenizer(Vocabulary([*SPECIAL_PIECES.values(), "a"]), lowercase=lowercase)
-    texts = iter(texts)
-    while chunk := list(itertools.islice(texts, _TEXTS_AT_ONCE)):
+    for chunk in _chunks(texts):
         encoded = [text.encode("utf-8", "replace") for text in chunk]
         for normalized in tokenizer.normalize(tf.constant(encoded)).numpy():
             yield normalized.decode("utf-8", "replace")
+
+
+def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:
+    """Texts that are normalized together: by what they take up, however long each is."""
+    chunk, characters = [], 0
+    for text in texts:
+        chunk.append(text)
+        characters += len(text)
+        if characters >= _CHARACTERS_AT_ONCE:
+            yield chunk
+            chunk, characters = [], 0
+    if chunk:
+        yield chunk
 
 
 def _longest_word() -> int:

@@ -56,6 +56,7 @@ class PretrainResult:
         examples: rows trained on, each epoch anew.
         tokens: real tokens trained on.
         padding_share: share of padding among the tokens of an epoch's batches.
+        left_out_share: share of the documents' tokens that are in no row.
         resumed_at_steps: steps at which training was taken up again.
     """
 
@@ -66,6 +67,7 @@ class PretrainResult:
     examples: int
     tokens: int
     padding_share: float
+    left_out_share: float
     resumed_at_steps: list[int]
 
 
@@ -192,6 +194,7 @@ def pretrain(
         examples=recorder.examples,
         tokens=recorder.tokens,
         padding_share=batches.padding_share,
+        left_out_share=batches.left_out_share,
         resumed_at_steps=resume.resumed_at_steps,
     )
 

@@ -4,6 +4,7 @@ import functools
 import gzip
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -157,6 +158,42 @@ def test_private_pieces_are_replaced_and_shown_nowhere(tmp_path, write):
     assert not corpus.folder.with_name(".out.work").exists()
 
 
+def test_what_cleaning_uncovers_is_private_in_the_account_too(tmp_path, write):
+    needs.package("phonenumbers")
+    needs.package("stdnum")
+    texts = [document(seed) for seed in range(40)]
+    hidden = [
+        "Write to ann&#64;example.com today.",
+        "Mail bob\u200b@exam\u200bple.org soon.",
+        "Mail carl<b>@</b>example.net soon.",
+        "Her card is 4111<b></b>1111<i></i>1111<i></i>1111 here.",
+        "Call +1 650-253<!-- x -->-0000 now.",
+    ]
+    for number, text in enumerate(hidden):
+        texts[number] = f"{text} {texts[number]}"
+    texts[20] = f"R&amp;D of <b>bridges</b>. {texts[20]}"
+    lines = [json.dumps({"text": text}, ensure_ascii=False) for text in texts]
+    lines.append('{"text": "cut in the mid, ann&#64;example.com')
+    corpus = make(tmp_path, write("a.jsonl", "\n".join(lines)), privacy=True)
+    assert corpus.account["private"] == {"card": 1, "email": 3, "phone": 1}
+    shown = json.dumps(corpus.account["cleaning"]) + json.dumps(dropped(corpus))
+    for trace in ("ann&#64", "ann@", "@exam", "carl", "4111", "650-253"):
+        assert trace not in shown
+    steps = corpus.account["cleaning"]
+    assert (steps["html"]["rows"], steps["html_entities"]["rows"]) == (4, 2)
+    assert [each["before"][:5] for each in steps["html_entities"]["examples"]] == ["R&amp"]
+
+
+def test_words_are_counted_until_there_are_enough(tmp_path, write):
+    """A ruler of signs, or data in letters, may stand before what is text."""
+    none = LineSettings(shared=None, repeated=None)
+    texts = [document(seed) for seed in range(20)]
+    starts = ["-" * 1_300 + "\n", "~ " * 700, "QUJD" * 400 + " "]
+    texts += [start + document(50 + number) for number, start in enumerate(starts)]
+    path = write("a.jsonl", "\n".join(json.dumps({"text": text}) for text in texts))
+    assert make(tmp_path, path, lines=none).account["dropped"] == {}
+
+
 # --- splits ---------------------------------------------------------------------------------
 
 
@@ -174,6 +211,61 @@ def test_dev_is_split_off_by_the_text_alone(tmp_path, write):
     assert counts == {"train": 190, "dev": 10} and len(more & first) > 0
     other, _ = dev_of(range(100), seed=2)
     assert other != first
+
+
+def origins_of(corpus):
+    builder = tfds.builder_from_directory(str(corpus.folder))
+    return {
+        split: [
+            row["origin"].decode() for row in builder.as_dataset(split=split).as_numpy_iterator()
+        ]
+        for split in ("train", "dev")
+    }
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_all_pieces_of_a_document_are_on_one_side(tmp_path, write, seed):
+    lines = [json.dumps({"text": document(n, words=900, lines=9)}) for n in range(8)]
+    corpus = make(tmp_path, write("a.jsonl", "\n".join(lines)), seed=seed, max_characters=1_000)
+    found = origins_of(corpus)
+    train, dev = ({origin.partition("#")[0] for origin in found[split]} for split in found)
+    assert len(found["train"]) > len(train) and dev
+    assert not train & dev and len(train | dev) == 8
+
+
+def test_pieces_of_a_document_alone_are_no_corpus(tmp_path, write):
+    path = write("a.jsonl", json.dumps({"text": document(1, words=900, lines=9)}))
+    with pytest.raises(ConfigError, match="Received: pieces of one, .*by corpus.dev"):
+        make(tmp_path, path, max_characters=1_000)
+
+
+def test_blocks_longer_than_memory_should_hold_are_of_one_group(tmp_path, write, monkeypatch):
+    from tfmodel.data.reading import documents
+
+    monkeypatch.setattr(documents, "_LONGEST_BLOCK_CHARACTERS", 500)
+    for number in range(5):
+        write(f"books/{number}.txt", document(number, words=900, lines=9))
+    corpus = make(tmp_path, tmp_path / "books", documents="file")
+    found = origins_of(corpus)
+    train, dev = ({origin.partition(":")[0] for origin in found[split]} for split in found)
+    assert len(found["train"]) > len(train) and not train & dev and len(train | dev) == 5
+
+
+def test_no_cut_goes_through_what_is_private(tmp_path, write):
+    needs.package("phonenumbers")
+    needs.package("stdnum")
+    key = "\n".join(f"{n}{'Ab1/' * 12}" for n in range(10, 22))
+    block = f"-----BEGIN RSA PRIVATE KEY-----\n{key}\n-----END RSA PRIVATE KEY-----"
+    texts = [f"{document(1, 110, 9)}\n{block}\n{document(2, 300, 20)}"]
+    for number in range(40):
+        start = (document(10 + number, 260, 1) * 2)[: 960 + number]
+        texts.append(f"{start} 4111 1111 1111 1111 {document(60 + number, 60, 1)}")
+        texts.append(f"{start} call me on 467 3395 {document(160 + number, 60, 1)}")
+    path = write("a.jsonl", "\n".join(json.dumps({"text": text}) for text in texts))
+    corpus = make(tmp_path, path, max_characters=1_000, privacy=True, near_duplicates=None)
+    everything = "\n".join([*all_texts(corpus), json.dumps(dropped(corpus))])
+    assert corpus.account["private"] == {"card": 40, "phone": 40, "secret": 1}
+    assert not re.search(r"Ab1/|PRIVATE KEY|\b(4111|1111|467|3395)\b", everything)
 
 
 def test_dev_that_is_named_keeps_its_documents(tmp_path, write):
@@ -235,6 +327,14 @@ def test_of_a_labelled_set_the_texts_are_read_but_not_those_of_test(tmp_path, wr
     assert not set(all_texts(corpus)) & set(labelled.split("test").texts)
 
 
+def test_blank_lines_are_no_lines_that_others_have(tmp_path, write):
+    texts = [f"{document(n)}\n\n \n{document(100 + n)}" for n in range(30)]
+    path = write("a.jsonl", "\n".join(json.dumps({"text": text}) for text in texts))
+    corpus = make(tmp_path, path, cleaning=DocumentCleaningSettings(whitespace=False))
+    assert sorted(all_texts(corpus)) == sorted(texts)
+    assert corpus.account["lines"]["shared"] == {"lines": 0, "characters": 0, "examples": []}
+
+
 # --- mistakes and accidents -----------------------------------------------------------------
 
 
@@ -255,6 +355,62 @@ def test_a_mistake_is_said_in_the_words_of_the_config(tmp_path, write, name, con
     with pytest.raises(ConfigError, match=f"(?s){said}"):
         make(tmp_path, path)
     assert [entry.name for entry in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "advised"),
+    [
+        ("a.csv", "id,content\n1,x\n", "by `text: COLUMN` under `corpus:`; .*line with names"),
+        ("a.csv", "text\tb;1\n1,x\n", "Check `format:` under `corpus:`"),
+        ("a.jsonl", json.dumps({"text": "same line\n" * 40}), "corpus.cleaning.repetitive=false"),
+        ("a.txt", "\0" * 900, "space or control characters alone: check the path"),
+        ("a.json", "[1, 2]", "Check `format:` and `records:` under `corpus:`"),
+        ("a.jsonl", "[1, 2]\n[3, 4]\n", "this is a list\\)"),
+    ],
+)
+def test_a_mistake_names_no_key_that_a_corpus_has_not(tmp_path, write, name, content, advised):
+    with pytest.raises(ConfigError, match=advised) as caught:
+        make(tmp_path, write(name, content))
+    for key in ("columns:", "delimiter:", "max_rows", "quoting:", "target:", "label"):
+        assert key not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.jsonl", 'ann@example.com 4111 1111 1111 1111 {"text":\n{"text": "b"}\n'),
+        ("a.json", '[{"text": "x"} ann@example.com'),
+        ("a.json", "ann@example.com"),
+        ("a.txt", '<doc id="1" url="" title="x">\nx\n</doc>\n' + "ann@example.com is here\n" * 900),
+        ("a.csv", "4111 1111 1111 1111,ann@example.com\n2,b\n"),
+        ("a.csv", "ann@example.com;4111 1111 1111 1111;text\n2;b;c\n"),
+        ("a.jsonl", '{"ann@example.com": 1}\n'),
+    ],
+)
+@pytest.mark.parametrize("skip", [False, True])
+def test_no_message_shows_what_is_private(tmp_path, write, name, content, skip, caplog):
+    needs.package("phonenumbers")
+    needs.package("stdnum")
+    chosen = {"format": "json"} if name == "a.json" else {}
+    with pytest.raises(ConfigError, match="expected") as caught:
+        make(tmp_path, write(name, content), privacy=True, skip_damaged=skip, **chosen)
+    for shown in ("ann", "4111", "1111"):
+        assert shown not in str(caught.value).replace(str(tmp_path), "") + caplog.text.replace(
+            str(tmp_path), ""
+        )
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "text"])
+def test_a_folder_is_all_files_below_it_whatever_the_format(tmp_path, write, kind, caplog):
+    for number in range(4):
+        texts = [document(number * 20 + each, lines=1) for each in range(10)]
+        lines = [json.dumps({"text": text}) if kind == "jsonl" else text for text in texts]
+        write(f"in/{number}/part", "\n".join(lines))
+    os.symlink("/nowhere", tmp_path / "in/gone")
+    os.symlink("..", tmp_path / "in/0/up")
+    corpus = make(tmp_path, tmp_path / "in", format=kind)
+    assert corpus.account["raw"] == 40
+    assert "passed over: 0/up, gone (2 in all)" in caplog.text
 
 
 def test_an_empty_folder_and_none_at_all(tmp_path):
@@ -375,6 +531,29 @@ def test_killed_at_any_stage_it_goes_on(many, tmp_path, stage, caplog, monkeypat
         corpus = make(tmp_path, path)
     assert "documents were read and cleaned before" in caplog.text
     assert contents(corpus.folder) == whole
+
+
+def test_what_another_version_left_half_made_is_made_anew(tmp_path, write, monkeypatch, caplog):
+    from tfmodel.data.corpus import prepare
+
+    path = write("a.txt", "\n".join(document(seed, lines=1) for seed in range(30)))
+
+    def stopped(*given, **chosen):
+        raise KeyboardInterrupt
+
+    def begin_and_go_on(version):
+        with monkeypatch.context() as patch:
+            patch.setattr(prepare, "judge_lines", stopped)
+            with pytest.raises(KeyboardInterrupt):
+                make(tmp_path, path)
+        monkeypatch.setattr(prepare, "__version__", version)
+        caplog.clear()
+        with caplog.at_level("INFO", "tfmodel"):
+            make(tmp_path, path)
+        return "documents were read and cleaned before" in caplog.text
+
+    assert begin_and_go_on(prepare.__version__)
+    assert not begin_and_go_on("another")
 
 
 @pytest.mark.parametrize("limit", [100_000, 600_000])

@@ -55,6 +55,14 @@ FOUND = [
     ("secret", 'API_KEY = "q8Zr2kLm90XvBt4W"', "q8Zr2kLm90XvBt4W"),
     ("secret", "the password is Tr0ub4dor&3!", "Tr0ub4dor&3!"),
     ("secret", "密码：ab12cd34ef", "ab12cd34ef"),
+    ("secret", "密码是abc12345。", "abc12345"),
+    ("secret", f"of letters alone: hf_{'aBcdEfgH' * 4}xy", f"hf_{'aBcdEfgH' * 4}xy"),
+    ("secret", "curl -H 'Bearer abcdef1234567890abcdef'", "abcdef1234567890abcdef"),
+    ("secret", "Authorization: Basic dXNlcjpwYXNzd29yZA==", "dXNlcjpwYXNzd29yZA=="),
+    ("secret", "password: correct-horse-battery9", "correct-horse-battery9"),
+    ("card", "card 4111.1111.1111.1111", "4111.1111.1111.1111"),
+    ("phone", "My phone number is 6502530000.", "6502530000"),
+    ("phone", "cell: 2530000", "2530000"),
 ]  # fmt: skip
 LEFT = [
     "@ann wrote a@b and 5 @ 3.50, foo@bar",
@@ -72,6 +80,17 @@ LEFT = [
     "-----BEGIN PUBLIC KEY-----",
     "电话会议在2015年举行，共12345678人参加",
     "slashing .300/.383/.428 for the Mobile BayBears, slashing .300/.383/.428",
+    "密码：2018年最常用的二十五个弱密码包括很多简单的数字组合而且用户从来不改",
+    "Twister 使用的椭圆曲线密码是 secp256k1，与NSA常用的sec256r1不同。",
+    "token：第3代令牌用于访问控制系统的各种接口",
+    "Her secret is 100-percent natural. The token is ERC-20-compatible and OAuth2-based.",
+    "credentials: ISO27001-certified. The secret is 2nd-chance-thinking.",
+    "token = self.tokenizer.encode2(text); tokens: (max_length=128,batch_size=64)",
+    "Tel Aviv has 1 200 000 people and 25000000 shekels.",
+    "Mobile, Alabama 36601-1234",
+    "The phone sold 12000000 units; the iPhone 6124000 in 2001.",
+    "In cell 1234567 of the table",
+    "810035293712284965",  # of a place that no table names
     "",
 ]
 BLOCK = "-----BEGIN RSA PRIVATE KEY-----\n" + "MIIEowIBAAKCAQEA1c7" * 3 + "\n" + "x8Q" * 20 + "\n"
@@ -86,6 +105,11 @@ def test_found(kind, text, private):
 @pytest.mark.parametrize("text", LEFT)
 def test_left(text):
     assert find_private(text) == []
+
+
+def test_two_phones_with_a_slash_between_them():
+    assert replace_private("at 650-253-0000/650-253-0001.")[0] == "at PRIVATEPHONE/PRIVATEPHONE."
+    assert find_private("votes 2003000/2004000 and 12345678/12345679") == []
 
 
 @pytest.mark.parametrize("kind", KINDS)

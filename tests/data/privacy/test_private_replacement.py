@@ -154,6 +154,8 @@ HOSTILE = {
     "accounts": "GB82 WEST 1234 " * (MB // 15),
     "letters that grow": "İ password=a1 " * (MB // 14),
     "cues": "phone " * (MB // 6),
+    "words put together": "token=" + "1-" * (MB // 2) + "!",
+    "slashes": "650-253-0000/" * (MB // 13),
     "full width": "１＠" * (MB // 2),
 }  # fmt: skip
 
@@ -185,6 +187,8 @@ def test_an_unknown_kind_or_region_is_named():
         check_privacy(PrivacySettings(regions=["XX"]))
     with pytest.raises(ConfigError, match="regions: expected ISO 3166 codes"):
         load_config({"regions": ["usa"]}, PrivacySettings)
+    with pytest.raises(ConfigError, match="Received: UK. GB is the United Kingdom's"):
+        check_privacy(PrivacySettings(phone=False, regions=["UK"]))
     check_privacy(PrivacySettings())
 
 

@@ -109,6 +109,7 @@ def split(
     shares: Mapping[str, float],
     seed: int,
     places_of: Callable[[Tally], dict[str, list[int]]] | None = None,
+    bounds_of: Callable[[dict], Bounds] | None = None,
 ) -> beam.PCollection:
     """Give each row its split: outputs (split, row), and tallies of `split` and stratum.
 
@@ -120,6 +121,7 @@ def split(
         shares: what is split off train.
         seed: of the ranks.
         places_of: gives, by stratum, the places at which splits end; by the shares by default.
+        bounds_of: gives the bounds of what `ranks_at` finds there; the ranks by default.
     """
     by_rank = Ranked(settings, target.name, seed)
     ranks = items | "split: ranks" >> beam.FlatMap(by_rank.of_train)
@@ -132,7 +134,8 @@ def split(
             _stratified_places, shares=dict(shares), seed=seed
         )
         places = kept | "split: places" >> beam.Map(places_of)
-        bounds = ranks_at("split", ranks, places) | "split: bounds" >> beam.Map(_bounds)
+        found = ranks_at("split", ranks, places)
+        bounds = found | "split: bounds" >> beam.Map(bounds_of or _bounds)
     return items | "split" >> beam.ParDo(
         AssignSplit(by_rank, list(shares), hash_bounds(shares).tolist()), AsSingleton(bounds)
     ).with_outputs("tally", main="rows")

@@ -181,12 +181,19 @@ def split(
     rows: beam.PCollection,
     kept: beam.PCollection,
     places_of: Callable[[Tally], dict[str, list[int]]] | None = None,
+    bounds_of: Callable[[dict], cutting.Bounds] | None = None,
 ) -> tuple:
     """Give (split, row), tallies and lines of dropped rows."""
     shares = shares_to_split_off(job.settings, job.places)
     chosen = {"target": job.target, "seed": job.seed}
     found = cutting.split(
-        rows, kept, settings=job.settings, shares=shares, places_of=places_of, **chosen
+        rows,
+        kept,
+        settings=job.settings,
+        shares=shares,
+        places_of=places_of,
+        bounds_of=bounds_of,
+        **chosen,
     )
     if job.settings.max_rows is None:
         return found.rows, [found[TALLY]], []

@@ -179,8 +179,8 @@ class CleanRow(Tallying):
         for step in cleaned.steps:
             counts["cleaned", step] += 1
             if self.tally.wants(("cleaning", step), order):
-                example = cleaning_example(cleaned, step, row.origin)
-                self.tally.show(("cleaning", step), order, example)
+                if (example := cleaning_example(cleaned, step, row.origin)) is not None:
+                    self.tally.show(("cleaning", step), order, example)
         if cleaned.reason or isinstance(row, Reject):
             counts["dropped", role, cleaned.reason] += 1
             line = dropped_line(row, role, cleaned.reason, cleaned.detail)

@@ -22,6 +22,7 @@ from tfmodel.data.corpus.reading import CutLong
 from tfmodel.data.corpus.settings import CorpusSettings
 from tfmodel.data.corpus.similarity import RunsCache, bands_of, similarity
 from tfmodel.data.rows import Row
+from tfmodel.data.split_counts import last_of_dev
 
 _cached_runs = RunsCache(lambda text: text)
 
@@ -38,7 +39,7 @@ def build(pipeline: beam.Pipeline, job: Job, settings: CorpusSettings) -> None:
     read, clean = read_and_clean(
         pipeline,
         job,
-        ReadFile(job.settings, job.formats, CutLong(settings.max_characters)),
+        ReadFile(job.settings, job.formats, CutLong(settings.max_characters, settings.privacy)),
         CleanDocument(job, settings),
     )
     equal = keep_first("equal", clean.rows)
@@ -53,7 +54,8 @@ def build(pipeline: beam.Pipeline, job: Job, settings: CorpusSettings) -> None:
     lines += [finished[DROPPED], again[DROPPED]]
     tallies += [finished[TALLY], again[TALLY]]
     kept = count_kept(job, again.rows, tallies)
-    rows, split_tallies, further = split(job, again.rows, kept, _DevPlaces(settings))
+    dev = _DevPlaces(settings)
+    rows, split_tallies, further = split(job, again.rows, kept, dev, dev.bounds)
     write(pipeline, job, rows, kept, [*lines, *further], split_tallies, read[FACTS])
 
 
@@ -63,7 +65,12 @@ class _DevPlaces:
 
     def __call__(self, kept: Tally) -> dict[str, list[int]]:
         documents = sum(kept.of("kept", "train").values())
-        return {"": [dev_documents(documents, self._settings)]}
+        return {"": [0, dev_documents(documents, self._settings), documents - 1]}
+
+    def bounds(self, found: dict[str, list[tuple[int, int]]]) -> dict[str, list[int]]:
+        """Give the rank from which documents stay in train."""
+        ranks = (rank for rank, _ in found[""])
+        return {"": [last_of_dev(*ranks, train=self._settings.train) + 1]}
 
 
 class CleanDocument(CleanRow):

@@ -46,9 +46,10 @@ class DocumentCleaner:
         row.text, row.origin = encodable(row.text), encodable(row.origin)
         hide = None if self._privacy is None else self._without_private
         if isinstance(row, Reject):
-            row.text = row.text if hide is None else hide(row.text)
-            # What is wrong with a line may quote it.
-            return Cleaned(row.reason, row.detail if hide is None else hide(row.detail))
+            if hide is not None:
+                row.text = self._hidden_to_the_end(row.text)
+                row.detail = hide(row.detail)  # what is wrong with a line may quote it
+            return Cleaned(row.reason, row.detail)
         before = row.text
         row.text, steps = clean_and_tell(before, self._steps)
         cleaned = Cleaned("", steps=steps, hide=hide)
@@ -65,6 +66,13 @@ class DocumentCleaner:
 
     def _without_private(self, text: str) -> str:
         return self._replace(text)[0]
+
+    def _hidden_to_the_end(self, text: str) -> str:
+        """Hide what is private; where cleaning uncovers more, give the text cleaned."""
+        text = self._without_private(text)
+        cleaned = clean_and_tell(text, self._steps)[0]
+        hidden = self._without_private(cleaned)
+        return text if hidden == cleaned else hidden
 
 
 def judge(text: str, settings: DocumentCleaningSettings) -> tuple[str, str]:

@@ -44,11 +44,12 @@ def digest_of_line(line: str) -> int:
 
 
 def digests_of_lines(text: str, place: int) -> np.ndarray:
-    """Digest the lines of a document, (lines,) of place, number, digest and length."""
-    lines = text.split("\n")
+    """Digest the lines of a document but blank ones, (lines,) of place, number, digest, length."""
+    numbered = [(number, line) for number, line in enumerate(text.split("\n")) if line.strip()]
+    lines = [line for _, line in numbered]
     found = np.empty(len(lines), _LINE)
     found["digest"] = np.fromiter(map(digest_of_line, lines), np.uint64, len(lines))
-    found["place"], found["line"] = place, np.arange(len(lines))
+    found["place"], found["line"] = place, [number for number, _ in numbered]
     found["characters"] = np.fromiter(map(len, lines), np.uint32, len(lines))
     return found
 

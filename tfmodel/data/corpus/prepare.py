@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from tfmodel import __version__
 from tfmodel.config import ConfigError
 from tfmodel.data.account import log_account, sum_cleaned
 from tfmodel.data.cleaning.filters import check_filters
@@ -34,7 +35,7 @@ from tfmodel.data.privacy import check_privacy
 from tfmodel.data.progress import bar
 from tfmodel.data.reading.inputs import check_may_be_replaced
 from tfmodel.data.reading.places import Place
-from tfmodel.data.splits import sample, split_off
+from tfmodel.data.splits import sample, split_off_dev
 from tfmodel.data.targets import TARGETS
 from tfmodel.run_folder import fingerprint, write_aside
 
@@ -98,7 +99,8 @@ class _Preparation:
         """Do it all; give the account."""
         chosen = self.settings.model_dump(mode="json", exclude={"workers"})
         files = {role: place.fingerprint() for role, place in places.items()}
-        key = fingerprint({"files": files, "seed": self.seed, **chosen})
+        # Another version may clean in another way: what it left half made is made anew.
+        key = fingerprint({"version": __version__, "files": files, "seed": self.seed, **chosen})
         done = self.cleaned.begin(key)
         self.finished.begin(key)
         if done:
@@ -111,7 +113,7 @@ class _Preparation:
             worker_count=self.worker_count,
             job="make_document_part",
             chosen=self.settings.model_dump(mode="json"),
-            cut=CutLong(self.settings.max_characters),
+            cut=CutLong(self.settings.max_characters, self.settings.privacy),
         )
         for role, place in places.items():
             raw, dropped = raw_and_dropped(self.cleaned, role)
@@ -206,9 +208,10 @@ class _Preparation:
             fates.assign(ids, fates.roles[number])
         chosen: Any = {"strata": strata_of(self.finished), "seed": self.seed}
         if "dev" not in places:
-            shares = {"dev": dev_documents(kept, self.settings) / kept}
-            split_off(
-                self.finished, fates, place / "ranks", method="stratified", shares=shares, **chosen
+            count = dev_documents(kept, self.settings)
+            source = self.settings.train
+            split_off_dev(
+                self.finished, fates, place / "ranks", count=count, train=source, **chosen
             )
         if self.settings.max_documents is not None:
             count = self.settings.max_documents

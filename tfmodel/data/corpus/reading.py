@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from tfmodel.config import ConfigError
 from tfmodel.data.corpus.settings import CorpusSettings, DocumentRows
+from tfmodel.data.privacy import PrivacySettings, find_private
 from tfmodel.data.reading.inputs import locate_all
 from tfmodel.data.reading.places import Place
 from tfmodel.data.rows import Reject, Row
 
+_log = logging.getLogger(__name__)
+
+_LINKS_NAMED = 5
+# A block of a private key, and a little; how far words tell what a number is.
+_LONGEST_PRIVATE = 2**15 + 2**8
+_WORDS_BEFORE, _WORDS_AFTER = 64, 16
 _OF_DATA = re.compile(rf"(?<![\w./])data\.(?=(?:{'|'.join(CorpusSettings.model_fields)})\b)")
 
 
@@ -21,13 +29,24 @@ def places_of(rows: DocumentRows, locate: Callable[[str], Path]) -> dict[str, Pl
 
     The test split of a TFDS folder is not read: what is measured on is nothing to learn from.
     """
-    places = locate_all(rows, locate)
-    return {role: _files_of_folder(places[role]) for role in ("train", "dev") if role in places}
+    as_it_is = rows.format == "tfds"
+    places = locate_all(rows, locate, expand=lambda p: p if as_it_is else _files_of_folder(p))
+    return {role: place for role, place in places.items() if role in ("train", "dev")}
 
 
 def _files_of_folder(place: Place) -> Place:
     if place.files or not place.path.is_dir() or (place.path / "dataset_info.json").exists():
         return place
+    links = sorted(
+        path for path in place.path.rglob("*") if path.is_symlink() and not path.is_file()
+    )
+    if links:
+        _log.warning(
+            "%s: links to folders, or to nothing, are passed over: %s (%s in all)",
+            place,
+            ", ".join(str(link.relative_to(place.path)) for link in links[:_LINKS_NAMED]),
+            f"{len(links):,}",
+        )
     found = sorted(
         path
         for path in place.path.rglob("*")
@@ -44,12 +63,17 @@ def _files_of_folder(place: Place) -> Place:
 class CutLong:
     """Cuts documents that are longer than memory should hold: at the last line end, or space.
 
+    Where private data is replaced, no cut goes through it, nor between it and the words that tell
+    it: a half would be told from nothing.
+
     Args:
-        most_characters: of a piece.
+        most_characters: of a piece; more only where a private place is as long.
+        privacy: what is private; None: nothing.
     """
 
-    def __init__(self, most_characters: int):
+    def __init__(self, most_characters: int, privacy: PrivacySettings | None = None):
         self._most = most_characters
+        self._privacy = privacy
 
     def __call__(self, rows: Iterable[Row | Reject]) -> Iterator[Row | Reject]:
         """Give the rows; a long one as several, whose origins end in `#1`, `#2` ..."""
@@ -57,19 +81,49 @@ class CutLong:
             if isinstance(row, Reject) or len(row.text) <= self._most:
                 yield row
                 continue
+            group = row.group or row.origin
             for number, text in enumerate(self._pieces(row.text), start=1):
-                yield Row(text, None, None, f"{row.origin}#{number}")
+                yield Row(text, None, None, f"{row.origin}#{number}", group)
 
     def _pieces(self, text: str) -> Iterator[str]:
         start = 0
         while len(text) - start > self._most:
-            end = start + self._most
-            # What comes of half a piece or less would be a piece too short to learn from.
-            least = start + self._most // 2
-            cut = next((at for sign in "\n " if (at := text.rfind(sign, least, end)) > 0), end)
+            cut = self._cut(text, start)
             yield text[start:cut]
             start = cut
         yield text[start:]
+
+    def _cut(self, text: str, start: int) -> int:
+        """Give where the piece that begins at `start` ends."""
+        end = start + self._most
+        # What comes of half a piece or less would be a piece too short to learn from.
+        least = start + self._most // 2
+        places = self._private(text, start, end)
+        while True:
+            cut = next((at for sign in "\n " if (at := text.rfind(sign, least, end)) > 0), end)
+            inside = next((place for place in places if place[0] < cut < place[1]), None)
+            if inside is None:
+                return cut
+            if inside[0] <= start:
+                return inside[1]
+            if inside[0] <= least:
+                return inside[0]
+            end = inside[0]
+
+    def _private(self, text: str, start: int, end: int) -> list[tuple[int, int]]:
+        """Places, apart from each other, that no cut around `end` may go through."""
+        if self._privacy is None:
+            return []
+        first = max(start, end - _LONGEST_PRIVATE)
+        near = text[first : end + _LONGEST_PRIVATE]
+        places: list[tuple[int, int]] = []
+        for finding in find_private(near, self._privacy.kinds, regions=self._privacy.regions):
+            begin = max(start, first + finding.start - _WORDS_BEFORE)
+            stop = min(len(text), first + finding.end + _WORDS_AFTER)
+            if places and places[-1][1] >= begin:
+                begin = places.pop()[0]
+            places.append((begin, stop))
+        return places
 
 
 @contextlib.contextmanager

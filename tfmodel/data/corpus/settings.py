@@ -152,9 +152,7 @@ class CorpusSettings(Settings):
         default_factory=LineSettings, description="Lines that several documents share."
     )
 
-    @field_validator(
-        "privacy", mode="before", json_schema_input_type=PrivacySettings | bool | None
-    )
+    @field_validator("privacy", mode="before", json_schema_input_type=PrivacySettings | bool | None)
     @classmethod
     def _switched(cls, value: Any) -> Any:
         return ({} if value else None) if isinstance(value, bool) else value
@@ -181,6 +179,7 @@ class CorpusSettings(Settings):
             test_share=0,
             near_duplicates=self.near_duplicates,
             workers=self.workers,
+            hides_texts=self.privacy is not None,
         )
 
 
@@ -189,3 +188,4 @@ class DocumentRows(DataSettings):
 
     documents: Literal["line", "blank_line", "file"] = "line"
     skip_damaged: bool = False
+    hides_texts: bool = False  # no message shows what stands in the files

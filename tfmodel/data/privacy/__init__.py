@@ -61,7 +61,7 @@ def find_private(
     """
     chosen = _chosen(kinds)
     reading = Reading(narrowed(text), regions)
-    if not reading.may_hold_any:
+    if not reading.may_hold_any and not secret_keys.has_mark(reading.text):
         return []
     found = [Finding(kind, *place) for kind in chosen for place in _FINDERS[kind](reading)]
     return without_overlaps(found) if len(found) > 1 else found
@@ -107,8 +107,7 @@ def check_privacy(settings: PrivacySettings) -> None:
     Raises:
         ConfigError: the extra `privacy` is needed and not installed, or a region is unknown.
     """
-    if "phone" in settings.kinds:
-        phones.check_regions(settings.regions)
+    phones.check_regions(settings.regions)
     find_private("0 @", settings.kinds, regions=settings.regions)
 
 

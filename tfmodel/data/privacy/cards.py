@@ -67,7 +67,7 @@ def _places(reading: Reading, groups: list[tuple[int, int]]) -> list[tuple[int, 
                         reading.text[a[1] : b[0]]
                         for a, b in itertools.pairwise(groups[first : last + 1])
                     }
-                    if signs in ({" "}, {"-"}, {"\u00a0"}):
+                    if signs in ({" "}, {"-"}, {"."}, {"\u00a0"}):
                         places.append((groups[first], groups[last]))
     spans = [(a[0], b[1]) for a, b in places]
     return [span for span in spans if reading.stands_alone(*span, glue="-/")]

@@ -11,13 +11,19 @@ _GAP = 24
 _LONGEST_WORD = 24
 
 
-def before(words: Sequence[str]) -> re.Pattern:
+def before(words: Sequence[str], *, adjacent: bool = False) -> re.Pattern:
     """A pattern for `stands_before`.
 
     Args:
         words: regular expressions of words, in lower case.
+        adjacent: no other word may stand between, but for such as `number is`.
     """
-    return re.compile(rf"(?<![a-z])(?:{'|'.join(words)})(?![a-z])[^0-9@]{{0,{_GAP}}}\Z")
+    between = rf"[^0-9@]{{0,{_GAP}}}"
+    if adjacent:
+        between = (
+            r"(?:[^\w@]{0,3}(?:numbers?|nos?|is|are|at|on)\b){0,3}[号號码碼是为為]{0,4}[^\w@]{0,4}"
+        )
+    return re.compile(rf"(?<![a-z])(?:{'|'.join(words)})(?![a-z]){between}\Z")
 
 
 def stands_before(cue: re.Pattern, text: str, start: int) -> bool:

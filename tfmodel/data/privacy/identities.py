@@ -118,8 +118,15 @@ def find(reading: Reading) -> list[tuple[int, int]]:
         for place in _places(reading, name, identity)
         if reading.stands_alone(*place, glue="-/")
         and (name not in _CUES or stands_before(_CUES[name], reading.text, place[0]))
-        and (not identity.check or module(identity.check).is_valid(reading.text[slice(*place)]))
+        and (not identity.check or _is_valid(identity.check, reading.text[slice(*place)]))
     ]
+
+
+def _is_valid(check: str, number: str) -> bool:
+    try:
+        return module(check).is_valid(number)
+    except LookupError:  # of a place that its table of places lacks
+        return False
 
 
 def _places(reading: Reading, name: str, identity: Identity) -> Iterator[tuple[int, int]]:

@@ -12,16 +12,18 @@ from tfmodel.data.privacy.cues import before, stands_before
 from tfmodel.data.privacy.extra import module
 from tfmodel.data.privacy.reading import Reading
 
-_CUE = before(
-    [
-        *("tele?phones?", "phones?", "tel", "fax", "mobiles?", "mob", "cell(?:phone)?", "hotline"),
-        *("(?:call|reach|ring|dial|text)(?: (?:me|us|him|her|them|back|at|on))+", "dial"),
-        *("whats ?app", "wechat", "sms", "contact numbers?"),
-        *("电话", "電話", "手机", "手機", "传真", "傳真", "热线", "熱線", "致电", "联系方式"),
-    ]
+_WORDS = (
+    *("tele?phones?", "phones?", "tel", "fax", "mobiles?", "mob", "cell ?phones?", "hotline"),
+    *("(?:my|his|her|your|our|their|by) cell", "cell(?: (?:number|no))?[.:#]", "cell number"),
+    *("(?:call|reach|ring|dial|text)(?: (?:me|us|him|her|them|back|at|on))+", "dial"),
+    *("whats ?app", "wechat", "sms", "contact numbers?"),
+    *("电话", "電話", "手机", "手機", "传真", "傳真", "热线", "熱線", "致电", "联系方式"),
 )
+_CUE, _CUE_ADJACENT = before(_WORDS), before(_WORDS, adjacent=True)
 # Said of much else too: the number must be valid in a region as well.
-_CALLED = before(["call", "ring", "dial", "te?xt", "reply", "contact", "致电", "拨打", "联系"])
+_CALLED = before(
+    ["call", "ring", "dial", "te?xt", "reply", "contact", "cell", "致电", "拨打", "联系"]
+)
 _CUE_AFTER = re.compile(r"[\s\u2013-]{0,2}\(?(?:office|fax|mobile|cell|home|work)\b", re.IGNORECASE)
 _OPENING = re.compile(r"(?:\+\(?|\(\+?)\Z")
 _EXTENSION = re.compile(r" ?(?:x|ext\.? ?|extension )[0-9]{1,6}(?![0-9A-Za-z])", re.IGNORECASE)
@@ -31,6 +33,8 @@ _DATE = re.compile(
     r"(?:1[0-9]|20)[0-9]{2} ?[-/] ?(?:1[0-9]|20)?[0-9]{2}(?![0-9])"
 )
 _THOUSANDS = re.compile(r"[1-9][0-9]{0,2}(?:[ .\u00a0][0-9]{3})+\Z")
+# How much there is of something, or an American postal code: a word farther off tells nothing.
+_AMOUNT = re.compile(r"[1-9][0-9]*000|[0-9]{5}-[0-9]{4}")
 _GLUE_BEFORE, _GLUE_AFTER = "$€£¥#@/\\-_&", "%@/°€£¥"
 _OTHER_NUMBERS = re.compile(
     r"(?:isbn|issn|doi|oclc|lccn|pmid|pmc|id|ean|order|version)\W{0,4}\Z", re.IGNORECASE
@@ -59,7 +63,8 @@ def find(reading: Reading) -> list[tuple[int, int]]:
         place
         for run in reading.numbers
         for start, end in _pieces(reading, *run)
-        if (place := _phone(reading, start, end))
+        for place in _two_phones(reading, start, end) or [_phone(reading, start, end)]
+        if place
     ]
 
 
@@ -68,6 +73,24 @@ def _pieces(reading: Reading, start: int, end: int) -> list[tuple[int, int]]:
     if end - start <= _LONGEST_RUN:
         return [(start, end)]
     return [match.span() for match in _UNSPACED.finditer(reading.text, start, end)]
+
+
+def _two_phones(reading: Reading, start: int, end: int) -> list[tuple[int, int]]:
+    """Two numbers with a slash between them, `650-253-0000/650-253-0001`; empty for others."""
+    text = reading.text
+    slash = text.find("/", start, end)
+    if slash < 0 or text.find("/", slash + 1, end) >= 0 or _glued(reading, start, end):
+        return []
+    if opening := _OPENING.search(text[max(0, start - 2) : start]):
+        start -= len(opening[0])
+    regions = tuple(reading.regions)
+    for half in (text[start:slash].strip(), text[slash + 1 : end].strip()):
+        digits = sum(map(str.isdigit, half))
+        if not _FEWEST_DIGITS <= digits <= _MOST_DIGITS or not _in_a_plan(
+            half, regions, called=False
+        ):
+            return []
+    return [(start, slash), (slash + 1, end)]
 
 
 def _phone(reading: Reading, start: int, end: int) -> tuple[int, int] | None:
@@ -93,8 +116,9 @@ def _phone(reading: Reading, start: int, end: int) -> tuple[int, int] | None:
     if not _FEWEST_DIGITS <= digits <= _MOST_DIGITS or _glued(reading, number, after):
         return None
     written = text[number:end]
-    if _THOUSANDS.match(text, start, end) and "+" not in written:
-        told = stands_before(_CUE, text, number)
+    is_amount = _THOUSANDS.match(text, start, end) or _AMOUNT.fullmatch(text, start, end)
+    if is_amount and "+" not in written:
+        told = stands_before(_CUE_ADJACENT, text, number)
     else:
         told = stands_before(_CUE, text, number) or (
             end - start > digits and _CUE_AFTER.match(text, after)
@@ -166,7 +190,8 @@ def check_regions(regions: Sequence[str]) -> None:
     """
     for region in regions:
         if region not in module("phonenumbers").SUPPORTED_REGIONS:
+            fix = "GB is the United Kingdom's" if region == "UK" else "Change it"
             raise ConfigError(
                 f"privacy.regions: expected ISO 3166 codes of countries, such as US, GB or CN. "
-                f"Received: {region}. Change it."
+                f"Received: {region}. {fix}."
             )

@@ -28,7 +28,7 @@ class Reading:
 
     @functools.cached_property
     def may_hold_any(self) -> bool:
-        """Whether there is a digit or an @, written out or not: nothing is found without."""
+        """Whether there is a digit or an @, written out or not: without, keys alone are found."""
         return _TELLING.search(self.text) is not None or self.may_write_at_out
 
     @functools.cached_property

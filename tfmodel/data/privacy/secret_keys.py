@@ -39,6 +39,12 @@ KEYS = {
     ),
 }
 _KEYS = [(mark, re.compile(form)) for mark, form in KEYS.values()]
+_BLOCK_MARK = "-----BEGIN"
+# Marks by a sign that is rare in texts, so that most are done with after a few looks.
+_MARKS = [
+    (sign, [mark for mark in [*(each for each, _ in _KEYS), _BLOCK_MARK] if sign in mark])
+    for sign in ("_", "-", "AKIA", "ASIA", "xox", "hooks.slack.com/", "AIza", "SG.", "SK", "eyJ")
+]
 
 _BLOCK = re.compile(r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY(?: BLOCK)?-----")
 _BLOCK_END = re.compile(r"-----END [A-Z ]{0,30}PRIVATE KEY(?: BLOCK)?-----")
@@ -50,15 +56,27 @@ _IN_URL = re.compile(r"://([^\s/@:?#\[\]]{0,64}:[^\s/@?#]{1,128})@")
 
 _NAMES = (
     *("password", "passwd", "passphrase", "pwd", "secret", "token", "api_key", "api-key", "apikey"),
-    *("access_key", "access-key", "accesskey", "auth_key", "credential", "密码", "口令"),
+    *("access_key", "access-key", "accesskey", "auth_key", "credential", "authorization"),
+    *("密码", "口令"),
 )
 _ASSIGNED = re.compile(
     r"(?:password|passwd|passphrase|pwd|secret|token|api[_-]?key|access[_-]?key|auth_key|"
-    r"credentials?|密码|口令)[a-z0-9_-]{0,16}[\"']?[ \t]{0,4}(?::=|=>|[:=：]|\bis\b)[ \t]{0,4}"
-    r"(?:bearer )?[\"']?([^\s\"'<>,;，；。]{8,200})",
+    r"credentials?|authorization|密码|口令)[a-z0-9_-]{0,16}[\"']?[ \t]{0,4}"
+    # Before a space 是 tells less: 椭圆曲线密码是 secp256k1.
+    r"(?:(?::=|=>|[:=：]|\bis\b)[ \t]{0,4}|[是为為](?![ \t]))(?:bearer |basic )?[\"']?"
+    # No Han, Kana or Hangul, nor their signs: what they are written of is text.
+    r"([^\s\"'<>,;\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef]{8,200})",
     re.IGNORECASE,
 )
+_BEARER = re.compile(r"\b[Bb]earer[ \t]{1,4}([A-Za-z0-9._~+/-]{16,512}={0,2})")
 _BITS = 3.0
+# What words are put together of: 100-percent, ERC-20-compatible, ISO27001-certified, 10%discount.
+_COMPOUND = re.compile(
+    r"(?:(?:[A-Za-z]+[0-9]{0,5}|[0-9]{1,5}[a-z]{0,2}|)%?[-\u2010-\u2014])+[a-z]{3,}[.:!?)]*|"
+    r"[0-9]{1,3}%-?[a-z]+[.:!?)]*"
+)
+# A call or an item in code: `self.tokenizer.encode2(text)`, `(length=128`.
+_CODE = re.compile(r"[A-Za-z_]\w*(?:\.\w+)*[(\[].*|\([A-Za-z_]\w*=.*", re.DOTALL)
 
 
 def find(reading: Reading) -> list[tuple[int, int]]:
@@ -73,11 +91,23 @@ def find(reading: Reading) -> list[tuple[int, int]]:
             found += [
                 match.span() for match in form.finditer(text) if reading.stands_alone(*match.span())
             ]
-    if "-----BEGIN" in text:
+    if _BLOCK_MARK in text:
         found += _blocks(text)
+    if "earer" in text:
+        found += [match.span(1) for match in _BEARER.finditer(text) if _looks_drawn(match[1])]
     if "://" in text:
         found += [match.span(1) for match in _IN_URL.finditer(text)]
     return found + [match.span(1) for match in _assigned(text) if _looks_drawn(match[1])]
+
+
+def has_mark(text: str) -> bool:
+    """Tell whether a key's mark is in a text; a key may be of letters alone."""
+    for sign, marks in _MARKS:
+        if sign in text:
+            for mark in marks:
+                if mark in text:
+                    return True
+    return False
 
 
 def _assigned(text: str) -> Iterator[re.Match]:
@@ -107,8 +137,10 @@ def _blocks(text: str) -> list[tuple[int, int]]:
 
 
 def _looks_drawn(value: str) -> bool:
-    """Tell a drawn value from a word, a name or a path."""
+    """Tell a drawn value from a word, a name, a path or code."""
     if value.startswith(tuple(PLACEHOLDERS.values())) or "://" in value:
+        return False
+    if _COMPOUND.fullmatch(value) or _CODE.fullmatch(value):
         return False
     mixed = any(c.isdigit() for c in value) and any(c.isalpha() for c in value)
     return mixed and _entropy(value) >= min(_BITS, math.log2(len(value)) - 0.5)

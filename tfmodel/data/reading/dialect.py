@@ -9,7 +9,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from tfmodel.config import ConfigError
-from tfmodel.data.mistakes import empty_file, missing_column
+from tfmodel.data.mistakes import (
+    column_names,
+    empty_file,
+    missing_column,
+    of_documents,
+    quoted,
+)
 from tfmodel.data.reading.archives import DataFile
 from tfmodel.data.reading.encoding import read_lines
 from tfmodel.data.reading.fields import wanted_columns
@@ -120,19 +126,22 @@ def likely_delimiter(head: Sequence[str]) -> str | None:
 
 
 def wrong_delimiter(
-    path: Path | DataFile, encoding: str, dialect: Dialect, first: Reject
+    path: Path | DataFile, encoding: str, dialect: Dialect, first: Reject, settings: DataSettings
 ) -> ConfigError:
     """Word the error for a file most of whose rows have the wrong number of fields."""
     likely = likely_delimiter(head_of(path, encoding))
     received = first.detail or first.reason
     if likely is not None and likely != dialect.delimiter:
-        fix = f"The likely delimiter is {_say(likely)}: add `delimiter: {_as_yaml(likely)}`"
+        fix = _say_delimiter(likely, settings)
+    elif of_documents(settings):
+        fix = "Check `format:`"
     else:
         fix = "Check `delimiter:`, `columns:` and `quoting:`"
     return ConfigError(
-        f"{path}: expected {len(dialect.columns)} fields a row ({', '.join(dialect.columns)}), "
-        f"cut at {_say(dialect.delimiter)}. Received: most rows differ, the first at "
-        f"{first.origin} ({received}). {fix} under `data:`."
+        f"{path}: expected {len(dialect.columns)} fields a row "
+        f"({column_names(dialect.columns, settings)}), cut at {_say(dialect.delimiter)}. "
+        f"Received: most rows differ, the first at {first.origin} ({received}). {fix} "
+        f"under `data:`."
     )
 
 
@@ -179,9 +188,8 @@ def _check_columns(
             if other != delimiter and set(wanted) <= set(cut(head[0], other)):
                 raise ConfigError(
                     f"{path}: expected the columns {', '.join(wanted)}, cut at "
-                    f"{_say(delimiter)}. Received the header: {head[0].strip()[:200]}. The likely "
-                    f"delimiter is {_say(other)}: write `delimiter: {_as_yaml(other)}` under "
-                    f"`data:`."
+                    f"{_say(delimiter)}. Received the header: {_header_of(head[0], settings)}. "
+                    f"{_say_delimiter(other, settings)} under `data:`."
                 )
         raise missing_column(path, name, header, settings, has_header=True)
 
@@ -200,6 +208,21 @@ class _Sample:
                 characters += len(line)
             if characters > _QUOTING_SAMPLE_CHARACTERS:
                 return
+
+
+def _header_of(line: str, settings: DataSettings) -> str:
+    shown = line.strip()
+    return quoted(shown, settings) if getattr(settings, "hides_texts", False) else shown[:200]
+
+
+def _say_delimiter(likely: str, settings: DataSettings) -> str:
+    found = f"The likely delimiter is {_say(likely)}:"
+    if not of_documents(settings):
+        return f"{found} add `delimiter: {_as_yaml(likely)}`"
+    kinds = {"\t": "tsv", ",": "csv"}
+    if likely in kinds:
+        return f"{found} write `format: {kinds[likely]}`"
+    return f"{found} save the file with commas or tabs, and name its kind by `format:`"
 
 
 def _say(delimiter: str) -> str:

@@ -6,9 +6,11 @@ import re
 from collections.abc import Iterator
 
 from tfmodel.config import ConfigError
+from tfmodel.data.mistakes import quoted
 from tfmodel.data.reading.archives import DataFile
 from tfmodel.data.reading.encoding import read_lines
 from tfmodel.data.rows import Reject, Row
+from tfmodel.data.settings import DataSettings
 
 _OPENING = re.compile(r'<doc id="[^"]*".*?title="(?P<title>.*)">\s*')
 _CLOSING = "</doc>"
@@ -38,7 +40,8 @@ def read_blocks(
 ) -> Iterator[Row]:
     """Read a text a block of lines, up to a blank one; or a text a file.
 
-    A text of more than 16 million characters is given in pieces, so that memory stays flat.
+    A text of more than 16 million characters is given in pieces of one group, so that memory stays
+    flat.
 
     Args:
         file: the file.
@@ -47,19 +50,21 @@ def read_blocks(
         facts: receives `blank_lines`.
         whole: whether the file is one text, blank lines and all.
     """
-    start, lines, characters = 0, [], 0
+    start, lines, characters, group = 0, [], 0, None
     for number, line in enumerate(read_lines(file, encoding), start=1):
         is_blank = not line.strip()
         facts["blank_lines"] += is_blank
-        if lines and ((is_blank and not whole) or characters > _LONGEST_BLOCK_CHARACTERS):
-            yield Row("".join(lines).strip(), None, None, f"{name}:{start}")
-            lines, characters = [], 0
+        is_end = is_blank and not whole
+        if lines and (is_end or characters > _LONGEST_BLOCK_CHARACTERS):
+            group = group or (None if is_end else f"{name}:{start}")
+            yield Row("".join(lines).strip(), None, None, f"{name}:{start}", group)
+            lines, characters, group = [], 0, None if is_end else group
         if lines or not is_blank:
             start = start if lines else number
             lines.append(line)
             characters += len(line)
     if lines:
-        yield Row("".join(lines).strip(), None, None, f"{name}:{start}")
+        yield Row("".join(lines).strip(), None, None, f"{name}:{start}", group)
 
 
 def read_wikiextractor(
@@ -111,12 +116,13 @@ def read_wikiextractor(
         yield Reject("malformed", f"{name}:{start}", "".join(lines), f"no {_CLOSING} ends it")
 
 
-def not_documents(file: DataFile, first: Reject) -> ConfigError:
+def not_documents(file: DataFile, first: Reject, settings: DataSettings) -> ConfigError:
     """Word the error for a file most of which stands in no document."""
     return ConfigError(
         f"{file}: expected WikiExtractor's documents, {DOCUMENT_START}... title=...> to {_CLOSING}."
-        f" Received: mostly something else, the first at {first.origin}: {first.text[:80]!r}. "
-        f"Check `format:` under `data:`; a text a line is `format: text`."
+        f" Received: mostly something else, the first at {first.origin}: "
+        f"{quoted(first.text, settings)}. Check `format:` under `data:`; a text a line is "
+        f"`format: text`."
     )
 
 

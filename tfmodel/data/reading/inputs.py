@@ -18,11 +18,24 @@ from tfmodel.data.targets import Target
 _log = logging.getLogger(__name__)
 
 
-def locate_all(settings: DataSettings, locate: Callable[[str], Path]) -> dict[str, Place]:
-    """Find every source before any is read; a TFDS folder also gives the splits not named."""
+def locate_all(
+    settings: DataSettings,
+    locate: Callable[[str], Path],
+    *,
+    expand: Callable[[Place], Place] = lambda place: place,
+) -> dict[str, Place]:
+    """Find every source before any is read; a TFDS folder also gives the splits not named.
+
+    Args:
+        settings: name the sources.
+        locate: turns a source as the config names it into a local path.
+        expand: gives the files of a place that stands for several.
+    """
     sources = {name: getattr(settings, name) for name in SPLITS}
     places = {
-        name: find_place(source, locate) for name, source in sources.items() if source is not None
+        name: expand(find_place(source, locate))
+        for name, source in sources.items()
+        if source is not None
     }
     formats = {name: find_format(place, settings) for name, place in places.items()}
     for name, place in places.items():

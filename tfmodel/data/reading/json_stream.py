@@ -14,14 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from tfmodel.config import ConfigError
+from tfmodel.data.mistakes import column_names, may_be_shown, quoted
 from tfmodel.data.reading.archives import DataFile
 from tfmodel.data.reading.encoding import open_text, unreadable, wrong_encoding
 from tfmodel.data.reading.json_values import MISSING
+from tfmodel.data.settings import DataSettings
 
 _CHUNK_CHARACTERS = 2**18
 _LONGEST_VALUE = 2**26
 _LONGEST_INDENT = 1_000
-_KEYS_SHOWN = 20
 _DECODER = json.JSONDecoder()
 _SPACE = re.compile(r"[ \t\r\n\ufeff]*")
 # A string, closed or ended by its line, or what opens and closes.
@@ -32,12 +33,22 @@ _SCALAR = re.compile(r'[^\s,\[\]{}"]+|.', re.DOTALL)
 class JsonStream:
     """Reads a file of JSON from front to end.
 
+    Args:
+        file: the file.
+        encoding: its encoding.
+        settings: say whether messages may show what stands in the file; None: they may.
+
     Raises:
         ConfigError: from any method: the file cannot be read or decoded, or ends too early.
     """
 
-    def __init__(self, file: Path | DataFile, encoding: str):
-        self._file, self._encoding = file, encoding
+    def __init__(
+        self,
+        file: Path | DataFile,
+        encoding: str,
+        settings: DataSettings | None = None,
+    ):
+        self._file, self._encoding, self._settings = file, encoding, settings
         self._buffer, self._place, self._ended = "", 0, False
         self._line, self._counted = 1, 0
         self._depth = 0  # of the objects we are inside of, whose further fields may follow
@@ -138,7 +149,7 @@ class JsonStream:
         if problem or self.peek() != ":":
             raise ConfigError(
                 f"{self._file}: expected a field's name in quotes and a colon on line "
-                f"{self.line:,}. Received: {raw[:80]!r}. Correct the JSON."
+                f"{self.line:,}. Received: {quoted(raw, self._settings)}. Correct the JSON."
             )
         self._place += 1
         self.peek()
@@ -216,8 +227,10 @@ class JsonStream:
         import difflib
 
         near = difflib.get_close_matches(path, seen, n=1)
-        hint = f" Did you mean {near[0]}?" if near else ""
-        fields = f"the fields {', '.join(seen[:_KEYS_SHOWN])}" if seen else "no object with fields"
+        hint = f" Did you mean {near[0]}?" if near and may_be_shown(near[0], self._settings) else ""
+        fields = (
+            f"the fields {column_names(seen, self._settings)}" if seen else "no object with fields"
+        )
         return ConfigError(
             f"{self._file}: expected the rows in the field {path} (data.records). Received: "
             f"{fields}.{hint} Name the field that holds the array of rows by `records:` under "

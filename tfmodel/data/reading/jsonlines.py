@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tfmodel.config import ConfigError
-from tfmodel.data.mistakes import missing_column
+from tfmodel.data.mistakes import missing_column, of_documents, quoted
 from tfmodel.data.reading.archives import DataFile
 from tfmodel.data.reading.encoding import read_lines
 from tfmodel.data.reading.fields import Fields, wanted_columns
@@ -42,7 +42,7 @@ def read_json_lines(
         value, problem = _parse(line)
         item, problem = to_item(value, problem, fields.settings)
         if is_first and problem:
-            raise _not_json_lines(file, number, line, problem)
+            raise _not_json_lines(file, number, line, problem, fields.settings)
         if is_first:
             _check_fields(file, item, fields)
         is_first = False
@@ -68,7 +68,7 @@ def read_json(
             field, or the file ends too early.
     """
     records = fields.settings.records
-    stream = JsonStream(file, encoding)
+    stream = JsonStream(file, encoding, fields.settings)
     try:
         if records is not None:
             stream.enter(records)
@@ -82,7 +82,7 @@ def read_json(
         for place, (line, value, raw, problem) in enumerate(stream.values()):
             item, problem = to_item(value, problem, fields.settings)
             if place == 0 and problem:
-                raise _not_json(file, line, raw, problem)
+                raise _not_json(file, line, raw, problem, fields.settings)
             if place == 0:
                 _check_fields(file, item, fields)
             origin = f"{name}:{records or ''}[{place}]" if in_array else f"{name}:{line}"
@@ -110,6 +110,8 @@ def to_item(value: Any, problem: str, settings: DataSettings | None) -> tuple[di
         kind = "null" if value is None else type(value).__name__
         return {}, f"a JSON object {{...}} was expected, this is a {kind}"
     columns = settings.columns if settings else None
+    if settings is not None and of_documents(settings):
+        return {}, "a JSON object {...} was expected, this is a list"
     if settings is None or columns is None:
         return {}, "a JSON object {...} was expected, this is a list: name its places by `columns:`"
     if len(value) != len(columns) and not (settings.extra_columns and len(value) > len(columns)):
@@ -117,12 +119,13 @@ def to_item(value: Any, problem: str, settings: DataSettings | None) -> tuple[di
     return dict(zip(columns, value, strict=False)), ""
 
 
-def not_json(file: DataFile, first: Reject) -> ConfigError:
+def not_json(file: DataFile, first: Reject, settings: DataSettings) -> ConfigError:
     """Word the error for a file most of whose rows fail."""
+    keys = "`format:`" if of_documents(settings) else "`format:`, `target:`"
     return ConfigError(
         f"{file}: expected JSON, one object a row. Received: most rows are not, the first at "
-        f"{first.origin} ({first.reason}: {first.detail[:200]}). Check `format:`, `target:` and "
-        f"the names of the fields under `data:`."
+        f"{first.origin} ({first.reason}: {first.detail[:200]}). Check {keys} and the "
+        f"names of the fields under `data:`."
     )
 
 
@@ -153,19 +156,25 @@ def _check_fields(file: DataFile, item: Mapping, fields: Fields) -> None:
             raise missing_column(file, name, list(leaves), fields.settings, arrays=arrays)
 
 
-def _not_json_lines(file: DataFile, number: int, line: str, problem: str) -> ConfigError:
+def _not_json_lines(
+    file: DataFile, number: int, line: str, problem: str, settings: DataSettings
+) -> ConfigError:
     fix = "Check `format:` under `data:`"
     if line.lstrip()[:1] in ("[", "{"):
         fix = "An array, or objects over several lines, are `format: json` under `data:`"
     return ConfigError(
         f"{file}: expected JSON Lines, one object a line. Received on line {number}: "
-        f"{line.strip()[:80]!r} ({problem[:120]}). {fix}."
+        f"{quoted(line.strip(), settings)} ({problem[:120]}). {fix}."
     )
 
 
-def _not_json(file: DataFile, line: int, raw: str, problem: str) -> ConfigError:
+def _not_json(
+    file: DataFile, line: int, raw: str, problem: str, settings: DataSettings
+) -> ConfigError:
+    keys = "`format:` and `records:`"
+    if not of_documents(settings):
+        keys = "`format:`, `records:` and `columns:`"
     return ConfigError(
         f"{file}: expected JSON objects, in an array or one after another. Received on line "
-        f"{line}: {raw[:80]!r} ({problem[:120]}). Check `format:`, `records:` and `columns:` under "
-        f"`data:`."
+        f"{line}: {quoted(raw, settings)} ({problem[:120]}). Check {keys} under `data:`."
     )

@@ -187,7 +187,7 @@ def _open_delimited(
 
     def complain(first: Reject) -> ConfigError:
         if first.reason == "wrong_field_count" or first.reason == "malformed":
-            return dialects.wrong_delimiter(file, encoding, dialect, first)
+            return dialects.wrong_delimiter(file, encoding, dialect, first, fields.settings)
         return _wrong_labels(file, first)
 
     return rows, complain
@@ -204,13 +204,13 @@ def _open_json_lines(
     file: DataFile, name: str, encoding: str, fields: Fields, facts: dict
 ) -> _Opened:
     rows = jsonlines.read_json_lines(file, name, encoding=encoding, fields=fields, facts=facts)
-    return rows, lambda first: jsonlines.not_json(file, first)
+    return rows, lambda first: jsonlines.not_json(file, first, fields.settings)
 
 
 def _open_json(file: DataFile, name: str, encoding: str, fields: Fields, facts: dict) -> _Opened:
     del facts["blank_lines"]
     rows = jsonlines.read_json(file, name, encoding=encoding, fields=fields)
-    return rows, lambda first: jsonlines.not_json(file, first)
+    return rows, lambda first: jsonlines.not_json(file, first, fields.settings)
 
 
 def _open_conll(file: DataFile, name: str, encoding: str, fields: Fields, facts: dict) -> _Opened:
@@ -240,7 +240,7 @@ def _open_documents(
     file: DataFile, name: str, encoding: str, fields: Fields, facts: dict
 ) -> _Opened:
     rows = documents.read_wikiextractor(file, name, encoding=encoding, facts=facts)
-    return rows, lambda first: documents.not_documents(file, first)
+    return rows, lambda first: documents.not_documents(file, first, fields.settings)
 
 
 _OPENERS: dict[str, Callable[[DataFile, str, str, Fields, dict], _Opened]] = {

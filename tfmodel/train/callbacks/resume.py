@@ -183,6 +183,7 @@ class Resume(keras.callbacks.Callback):
             "batch": self._done,
             "resumed_at_steps": self.resumed_at_steps,
             "callbacks": callbacks,
+            "watching": [name for name, each in self.remember.items() if _only_watches(each)],
         }
         variables = self._variables()
         # Not those that have seen what was not a number.
@@ -230,9 +231,15 @@ class Resume(keras.callbacks.Callback):
             ("key", self.key, "config or other data"),
             ("data", self._data_key, "rows, or in another order"),
             ("optimizer", self._optimizer_key, "optimizer or learning rate"),
-            ("callbacks", [*self.remember], "callbacks"),
+            (
+                "callbacks",
+                [key for key, each in self.remember.items() if not _only_watches(each)],
+                "callbacks",
+            ),
         ):
-            theirs = [*state[name]] if name == "callbacks" else state.get(name)
+            theirs = state.get(name)
+            if name == "callbacks":  # whether it is watched changes no training
+                theirs = [key for key in theirs if key not in state.get("watching", ())]
             if name == "callbacks" and not is_chief(self._strategy):
                 theirs = [each for each in theirs if each in mine]  # the chief has more of them
             if theirs != mine:
@@ -243,6 +250,8 @@ class Resume(keras.callbacks.Callback):
                 )
         self.checkpoint.restore(self._variables())
         for name, callback in self.remember.items():
+            if name not in state["callbacks"]:
+                continue
             if hasattr(callback, "set_state"):
                 callback.set_state(state["callbacks"][name])
             else:  # Keras' own begin anew in on_train_begin
@@ -349,6 +358,10 @@ def _optimizer_key(optimizer: keras.optimizers.Optimizer) -> str:
         return fingerprint([kind, arguments])
     except (NotImplementedError, TypeError):  # as of a schedule of the user's own
         return fingerprint(kind)
+
+
+def _only_watches(callback: keras.callbacks.Callback) -> bool:
+    return getattr(callback, "only_watches", False)
 
 
 def _outside_of_callbacks(frame: types.FrameType) -> types.FrameType:

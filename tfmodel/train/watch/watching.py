@@ -59,6 +59,8 @@ class Watch(keras.callbacks.Callback):
         >>> training.fit(batches, epochs=3, callbacks=[watch])
     """
 
+    only_watches = True  # a training goes on with it as without it
+
     def __init__(
         self,
         trackers: Sequence[Tracker],
