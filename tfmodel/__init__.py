@@ -33,7 +33,9 @@ _LAZY = {
     "load": "tfmodel.export",
     "load_dataset": "tfmodel.data",
     "load_encoder": "tfmodel.model",
+    "load_tokenizer": "tfmodel.tokens",
     "run": "tfmodel.pipeline",
+    "save_encoder": "tfmodel.model",
     "write_data_report": "tfmodel.report",
 }
 _MODULES = ("adversarial", "callbacks", "distribute", "regularize", "tasks", "watch")

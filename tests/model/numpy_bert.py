@@ -79,8 +79,13 @@ def write_folder(
     return folder
 
 
-def run_bert(tensors: dict, batch: dict, config: dict = CONFIG) -> dict[str, np.ndarray]:
+def run_bert(
+    tensors: dict, batch: dict, config: dict = CONFIG, *, pool=np.tanh
+) -> dict[str, np.ndarray]:
     """BERT on an ordinary batch, row by row and without its padding, in float64.
+
+    `embeddings_project`, where there is one, leads from the tables' width; `pool` is what comes
+    after the pooler's dense layer.
 
     Source: Devlin et al. 2018; Vaswani et al. 2017.
     """
@@ -104,12 +109,15 @@ def run_bert(tensors: dict, batch: dict, config: dict = CONFIG) -> dict[str, np.
         return (share @ value).swapaxes(0, 1).reshape(len(x), width)
 
     def embed(ids, segments):
-        return norm(
+        embedded = norm(
             "embeddings.LayerNorm",
             weights["embeddings.word_embeddings.weight"][ids]
             + weights["embeddings.position_embeddings.weight"][: len(ids)]
             + weights["embeddings.token_type_embeddings.weight"][segments],
         )
+        if "embeddings_project.weight" in weights:
+            return linear("embeddings_project", embedded)
+        return embedded
 
     rows = []
     for ids, segments, mask in zip(
@@ -125,7 +133,7 @@ def run_bert(tensors: dict, batch: dict, config: dict = CONFIG) -> dict[str, np.
             widened = gelu(linear(f"{layer}.intermediate.dense", x))
             x = norm(f"{layer}.output.LayerNorm", x + linear(f"{layer}.output.dense", widened))
         rows.append(x)
-    pooled = np.tanh(linear("pooler.dense", np.stack([row[0] for row in rows])))
+    pooled = pool(linear("pooler.dense", np.stack([row[0] for row in rows])))
     return {"sequence": rows, "pooled": pooled}
 
 

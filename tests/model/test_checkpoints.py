@@ -91,7 +91,7 @@ def test_heads_are_left_out_and_strangers_named(tmp_path, tensors, caplog):
     with caplog.at_level(logging.WARNING, "tfmodel"):
         load_encoder(folder)
     (record,) = caplog.records
-    assert record.getMessage().endswith("not used: lora.weight.")
+    assert record.getMessage().endswith("not used: lora.weight (1,).")
 
 
 # --- saving -------------------------------------------------------------------------------
@@ -178,23 +178,6 @@ def test_a_folder_without_a_config(folder):
 def test_a_config_that_is_not_json(folder, text, message):
     (folder / "config.json").write_bytes(text.encode() if isinstance(text, str) else text)
     with pytest.raises(ConfigError, match=message):
-        load_encoder(folder)
-
-
-def test_another_architecture(folder):
-    config = {**numpy_bert.CONFIG, "model_type": "distilbert"}
-    (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ConfigError, match=r"config\.json: expected a BERT .* 'distilbert'"):
-        load_encoder(folder)
-
-
-def test_a_folder_without_weights(folder):
-    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    with pytest.raises(
-        ConfigError,
-        match=r"expected weights in model\.safetensors. Received: no such file; the folder holds "
-        r"config\.json, pytorch_model\.bin, vocab\.txt. Save the model with safe",
-    ):
         load_encoder(folder)
 
 

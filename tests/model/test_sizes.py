@@ -46,7 +46,7 @@ def test_newer_names_of_the_same_activation_are_known():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"model_type": "roberta"}, r"expected a BERT .* Received: model_type 'roberta'"),
+        ({"model_type": "gpt2"}, r"expected a BERT .* Received: model_type 'gpt2'"),
         ({"is_decoder": True}, "expected an encoder. Received: is_decoder true"),
         ({"position_embedding_type": "relative_key"}, "absolute positions. Received: .*relative"),
         ({"hidden_act": "silu"}, "gelu, gelu_new, relu. Received: 'silu'"),

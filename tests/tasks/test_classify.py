@@ -224,7 +224,7 @@ def test_an_encoder_is_not_a_classifier(model, tokenizer, tmp_path):
         ({"id2label": {"0": "a", "1": "b", "x": "c"}}, "name the 3 classes"),
         ({"vocab_size": 14}, r"\(15, 16\) where \(14, 16\) is expected"),
         ({"hidden_size": 8}, r"a head on 8 values. Received: classifier.weight \(3, 16\)"),
-        ({"model_type": "roberta"}, "model_type 'roberta'"),
+        ({"model_type": "gpt2"}, "model_type 'gpt2'"),
     ],
 )
 def test_a_config_that_does_not_fit_is_refused(folder, config, message):

@@ -13,7 +13,7 @@ import needs
 import pytest
 import tensorflow as tf
 
-from tfmodel.tokens import Tokenizer, Vocabulary
+from tfmodel.tokens import Tokenizer, Vocabulary, load_tokenizer
 
 pytestmark = pytest.mark.slow
 
@@ -141,3 +141,30 @@ def test_transformers_reads_our_folder_and_we_read_theirs(tmp_path, lowercase):
         assert batch["token_ids"].numpy().tolist() == expected["input_ids"].tolist()
         assert batch["segment_ids"].numpy().tolist() == expected["token_type_ids"].tolist()
         assert batch["padding_mask"].numpy().tolist() == expected["attention_mask"].tolist()
+
+
+@pytest.mark.parametrize("lowercase", [True, False])
+@pytest.mark.parametrize(
+    ("kind", "saved_as"),
+    [("DistilBertTokenizer", "DistilBertTokenizer"), ("ElectraTokenizer", "BertTokenizer")],
+)
+def test_other_wordpiece_families(tmp_path, kind, saved_as, lowercase):
+    transformers = needs.package("transformers")
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcé你!", "##a", "##b", "ab", "Ab"]
+    theirs = getattr(transformers, kind)(
+        vocab={piece: index for index, piece in enumerate(pieces)}, do_lower_case=lowercase
+    )
+    theirs.save_pretrained(tmp_path / "theirs")
+    ours = load_tokenizer(tmp_path / "theirs", max_length=24)
+    assert isinstance(ours, Tokenizer) and ours.lowercase is lowercase
+    texts, seconds = ["a Ab é 你b!", "", "zzz ab a b c", "ab " * 40], ["b", "ab a", "Ab", "é " * 30]
+    for columns in ([texts], [texts, seconds]):
+        given = {"padding": True, "truncation": "longest_first", "max_length": 24}
+        expected = theirs(*columns, return_tensors="np", **given)
+        batch = ours(*columns)
+        assert batch["token_ids"].numpy().tolist() == expected["input_ids"].tolist()
+        assert batch["padding_mask"].numpy().tolist() == expected["attention_mask"].tolist()
+    ours.save(tmp_path / "ours")
+    again = transformers.AutoTokenizer.from_pretrained(tmp_path / "ours", local_files_only=True)
+    assert type(again).__name__ == saved_as
+    assert again(texts)["input_ids"] == theirs(texts)["input_ids"]

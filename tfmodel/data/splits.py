@@ -113,9 +113,18 @@ def split_off_dev(
 
 
 def sample(
-    parts: Parts, fates: Fates, folder: Path, *, count: int, strata: Mapping[str, int], seed: int
+    parts: Parts,
+    fates: Fates,
+    folder: Path,
+    *,
+    count: int,
+    strata: Mapping[str, int],
+    seed: int,
+    reason: str = "max_rows",
 ) -> None:
     """Keep this many rows of the split train, each stratum in proportion, at least one of each.
+
+    Why the others are dropped is `reason`, one of `NOT_DRAWN`.
 
     Raises:
         ConfigError: `count` is below the number of strata.
@@ -127,7 +136,7 @@ def sample(
 
     def keep_or_drop(ids: np.ndarray, name: str) -> None:
         if name != "sample":
-            fates.drop(ids, "max_rows")
+            fates.drop(ids, reason)
 
     _cut_strata(Buckets(folder, _RECORD), {"sample": drawn}, keep_or_drop, **chosen)
 

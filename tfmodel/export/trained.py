@@ -37,6 +37,18 @@ class Trained:
     task: str = "classify"
     decoding: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
+    def __post_init__(self):
+        from tfmodel.config import ConfigError
+        from tfmodel.tokens.row_tokenizer import RowTokenizer
+        from tfmodel.tokens.tokenizer import Tokenizer
+
+        if isinstance(self.tokenizer, RowTokenizer) and not isinstance(self.tokenizer, Tokenizer):
+            raise ConfigError(
+                "Expected a WordPiece tokenizer, whose vocabulary an artifact can carry. Received: "
+                f"a {type(self.tokenizer).__name__}. Save a graph of your own around it with "
+                "tf.saved_model.save."
+            )
+
     @property
     def described(self) -> dict[str, Any]:
         """What the export functions want to know beside model and tokenizer."""

@@ -42,6 +42,11 @@ def read_classifier(model: keras.Model, *, door: str) -> tuple[BertConfig, dict[
             f"whose every layer is known. Received: a model with the layers {layers[:300]}. "
             "Export it as a SavedModel, which takes any model."
         ) from None
+    if shape.family != "bert":
+        raise ConfigError(
+            f"{door}: expected a BERT. Received: a {shape.family}, whose graph this cannot write. "
+            "Export it as a SavedModel, which takes any model."
+        )
     tensors[f"{HEAD}.weight"] = np.ascontiguousarray(kernel.T, np.float32)
     tensors[f"{HEAD}.bias"] = np.asarray(bias, np.float32)
     return shape, tensors

@@ -13,6 +13,7 @@ __all__ = [
     "build_encoder",
     "encoder_config",
     "load_encoder",
+    "read_sentence_settings",
     "save_encoder",
 ]
 
@@ -20,6 +21,7 @@ _LAZY = {
     "build_encoder": "tfmodel.model.encoder",
     "encoder_config": "tfmodel.model.encoder",
     "load_encoder": "tfmodel.model.checkpoints",
+    "read_sentence_settings": "tfmodel.model.sentence_folders",
     "save_encoder": "tfmodel.model.checkpoints",
 }
 

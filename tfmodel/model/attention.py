@@ -115,12 +115,11 @@ class SelfAttention(keras.layers.Layer):
 
     def get_config(self) -> dict:
         """Arguments of `__init__`."""
-        serialize = keras.saving.serialize_keras_object
         return {
             **super().get_config(),
             "heads": self.heads,
-            "query_key_value": serialize(self.query_key_value),
-            "output": serialize(self.output_projection),
+            "query_key_value": _serialized(self.query_key_value),
+            "output": _serialized(self.output_projection),
             "dropout": self.dropout,
             "first_only": self.first_only,
             "recompute": self.recompute,
@@ -186,11 +185,10 @@ class FeedForward(keras.layers.Layer):
 
     def get_config(self) -> dict:
         """Arguments of `__init__`."""
-        serialize = keras.saving.serialize_keras_object
         return {
             **super().get_config(),
-            "widen": serialize(self.widen),
-            "narrow": serialize(self.narrow),
+            "widen": _serialized(self.widen),
+            "narrow": _serialized(self.narrow),
             "activation": self.activation,
             "recompute": self.recompute,
         }
@@ -208,20 +206,30 @@ class AddAndNormalize(keras.layers.Layer):
     Args:
         dropout: share of values dropped in training.
         epsilon: added to the variance; statistics are float32.
+        normalize: the normalization, where several such layers share one.
 
     Source: Devlin et al. 2018 (post-norm, as in Vaswani et al. 2017, section 3.1).
     """
 
-    def __init__(self, *, dropout: float = 0.0, epsilon: float = 1e-12, **kwargs):
+    def __init__(
+        self,
+        *,
+        dropout: float = 0.0,
+        epsilon: float = 1e-12,
+        normalize: LayerNorm | None = None,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         self.dropout = dropout
         self.epsilon = epsilon
         self.drop = Dropout(dropout, dtype=self.dtype_policy, name="drop")
-        self.normalize = LayerNorm(epsilon=epsilon, dtype=self.dtype_policy, name="normalize")
+        self.normalize = normalize or LayerNorm(
+            epsilon=epsilon, dtype=self.dtype_policy, name="normalize"
+        )
 
     def build(self, update_shape, hidden_shape=None):
         """Build the normalization."""
-        self.normalize.build(update_shape)
+        _build(self.normalize, update_shape[-1])
 
     def call(self, update, hidden, training: bool = False):
         """Map two (M, D) to one."""
@@ -234,7 +242,15 @@ class AddAndNormalize(keras.layers.Layer):
 
     def get_config(self) -> dict:
         """Arguments of `__init__`."""
-        return {**super().get_config(), "dropout": self.dropout, "epsilon": self.epsilon}
+        config = {**super().get_config(), "dropout": self.dropout, "epsilon": self.epsilon}
+        if getattr(self.normalize, _SHARED, False):
+            config["normalize"] = _serialized(self.normalize)
+        return config
+
+    @classmethod
+    def from_config(cls, config: dict) -> AddAndNormalize:
+        """Restore, a shared normalization included."""
+        return cls(**_with_layers(config, *({"normalize"} & config.keys())))
 
 
 def _gelu_new(values):
@@ -273,6 +289,24 @@ def _build(layer: keras.layers.Layer, width: int) -> None:
         layer.build((None, width))
 
 
+_SHARED, _SHARED_ID = "is_shared", "shared_object_id"
+
+
+def share(layer: keras.layers.Layer) -> keras.layers.Layer:
+    """Mark a layer that several layers hold: read from a .keras file, they hold one again."""
+    setattr(layer, _SHARED, True)
+    return layer
+
+
+def _serialized(layer: keras.layers.Layer) -> dict:
+    config = keras.saving.serialize_keras_object(layer)
+    # Keras notes such a number by itself, but not in what it copies, as the holder's config.
+    return {**config, _SHARED_ID: id(layer)} if getattr(layer, _SHARED, False) else config
+
+
 def _with_layers(config: dict, *names: str) -> dict:
-    restore = keras.saving.deserialize_keras_object
-    return {**config, **{name: restore(config[name]) for name in names}}
+    restored = {}
+    for name in names:
+        layer = keras.saving.deserialize_keras_object(config[name])
+        restored[name] = share(layer) if _SHARED_ID in config[name] else layer
+    return {**config, **restored}

@@ -1,10 +1,10 @@
-"""Hugging Face BERT folders, in and out: names, fused products, shapes checked one by one."""
+"""Hugging Face folders of BERT and its family, in and out: names, fused products, shapes."""
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +12,24 @@ import keras
 import numpy as np
 
 from tfmodel.config import ConfigError
+from tfmodel.model import google_checkpoints
 from tfmodel.model.encoder import build_encoder, encoder_config, projections
+from tfmodel.model.families import FAMILIES, Family
 from tfmodel.model.sizes import BertConfig
+from tfmodel.model.weight_files import WEIGHTS_FILE, listing, read_weight_files
 from tfmodel.run_folder import write_aside
 
 _log = logging.getLogger(__name__)
 
 CONFIG_FILE = "config.json"
-WEIGHTS_FILE = "model.safetensors"
-_POOLER = "pooler."
-# Weights of heads that an encoder has no place for: left out without a word of warning.
-_HEADS = ("cls.", "classifier.", "qa_outputs.", "embeddings.position_ids")
+_PREFIXES = tuple(family.prefix for family in FAMILIES.values())
+# No weights, though older files hold them.
+_NUMBERS = ("embeddings.position_ids", "embeddings.token_type_ids")
+_SHOWN = 10
 
 
 def read_config(folder: str | Path) -> dict[str, Any]:
-    """Read a model folder's `config.json`.
+    """Read a model folder's `config.json`, or Google's `bert_config.json`, which has BERT's keys.
 
     Raises:
         ConfigError: no folder, no file, or no JSON object in it.
@@ -38,12 +41,14 @@ def read_config(folder: str | Path) -> dict[str, Any]:
             f"Received: {folder}, which is {'a file' if folder.exists() else 'not there'}."
         )
     path = folder / CONFIG_FILE
+    if not path.exists() and (folder / google_checkpoints.CONFIG_FILE).exists():
+        path = folder / google_checkpoints.CONFIG_FILE
     try:
         values = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         raise ConfigError(
             f"{folder}: expected a Hugging Face model folder. Received: no {CONFIG_FILE}; "
-            f"it holds {_listing(folder)}."
+            f"it holds {listing(folder)}."
         ) from None
     except ValueError as error:
         raise ConfigError(f"{path}: expected JSON. Received: {error}.") from None
@@ -53,47 +58,33 @@ def read_config(folder: str | Path) -> dict[str, Any]:
 
 
 def read_tensors(folder: str | Path) -> dict[str, np.ndarray]:
-    """Read a model folder's `model.safetensors` into float32 arrays.
+    """Read a model folder's weights into float32 arrays.
 
-    Names lose a leading `bert.`, and the older `LayerNorm.gamma` and `beta` are given
-    their present names.
+    They stand in `model.safetensors`, or in several such files and `model.safetensors.index.json`,
+    or where there are none in `pytorch_model.bin` or several of those: see `read_weight_files`.
+    Names lose the prefix that they have where a head stands on the encoder (`bert.`), and the
+    older `LayerNorm.gamma` and `beta` are given their present names.
 
     Raises:
-        ConfigError: no weights, weights in another format, or a damaged file.
+        ConfigError: no weights, weights in another format, a damaged file, or a PyTorch file
+            and no torch.
     """
-    from safetensors import SafetensorError, safe_open
-
-    folder = Path(folder)
-    path = folder / WEIGHTS_FILE
-    if not path.exists():
-        raise ConfigError(
-            f"{folder}: expected weights in {WEIGHTS_FILE}. Received: no such file; the folder "
-            f"holds {_listing(folder)}. Save the model with safe serialization "
-            "(save_pretrained of transformers does)."
-        )
-    tensors = {}
-    try:
-        with safe_open(path, framework="np") as weights:
-            for name in weights.keys():
-                tensors[_present_name(name)] = np.asarray(weights.get_tensor(name), np.float32)
-    except (SafetensorError, OSError, ValueError, TypeError) as error:
-        raise ConfigError(
-            f"{path}: expected a whole safetensors file. Received: {path.stat().st_size:,} bytes "
-            f"that cannot be read ({error}). Fetch or copy the file again."
-        ) from None
-    return tensors
+    tensors = read_weight_files(Path(folder))
+    return {_present_name(name): value for name, value in tensors.items()}
 
 
 def load_encoder(folder: str | Path, **build_arguments: Any) -> keras.Model:
     """Build an encoder of a model folder's shape and give it the folder's weights.
 
     Args:
-        folder: a Hugging Face BERT folder (`config.json`, `model.safetensors`).
+        folder: a Hugging Face folder of a BERT or one of its family (`config.json`,
+            `model.safetensors` or what else `read_tensors` reads).
         **build_arguments: passed to `build_encoder`: `dtype`, `projection`, `sequence`,
             `recompute`, `name`.
 
     Returns:
-        The encoder. Where the folder has no pooler, its pooler is random: a warning says so.
+        The encoder. Where the folder has no weights for the layer of `pooled`, that layer is
+        random: a warning says so.
 
     Raises:
         ConfigError: no or damaged weights, another architecture, or weights of another size
@@ -121,34 +112,45 @@ def assign_encoder(
         name: what messages call the checkpoint.
 
     Returns:
-        The names that the encoder has and the checkpoint has not: pooler names or none.
+        The names that the encoder has and the checkpoint has not: those of the layer of `pooled`
+        or none. What the checkpoint has and the encoder has not is logged by name and shape, but
+        for known heads.
 
     Raises:
-        ConfigError: a tensor other than the pooler's is missing, or one has another shape.
+        ConfigError: a tensor of another layer is missing, or one has another shape; each is named
+            with its shape.
     """
-    wrong, missing, assignments, used = [], [], [], set()
-    for variable, names, to_ours, to_theirs in _correspondence(encoder):
+    family = FAMILIES[encoder_config(encoder).family]
+    pooler = next((n for n in family.pooler if f"{n}.weight" in tensors), family.pooler[0])
+    wrong, missing, assignments, used = [], {}, [], set()
+    for variable, names, to_ours, to_theirs in _correspondence(encoder, pooler):
         used.update(names)
-        absent = [n for n in names if n not in tensors]
-        if absent:
-            missing.extend(absent)
-            continue
         # What the checkpoint should hold, seen from the variable's side: a fused product
         # must not take three tensors that only add up to the right size.
         expected = [part.shape for part in to_theirs(np.empty(variable.shape, np.bool_))]
+        absent = {n: s for n, s in zip(names, expected, strict=True) if n not in tensors}
+        if absent:
+            missing |= absent
+            continue
         for part, shape in zip(names, expected, strict=True):
             if tensors[part].shape != shape:
-                wrong.append(f"  {part}: {tensors[part].shape} where {shape} is expected")
+                wrong.append(f"{part}: {tensors[part].shape} where {shape} is expected")
         if not wrong:
             assignments.append((variable, to_ours([tensors[n] for n in names])))
-    lost = [n for n in missing if not n.startswith(_POOLER)]
+    lost = {n: shape for n, shape in missing.items() if not n.startswith(f"{pooler}.")}
+    unused = {
+        n: tensors[n].shape
+        for n in sorted(tensors)
+        if n not in used and not n.startswith((*family.heads, *family.pooler, *_NUMBERS))
+    }
     if wrong or lost:
-        lines = wrong[:5] + [f"  {n}: missing" for n in lost[:5]]
+        absent = [f"{n}: missing, {shape} is expected" for n, shape in lost.items()]
+        more = [f"{n}: {shape}, not known" for n, shape in unused.items()]
         raise ConfigError(
-            f"{name}: expected the weights of a BERT of the size in {CONFIG_FILE}. Received: "
-            f"{len(wrong)} tensors of another size and {len(lost)} missing:\n"
-            + "\n".join(lines)
-            + f"\nUse the {CONFIG_FILE} that was saved with these weights."
+            f"{name}: expected the weights of a {family.architecture.upper()} of the size in "
+            f"{CONFIG_FILE}. Received: {len(wrong)} tensors of another size and {len(lost)} "
+            f"missing:\n{_shown(wrong)}{_shown(absent)}{_shown(more)}"
+            f"Use the {CONFIG_FILE} that was saved with these weights."
         )
     for variable, value in assignments:
         variable.assign(value)
@@ -157,24 +159,43 @@ def assign_encoder(
             layer.remember_pretrained()
     if missing:
         _log.warning("%s: no weights for the pooler; it starts from random ones.", name)
-    unused = sorted(n for n in tensors if n not in used and not n.startswith(_HEADS))
     if unused:
-        _log.warning("%s: not used: %s.", name, ", ".join(unused[:10]))
-    return missing
+        named = [f"{n} {shape}" for n, shape in unused.items()]
+        more = f" and {len(named) - _SHOWN} more" if named[_SHOWN:] else ""
+        _log.warning("%s: not used: %s%s.", name, ", ".join(named[:_SHOWN]), more)
+    return list(missing)
 
 
 def encoder_tensors(encoder: keras.Model, *, prefix: str = "") -> dict[str, np.ndarray]:
-    """An encoder's weights as float32 arrays by Hugging Face name, `prefix` before each."""
+    """An encoder's weights as float32 arrays by Hugging Face name.
+
+    Args:
+        encoder: a model of `build_encoder`.
+        prefix: that of the encoder's family (`bert.`), to name them as where a head stands on the
+            encoder; the layer of `pooled` is then the one of the family's classification head.
+
+    Raises:
+        ValueError: the prefix of another family.
+    """
+    kind = encoder_config(encoder).family
+    family = FAMILIES[kind]
+    if prefix not in ("", family.prefix):
+        raise ValueError(
+            f"Expected the prefix of the encoder's family, {kind}: {family.prefix!r}. "
+            f"Received: {prefix!r}."
+        )
     tensors = {}
-    for variable, names, _, to_theirs in _correspondence(encoder):
+    pooler = family.pooler[-1 if prefix else 0]
+    for variable, names, _, to_theirs in _correspondence(encoder, pooler):
         value = keras.ops.convert_to_numpy(variable).astype(np.float32)
         for name, part in zip(names, to_theirs(value), strict=True):
-            tensors[prefix + name] = np.ascontiguousarray(part)
+            name = family.name_under_head(name) if prefix else name
+            tensors[name] = np.ascontiguousarray(part)
     return tensors
 
 
 def save_encoder(encoder: keras.Model, folder: str | Path, *, tokenizer=None) -> Path:
-    """Write an encoder as a Hugging Face folder that `transformers`' `BertModel` loads.
+    """Write an encoder as a Hugging Face folder of its family, which `transformers` loads.
 
     Args:
         encoder: a model of `build_encoder`.
@@ -184,7 +205,9 @@ def save_encoder(encoder: keras.Model, folder: str | Path, *, tokenizer=None) ->
     Returns:
         The folder.
     """
-    config = {**encoder_config(encoder).to_huggingface(), "architectures": ["BertModel"]}
+    shape = encoder_config(encoder)
+    architecture = f"{FAMILIES[shape.family].architecture}Model"
+    config = {**shape.to_huggingface(), "architectures": [architecture]}
     return write_model_folder(folder, config, encoder_tensors(encoder), tokenizer=tokenizer)
 
 
@@ -222,30 +245,48 @@ def write_model_folder(
     return folder
 
 
-def _correspondence(encoder: keras.Model) -> Iterator[tuple]:
+def _correspondence(encoder: keras.Model, pooler: str) -> Iterator[tuple]:
     """Yield (variable, Hugging Face names, theirs to ours, ours to theirs)."""
-    embeddings = encoder.get_layer("embeddings")
-    for table, name in (
-        (embeddings.token_table, "word"),
-        (embeddings.position_table, "position"),
-        (embeddings.segment_table, "token_type"),
-    ):
-        yield table, [f"embeddings.{name}_embeddings.weight"], _only, _alone
-    yield from _norm(embeddings.normalize, "embeddings.LayerNorm")
-    for index in range(encoder_config(encoder).layers):
-        ours, theirs = f"layer_{index}", f"encoder.layer.{index}"
+    config = encoder_config(encoder)
+    family = FAMILIES[config.family]
+    yield from _embeddings(encoder.get_layer("embeddings"), family)
+    numbers: dict[int, int] = {}  # of the layers that have weights of their own
+    for index in range(config.layers):
+        if config.shares_with(index) < index:
+            continue
+        number = numbers.setdefault(index, len(numbers))
+        theirs = {part: name.format(number) for part, name in family.layer.items()}
+        ours = f"layer_{index}"
         attention = encoder.get_layer(f"{ours}_attention")
         feed_forward = encoder.get_layer(f"{ours}_feed_forward")
-        fused = [f"{theirs}.attention.self.{part}" for part in ("query", "key", "value")]
+        fused = [theirs[part] for part in ("query", "key", "value")]
         yield from _linear(attention.query_key_value, fused)
-        yield from _linear(attention.output_projection, [f"{theirs}.attention.output.dense"])
+        yield from _linear(attention.output_projection, [theirs["output"]])
         norm = encoder.get_layer(f"{ours}_attention_norm").normalize
-        yield from _norm(norm, f"{theirs}.attention.output.LayerNorm")
-        yield from _linear(feed_forward.widen, [f"{theirs}.intermediate.dense"])
-        yield from _linear(feed_forward.narrow, [f"{theirs}.output.dense"])
+        yield from _norm(norm, theirs["attention_norm"])
+        yield from _linear(feed_forward.widen, [theirs["widen"]])
+        yield from _linear(feed_forward.narrow, [theirs["narrow"]])
         norm = encoder.get_layer(f"{ours}_feed_forward_norm").normalize
-        yield from _norm(norm, f"{theirs}.output.LayerNorm")
-    yield from _linear(encoder.get_layer("pooler"), ["pooler.dense"])
+        yield from _norm(norm, theirs["feed_forward_norm"])
+    yield from _linear(encoder.get_layer("pooler"), [pooler])
+
+
+def _embeddings(embeddings, family: Family) -> Iterator[tuple]:
+    def without_first(parts):
+        return parts[0][family.first_position :]
+
+    def with_first(value):
+        # Of padding and of what comes before it: never looked at.
+        return [np.pad(value, [(family.first_position, 0), (0, 0)])]
+
+    theirs = {part: [f"{name}.weight"] for part, name in family.embeddings.items()}
+    yield embeddings.token_table, theirs["token_table"], _only, _alone
+    yield embeddings.position_table, theirs["position_table"], without_first, with_first
+    if embeddings.segments:
+        yield embeddings.segment_table, theirs["segment_table"], _only, _alone
+    yield from _norm(embeddings.normalize, family.embeddings["normalize"])
+    if embeddings.projection is not None:
+        yield from _linear(embeddings.projection, [family.projection])
 
 
 def _linear(layer, names: list[str]) -> Iterator[tuple]:
@@ -276,12 +317,14 @@ def _alone(value):
 
 
 def _present_name(name: str) -> str:
-    name = name.removeprefix("bert.")
-    return name.replace("LayerNorm.gamma", "LayerNorm.weight").replace(
-        "LayerNorm.beta", "LayerNorm.bias"
+    prefix = next((each for each in _PREFIXES if name.startswith(each)), "")
+    return (
+        name.removeprefix(prefix)
+        .replace("LayerNorm.gamma", "LayerNorm.weight")
+        .replace("LayerNorm.beta", "LayerNorm.bias")
     )
 
 
-def _listing(folder: Path) -> str:
-    names = sorted(entry.name for entry in folder.iterdir())
-    return ", ".join(names[:10]) + (", …" if len(names) > 10 else "") if names else "nothing"
+def _shown(lines: Sequence[str]) -> str:
+    more = [f"and {len(lines) - _SHOWN} more"] if lines[_SHOWN:] else []
+    return "".join(f"  {line}\n" for line in [*lines[:_SHOWN], *more])

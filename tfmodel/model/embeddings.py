@@ -68,13 +68,16 @@ class SameText(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("tfmodel")
 class BertEmbeddings(keras.layers.Layer):
-    """Sum of token, position and segment embeddings, normalized.
+    """Sum of token, position and segment embeddings, normalized, and widened where asked for.
 
     Args:
         vocabulary_size: V.
-        hidden_size: D.
+        hidden_size: width of the tables: D, or what is projected to it.
         max_positions: longest row T.
-        segments: number of segment ids.
+        segments: number of segment ids. With one, or none and no table for them, the ids given
+            make no difference.
+        project_to: D, where a dense layer leads to it from the tables' width.
+        family: of which kind of BERT the encoder is, of `FAMILIES`.
         layer_norm_epsilon: added to the variance.
         dropout: share of values dropped in training.
         word_dropout: share of tokens whose word embedding is zero in training, position and
@@ -91,6 +94,8 @@ class BertEmbeddings(keras.layers.Layer):
         *,
         max_positions: int,
         segments: int = 2,
+        project_to: int | None = None,
+        family: str = "bert",
         layer_norm_epsilon: float = 1e-12,
         dropout: float = 0.0,
         word_dropout: float = 0.0,
@@ -101,6 +106,8 @@ class BertEmbeddings(keras.layers.Layer):
         self.hidden_size = hidden_size
         self.max_positions = max_positions
         self.segments = segments
+        self.project_to = project_to
+        self.family = family
         self.layer_norm_epsilon = layer_norm_epsilon
         self.dropout = dropout
         self.normalize = LayerNorm(
@@ -108,9 +115,17 @@ class BertEmbeddings(keras.layers.Layer):
         )
         self.drop = Dropout(dropout, dtype=self.dtype_policy, name="drop")
         self.drop_words = Dropout(word_dropout, dtype="float32", name="drop_words")
+        self.projection = None
+        if project_to is not None:
+            self.projection = keras.layers.Dense(
+                project_to,
+                kernel_initializer=keras.initializers.TruncatedNormal(stddev=0.02),
+                dtype=self.dtype_policy,
+                name="projection",
+            )
 
     def build(self, token_ids_shape, segment_ids_shape=None, same_text_shape=None):
-        """Create the three tables."""
+        """Create the tables."""
 
         def table(name, rows):
             return self.add_weight(
@@ -124,8 +139,23 @@ class BertEmbeddings(keras.layers.Layer):
 
         self.token_table = table("token_table", self.vocabulary_size)
         self.position_table = table("position_table", self.max_positions)
-        self.segment_table = table("segment_table", self.segments)
+        self.segment_table = table("segment_table", self.segments) if self.segments else None
         self.normalize.build((None, self.hidden_size))
+        if self.projection is not None:
+            self.projection.build((None, self.hidden_size))
+
+    def tables(self) -> list:
+        """Those of tokens, positions and, where there is one, of segments."""
+        return [
+            table
+            for table in (self.token_table, self.position_table, self.segment_table)
+            if table is not None
+        ]
+
+    def finish(self, summed, training: bool = False):
+        """What becomes of the sum of the tables' rows: float (M, `hidden_size`) to (M, D)."""
+        hidden = self.drop(self.normalize(summed, training=training), training=training)
+        return hidden if self.projection is None else self.projection(hidden)
 
     def call(self, token_ids, segment_ids, same_text, training: bool = False):
         """Embed a batch.
@@ -149,20 +179,20 @@ class BertEmbeddings(keras.layers.Layer):
         if training and self.drop_words.rate:
             kept = self.drop_words(ops.ones((ops.shape(words)[0], 1), "float32"), training=True)
             words *= ops.where(positions[:, None] == 0, 1.0, kept)
-        hidden = (
-            words
-            + _look_up(self.position_table, positions)
-            + _look_up(self.segment_table, ops.reshape(segment_ids, (-1,)))
-        )
+        hidden = words + _look_up(self.position_table, positions)
+        if self.segments == 1:
+            hidden += self.segment_table
+        elif self.segments:
+            hidden += _look_up(self.segment_table, ops.reshape(segment_ids, (-1,)))
         perturbation = _PERTURBATION.get()
         if perturbation is not None:
             hidden += ops.reshape(ops.cast(perturbation, hidden.dtype), (-1, self.hidden_size))
         hidden = ops.cast(hidden, self.compute_dtype)
-        return self.drop(self.normalize(hidden, training=training), training=training)
+        return self.finish(hidden, training=training)
 
     def compute_output_shape(self, token_ids_shape, segment_ids_shape=None, same_text_shape=None):
         """(M, D)."""
-        return (None, self.hidden_size)
+        return (None, self.project_to or self.hidden_size)
 
     def get_config(self) -> dict:
         """Arguments of `__init__`."""
@@ -172,6 +202,8 @@ class BertEmbeddings(keras.layers.Layer):
             "hidden_size": self.hidden_size,
             "max_positions": self.max_positions,
             "segments": self.segments,
+            "project_to": self.project_to,
+            "family": self.family,
             "layer_norm_epsilon": self.layer_norm_epsilon,
             "dropout": self.dropout,
             "word_dropout": self.drop_words.rate,

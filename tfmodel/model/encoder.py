@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import keras
 from keras import ops
 
-from tfmodel.model.attention import AddAndNormalize, FeedForward, SelfAttention
+from tfmodel.model.attention import AddAndNormalize, FeedForward, SelfAttention, share
 from tfmodel.model.embeddings import BertEmbeddings, SameText
+from tfmodel.model.families import FAMILIES
+from tfmodel.model.layer_norm import LayerNorm
 from tfmodel.model.sizes import BertConfig
 
 
@@ -56,10 +59,10 @@ def build_encoder(
     dtype: str | keras.DTypePolicy | None = None,
     name: str = "encoder",
 ) -> keras.Model:
-    """Build a BERT encoder with random weights.
+    """Build an encoder of BERT or one of its family with random weights.
 
     Args:
-        config: the shape.
+        config: the shape and the family.
         projection: makes each projection of attention and feed-forward, called as
             `projection(units, name=..., dtype=..., kernel_initializer=...)`.
         sequence: give the hidden states of all tokens. False gives `pooled` alone and
@@ -74,10 +77,12 @@ def build_encoder(
         A functional model. Inputs: `token_ids`, `segment_ids`, `padding_mask`, int32 (B, T);
         `padding_mask` is 0 for padding and k for the k-th text packed in the row. Outputs:
         `sequence` (B, T, D) where asked for, and `pooled` (B, D), the first token of the row
-        through a dense layer and tanh.
+        through a dense layer and tanh; DistilBERT and ELECTRA, which have no such layer, take
+        that of their own classification head, with ReLU and GELU.
 
-    Source: Devlin et al. 2018; `recompute`: Korthikanti et al. 2022, section 5, and the
-    activation.
+    Source: Devlin et al. 2018; Liu et al. 2019 (RoBERTa), Sanh et al. 2019 (DistilBERT), Clark et
+    al. 2020 (ELECTRA), Lan et al. 2020 (ALBERT), each as transformers has it; `recompute`:
+    Korthikanti et al. 2022, section 5, and the activation.
 
     Example:
         >>> encoder = build_encoder(SIZES["tiny"])
@@ -93,32 +98,41 @@ def build_encoder(
     same_text = SameText(name="same_text", dtype=dtype)(padding_mask)
     hidden = BertEmbeddings(
         config.vocabulary_size,
-        config.hidden_size,
+        config.embedding_size or config.hidden_size,
         max_positions=config.max_positions,
         segments=config.segments,
+        project_to=None if config.embedding_size is None else config.hidden_size,
+        family=config.family,
         layer_norm_epsilon=config.layer_norm_epsilon,
         dropout=config.dropout,
         name="embeddings",
         dtype=dtype,
     )(token_ids, segment_ids, same_text)
 
+    layers: list[_Layer] = []
     for index in range(config.layers):
         first_only = not sequence and index == config.layers - 1
-        attend = _attention(config, index, projection, first_only, recompute, dtype)
-        attended = attend(hidden, same_text)
+        alike = config.shares_with(index)
+        shared = layers[alike] if alike < index else None
+        layer = _layer(config, index, projection, first_only, recompute, dtype, shared)
+        layers.append(layer)
+        attended = layer.attention(hidden, same_text)
         if first_only:
             rows = ToRows(name="rows", dtype=dtype)(hidden, token_ids)
             hidden = FirstToken(name="first_token", dtype=dtype)(rows)
-        hidden = _residual(config, f"layer_{index}_attention_norm", dtype)(attended, hidden)
-        widened = _feed_forward(config, index, projection, recompute, dtype)(hidden)
-        hidden = _residual(config, f"layer_{index}_feed_forward_norm", dtype)(widened, hidden)
+        hidden = layer.attention_norm(attended, hidden)
+        hidden = layer.feed_forward_norm(layer.feed_forward(hidden), hidden)
 
     outputs = {}
     if sequence:
         outputs["sequence"] = ToRows(name="rows", dtype=dtype)(hidden, token_ids)
         hidden = FirstToken(name="first_token", dtype=dtype)(outputs["sequence"])
     outputs["pooled"] = _dense(
-        keras.layers.Dense, config.hidden_size, "pooler", dtype, activation="tanh"
+        keras.layers.Dense,
+        config.hidden_size,
+        "pooler",
+        dtype,
+        activation=FAMILIES[config.family].pooler_activation,
     )(hidden)
     return keras.Model(inputs, outputs, name=name)
 
@@ -138,11 +152,12 @@ def encoder_config(encoder: keras.Model) -> BertConfig:
             "Expected an encoder made by build_encoder or load_encoder. "
             f"Received: {encoder.name!r} with layers {[layer.name for layer in encoder.layers]}."
         ) from None
-    layers = sum(isinstance(layer, SelfAttention) for layer in encoder.layers)
+    attentions = [layer for layer in encoder.layers if isinstance(layer, SelfAttention)]
+    groups = len({id(each.query_key_value) for each in attentions})
     return BertConfig(
         vocabulary_size=embeddings.vocabulary_size,
-        hidden_size=embeddings.hidden_size,
-        layers=layers,
+        hidden_size=embeddings.project_to or embeddings.hidden_size,
+        layers=len(attentions),
         heads=attention.heads,
         intermediate_size=feed_forward.widen.units,
         max_positions=embeddings.max_positions,
@@ -151,15 +166,39 @@ def encoder_config(encoder: keras.Model) -> BertConfig:
         attention_dropout=attention.dropout,
         layer_norm_epsilon=embeddings.layer_norm_epsilon,
         activation=feed_forward.activation,
+        family=embeddings.family,
+        embedding_size=None if embeddings.project_to is None else embeddings.hidden_size,
+        layer_groups=None if groups == len(attentions) else groups,
     )
 
 
 def projections(encoder: keras.Model) -> list[keras.layers.Layer]:
-    """What `projection` made for an encoder: four layers for each of its own."""
+    """What `projection` made for an encoder: four layers for each that has its own weights."""
     names = ("query_key_value", "output_projection", "widen", "narrow")
-    return [
+    found = [
         getattr(layer, name) for layer in encoder.layers for name in names if hasattr(layer, name)
     ]
+    return list({id(each): each for each in found}.values())
+
+
+class _Layer(NamedTuple):
+    """The parts of a transformer layer."""
+
+    attention: SelfAttention
+    attention_norm: AddAndNormalize
+    feed_forward: FeedForward
+    feed_forward_norm: AddAndNormalize
+
+
+def _layer(config, index, projection, first_only, recompute, dtype, shared) -> _Layer:
+    """A layer with weights of its own, or with those of the layer `shared`."""
+    one, two, three, four = shared or [None] * 4
+    return _Layer(
+        _attention(config, index, projection, first_only, recompute, dtype, one),
+        _residual(config, f"layer_{index}_attention_norm", dtype, two),
+        _feed_forward(config, index, projection, recompute, dtype, three),
+        _residual(config, f"layer_{index}_feed_forward_norm", dtype, four),
+    )
 
 
 def _dense(projection, units, name, dtype, **kwargs):
@@ -167,11 +206,22 @@ def _dense(projection, units, name, dtype, **kwargs):
     return projection(units, name=name, dtype=dtype, kernel_initializer=initializer, **kwargs)
 
 
-def _attention(config, index, projection, first_only, recompute, dtype):
+def _projected(config, projection, units, name, dtype):
+    layer = _dense(projection, units, name, dtype)
+    return layer if config.layer_groups is None else share(layer)
+
+
+def _attention(config, index, projection, first_only, recompute, dtype, shared):
+    if shared is None:
+        size = config.hidden_size
+        query_key_value = _projected(config, projection, 3 * size, "query_key_value", dtype)
+        output = _projected(config, projection, size, "output", dtype)
+    else:
+        query_key_value, output = shared.query_key_value, shared.output_projection
     return SelfAttention(
         config.heads,
-        query_key_value=_dense(projection, 3 * config.hidden_size, "query_key_value", dtype),
-        output=_dense(projection, config.hidden_size, "output", dtype),
+        query_key_value=query_key_value,
+        output=output,
         dropout=config.attention_dropout,
         first_only=first_only,
         recompute=recompute,
@@ -180,10 +230,15 @@ def _attention(config, index, projection, first_only, recompute, dtype):
     )
 
 
-def _feed_forward(config, index, projection, recompute, dtype):
+def _feed_forward(config, index, projection, recompute, dtype, shared):
+    if shared is None:
+        widen = _projected(config, projection, config.intermediate_size, "widen", dtype)
+        narrow = _projected(config, projection, config.hidden_size, "narrow", dtype)
+    else:
+        widen, narrow = shared.widen, shared.narrow
     return FeedForward(
-        widen=_dense(projection, config.intermediate_size, "widen", dtype),
-        narrow=_dense(projection, config.hidden_size, "narrow", dtype),
+        widen=widen,
+        narrow=narrow,
         activation=config.activation,
         recompute=recompute,
         name=f"layer_{index}_feed_forward",
@@ -191,7 +246,17 @@ def _feed_forward(config, index, projection, recompute, dtype):
     )
 
 
-def _residual(config, name, dtype):
+def _residual(config, name, dtype, shared):
+    normalize = None
+    if shared is not None:
+        normalize = shared.normalize
+    elif config.layer_groups is not None:
+        epsilon = config.layer_norm_epsilon
+        normalize = share(LayerNorm(epsilon=epsilon, dtype=dtype, name="normalize"))
     return AddAndNormalize(
-        dropout=config.dropout, epsilon=config.layer_norm_epsilon, name=name, dtype=dtype
+        dropout=config.dropout,
+        epsilon=config.layer_norm_epsilon,
+        normalize=normalize,
+        name=name,
+        dtype=dtype,
     )

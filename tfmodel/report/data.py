@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from tfmodel.data.parts.fates import NOT_DRAWN
 from tfmodel.report import wording
 from tfmodel.report.results import Figures
 from tfmodel.report.tables import FOLDED_AFTER, bar, column
@@ -78,12 +79,12 @@ def flow(account: Figures) -> list[dict[str, Any]]:
         for file in files
     ]
     dropped = dict(account.get("dropped", {}))
-    unused = dropped.pop("max_rows", 0)
+    samples = [(name, dropped.pop(name)) for name in NOT_DRAWN if name in dropped]
     left_out = sum(dropped.values())
     kept = [_part("kept", account["kept"], f"{wording.count(account['kept'])} kept")]
     away = []
-    if unused:
-        away.append(_part("unused", unused, f"{wording.count(unused)} beyond max_rows"))
+    for name, unused in samples:
+        away.append(_part("unused", unused, f"{wording.count(unused)} beyond {name}"))
     if left_out:
         away.append(_part("dropped", left_out, f"{wording.count(left_out)} left out"))
     flow = [{"name": "Raw rows", "parts": raw}, {"name": "Cleaned", "parts": kept + away}]

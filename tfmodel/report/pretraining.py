@@ -25,7 +25,7 @@ _REASONS = {
     "empty_text": "Empty",
     "too_short": "Fewer words or characters than corpus.cleaning asks for",
     "too_repetitive": "Repeats itself more than text does",
-    "max_rows": "Beyond corpus.max_documents",
+    "max_documents": "Beyond corpus.max_documents",
 }
 _STEPS = {
     "wiki_markup": "Left-over wiki markup removed",

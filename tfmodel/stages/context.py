@@ -99,6 +99,25 @@ class Context:
         return sources.fetch(self.settings.encoder)
 
     @functools.cached_property
+    def encoder_shape(self):
+        """The sizes of the pretrained encoder.
+
+        Raises:
+            ConfigError: its folder is of no BERT.
+        """
+        from tfmodel.model.checkpoints import read_config
+        from tfmodel.model.sizes import BertConfig
+
+        shape = BertConfig.from_huggingface(read_config(self.encoder_folder))
+        if shape.family != "bert":
+            raise ConfigError(
+                f"{self.settings.encoder}: expected an encoder of model_type bert, whose head can "
+                f"be written. Received: model_type {shape.family}. tm.load_encoder and "
+                "tm.save_encoder take it in Python; choose a BERT to train by a config."
+            )
+        return shape
+
+    @functools.cached_property
     def dataset(self):
         """The prepared dataset."""
         from tfmodel.data import load_dataset

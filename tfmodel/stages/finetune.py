@@ -255,10 +255,7 @@ def _resolved(context: Context, shape: BertConfig) -> FinetuneSettings:
 
 def encoder_shape(context: Context) -> BertConfig:
     """The sizes of the pretrained encoder."""
-    from tfmodel.model.checkpoints import read_config
-    from tfmodel.model.sizes import BertConfig
-
-    return BertConfig.from_huggingface(read_config(context.encoder_folder))
+    return context.encoder_shape
 
 
 def check_length(context: Context, train: FinetuneSettings, shape: BertConfig) -> None:

@@ -201,11 +201,8 @@ def _require_room(context: Context, vocabulary: Vocabulary, shape: BertConfig) -
 
 def _encoder_shape(context: Context) -> BertConfig:
     """The sizes of the encoder to train on."""
-    from tfmodel.model.checkpoints import read_config
-    from tfmodel.model.sizes import BertConfig
-
     longest = context.settings.train.max_length
-    shape = BertConfig.from_huggingface(read_config(context.encoder_folder))
+    shape = context.encoder_shape
     if longest > shape.max_positions:
         raise ConfigError(
             f"train.max_length must be at most {shape.max_positions}, the longest row of "

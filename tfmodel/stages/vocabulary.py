@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from tfmodel import sources
 from tfmodel.run_folder import write_aside, write_json
 from tfmodel.stages.context import Context, Stage, identity_of_source
-from tfmodel.tokens.vocabulary import SPECIAL_PIECES, Vocabulary
+from tfmodel.tokens.vocabulary import Vocabulary
 from tfmodel.tokens.vocabulary_training import VocabularySettings
 
 if TYPE_CHECKING:
@@ -87,13 +87,7 @@ def given_tokenizer(source: str) -> Tokenizer:
         return Tokenizer.from_folder(place)
     vocabulary = Vocabulary.from_file(place)
     # A file says not whether it is of lower-cased text, but what it holds does.
-    special = {*SPECIAL_PIECES.values()}
-    cased = any(
-        piece != piece.lower()
-        for piece in vocabulary.pieces
-        if piece not in special and not (piece.startswith("[") and piece.endswith("]"))
-    )
-    return Tokenizer(vocabulary, lowercase=not cased)
+    return Tokenizer(vocabulary, lowercase=not vocabulary.is_cased)
 
 
 def _measured(tokenizer: Tokenizer, texts: Iterator[str]) -> dict[str, float]:

@@ -8,11 +8,13 @@ __all__ = [
     "TokenDocuments",
     "Tokenizer",
     "Vocabulary",
+    "load_tokenizer",
     "write_token_documents",
 ]
 
 _LAZY = {
     "Tokenizer": "tfmodel.tokens.tokenizer",
+    "load_tokenizer": "tfmodel.tokens.folders",
     "Batches": "tfmodel.tokens.batches",
     "PretrainingBatches": "tfmodel.tokens.pretraining_batches",
     "TokenDocuments": "tfmodel.tokens.token_documents",

@@ -1,8 +1,8 @@
-"""A WordPiece vocabulary: pieces in order, and the ids that have a meaning of their own."""
+"""A vocabulary: pieces in order, and the ids that have a meaning of their own."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tfmodel.config import ConfigError
@@ -18,18 +18,26 @@ SPECIAL_PIECES = {
 
 
 class Vocabulary:
-    """The pieces of a WordPiece vocabulary, in the order of their ids.
+    """The pieces of a vocabulary, in the order of their ids.
 
     Args:
-        pieces: distinct strings; `pieces[i]` has id i; continuations start with `##`.
+        pieces: distinct strings; `pieces[i]` has id i; continuations of WordPiece start with `##`.
         name: what messages call this vocabulary, usually the file it came from.
+        special: its special pieces by role, as in `SPECIAL_PIECES`.
 
     Raises:
         ConfigError: a piece stands twice, or a special piece is missing.
     """
 
-    def __init__(self, pieces: Sequence[str], *, name: str = "vocabulary"):
+    def __init__(
+        self,
+        pieces: Sequence[str],
+        *,
+        name: str = "vocabulary",
+        special: Mapping[str, str] = SPECIAL_PIECES,
+    ):
         self.pieces = list(pieces)
+        self.special = dict(special)
         self.ids = {piece: index for index, piece in enumerate(self.pieces)}
         if len(self.ids) != len(self.pieces):
             seen: set[str] = set()
@@ -38,18 +46,22 @@ class Vocabulary:
                 f"{name}: expected every piece once. Received: {twice!r} more than once. "
                 "Remove the second line: ids are line numbers."
             )
-        for role, piece in SPECIAL_PIECES.items():
+        for role, piece in special.items():
             if piece not in self.ids and role != "mask":
-                raise ConfigError(
-                    f"{name}: expected a BERT WordPiece vocabulary, one piece a line, with "
-                    f"{', '.join(SPECIAL_PIECES.values())}. Received: {len(self.pieces)} pieces "
-                    f"without {piece}."
+                kind = (
+                    "a BERT WordPiece vocabulary, one piece a line,"
+                    if special is SPECIAL_PIECES
+                    else "a vocabulary"
                 )
-        self.padding_id = self.ids[SPECIAL_PIECES["padding"]]
-        self.unknown_id = self.ids[SPECIAL_PIECES["unknown"]]
-        self.start_id = self.ids[SPECIAL_PIECES["start"]]
-        self.end_id = self.ids[SPECIAL_PIECES["end"]]
-        self.mask_id = self.ids.get(SPECIAL_PIECES["mask"])
+                raise ConfigError(
+                    f"{name}: expected {kind} with {', '.join(special.values())}. "
+                    f"Received: {len(self.pieces)} pieces without {piece}."
+                )
+        self.padding_id = self.ids[special["padding"]]
+        self.unknown_id = self.ids[special["unknown"]]
+        self.start_id = self.ids[special["start"]]
+        self.end_id = self.ids[special["end"]]
+        self.mask_id = self.ids.get(special["mask"])
 
     @classmethod
     def from_file(cls, path: str | Path) -> Vocabulary:
@@ -75,6 +87,15 @@ class Vocabulary:
         if lines and lines[-1] == "":
             lines.pop()
         return cls([line.rstrip("\r") for line in lines], name=str(path))
+
+    @property
+    def is_cased(self) -> bool:
+        """Whether a piece has upper-case letters, but for special ones in brackets."""
+        return any(
+            piece != piece.lower()
+            for piece in self.pieces
+            if not (piece.startswith("[") and piece.endswith("]"))
+        )
 
     def save(self, path: str | Path) -> None:
         """Write the pieces as a `vocab.txt`."""

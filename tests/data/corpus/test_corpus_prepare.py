@@ -184,6 +184,31 @@ def test_what_cleaning_uncovers_is_private_in_the_account_too(tmp_path, write):
     assert [each["before"][:5] for each in steps["html_entities"]["examples"]] == ["R&amp"]
 
 
+SIGNS = [
+    "setTimeout(() => { run(); }, 10);",
+    "Hello {{ user.name }}!",
+    "if [[ -f $x ]]; then",
+    "WHERE x = '' AND y = ''",
+    "- [ ] buy milk",
+    "let x = a-{b}-c",
+]
+
+
+@pytest.mark.parametrize("value", ["auto", True, False])
+@pytest.mark.parametrize("kind", ["jsonl", "wikiextractor"])
+def test_wiki_markup_goes_from_wiki_text_unless_told_otherwise(tmp_path, write, kind, value):
+    texts = [f"{document(seed)}\n{sign}" for seed, sign in enumerate(SIGNS)]
+    if kind == "jsonl":
+        path = write("a.jsonl", "\n".join(json.dumps({"text": text}) for text in texts))
+    else:
+        path = write("wiki_00", as_wiki(texts))
+    corpus = make(tmp_path, path, cleaning=DocumentCleaningSettings(wiki_markup=value))
+    removes = value is True or (value == "auto" and kind == "wikiextractor")
+    assert corpus.account["settings"]["cleaning"]["wiki_markup"] is removes
+    assert ("wiki_markup" in corpus.account["cleaning"]) is removes
+    assert (sorted(all_texts(corpus)) == sorted(texts)) is not removes
+
+
 def test_words_are_counted_until_there_are_enough(tmp_path, write):
     """A ruler of signs, or data in letters, may stand before what is text."""
     none = LineSettings(shared=None, repeated=None)
@@ -278,7 +303,10 @@ def test_dev_that_is_named_keeps_its_documents(tmp_path, write):
 
 def test_a_sample_is_drawn(tmp_path, write):
     train = write("train.txt", "\n".join(document(seed, lines=1) for seed in range(50)))
-    assert make(tmp_path, train, max_documents=20).counts == {"train": 20, "dev": 5}
+    corpus = make(tmp_path, train, max_documents=20)
+    assert corpus.counts == {"train": 20, "dev": 5}
+    assert corpus.account["dropped"] == {"max_documents": 25}
+    assert {entry["reason"] for entry in dropped(corpus)} == {"max_documents"}
 
 
 # --- files ----------------------------------------------------------------------------------
@@ -443,6 +471,18 @@ def test_damaged_files_are_passed_over_where_that_is_wanted(tmp_path, write, cap
     assert "expected a complete archive" in told["2.jsonl.gz"]
     assert corpus.account["files"][0]["damaged_files"] == 2
     assert "what follows is left out" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["a.jsonl.gz", "a.txt.gz"])
+def test_what_could_be_read_of_a_small_damaged_file_stays(tmp_path, write, name):
+    texts = [document(seed, lines=1) for seed in range(100)]
+    lines = [json.dumps({"text": text}) if "json" in name else text for text in texts]
+    packed = gzip.compress("\n".join(lines).encode())
+    path = write(name, packed[: len(packed) // 2])
+    corpus = make(tmp_path, path, skip_damaged=True)
+    assert corpus.account["dropped"] == {"damaged_file": 1}
+    kept = all_texts(corpus)
+    assert len(kept) > 30 and set(kept) == set(texts[: len(kept)])
 
 
 def test_mixed_encodings(tmp_path, write):

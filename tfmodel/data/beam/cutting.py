@@ -238,16 +238,24 @@ class AssignSplit(Tallying):
 
 
 def draw(
-    rows: beam.PCollection, tally: beam.PCollection, *, count: int, target: Target, seed: int
+    rows: beam.PCollection,
+    tally: beam.PCollection,
+    *,
+    count: int,
+    target: Target,
+    seed: int,
+    reason: str,
 ) -> beam.PCollection:
-    """Keep `count` rows of the split train; outputs (split, row), lines and tallies."""
+    """Keep `count` rows of the split train; outputs (split, row), lines and tallies.
+
+    Why the others are dropped is `reason`, one of `NOT_DRAWN`.
+    """
     rank = SampleRanked(target.name, seed)
     ranks = rows | "sample: ranks" >> beam.FlatMap(rank.of_train)
     places = tally | "sample: places" >> beam.Map(_sample_places, count, seed)
     bounds = ranks_at("sample", ranks, places) | "sample: bounds" >> beam.Map(_bounds)
-    return rows | "sample" >> beam.ParDo(KeepSample(rank), AsSingleton(bounds)).with_outputs(
-        DROPPED, "tally", main="rows"
-    )
+    keep = beam.ParDo(KeepSample(rank, reason), AsSingleton(bounds))
+    return rows | "sample" >> keep.with_outputs(DROPPED, "tally", main="rows")
 
 
 class SampleRanked:
@@ -279,10 +287,12 @@ class KeepSample(Tallying):
 
     Args:
         rank: gives a row's stratum and rank.
+        reason: why the others are dropped.
     """
 
-    def __init__(self, rank: SampleRanked):
+    def __init__(self, rank: SampleRanked, reason: str):
         self._rank = rank
+        self._reason = reason
 
     def process(self, row: tuple[str, Item], bounds: Bounds) -> Iterator[Any]:
         """Keep a row, or not."""
@@ -290,8 +300,8 @@ class KeepSample(Tallying):
         if name == "train":
             stratum, rank = self._rank(row[1])
             if rank >= bounds[stratum][0]:
-                self.tally.counts["dropped", role, "max_rows"] += 1
-                line = dropped_line(Row(*values), role, "max_rows")
+                self.tally.counts["dropped", role, self._reason] += 1
+                line = dropped_line(Row(*values), role, self._reason)
                 yield TaggedOutput(DROPPED, (order, role, line))
                 return
         yield row

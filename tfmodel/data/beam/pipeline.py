@@ -13,7 +13,7 @@ from tfmodel.data.beam.reading import DROPPED, FACTS, CleanRow, Facts, Item, Rea
 from tfmodel.data.beam.tally import TALLY, Tally, Tallying, kept_strata, total, total_by_key
 from tfmodel.data.figures import SplitFigures
 from tfmodel.data.labels import check_several_classes, class_names
-from tfmodel.data.mistakes import all_stand_elsewhere, no_row_left
+from tfmodel.data.mistakes import all_stand_elsewhere, no_row_left, of_documents
 from tfmodel.data.parts.fates import REASONS, SPLITS
 from tfmodel.data.reading.places import Place
 from tfmodel.data.settings import DataSettings
@@ -198,7 +198,9 @@ def split(
     if job.settings.max_rows is None:
         return found.rows, [found[TALLY]], []
     tally = total("split", found[TALLY])
-    drawn = cutting.draw(found.rows, tally, count=job.settings.max_rows, **chosen)
+    reason = "max_documents" if of_documents(job.settings) else "max_rows"
+    count = job.settings.max_rows
+    drawn = cutting.draw(found.rows, tally, count=count, reason=reason, **chosen)
     return drawn.rows, [found[TALLY], drawn[TALLY]], [drawn[DROPPED]]
 
 

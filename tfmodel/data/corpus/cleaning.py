@@ -15,10 +15,10 @@ from tfmodel.data.rows import Reject, Row, encodable
 
 
 def document_steps(settings: DocumentCleaningSettings) -> list[str]:
-    """Name the steps that are switched on, in the order they run."""
+    """Name the steps that are switched on, in the order they run; what is auto is not."""
     steps = [name for name in chosen_steps(settings) if name != "whitespace"]
     chosen = {
-        "wiki_markup": settings.wiki_markup,
+        "wiki_markup": settings.wiki_markup is True,
         "lines": settings.whitespace,
         "navigation": settings.navigation,
     }

@@ -35,6 +35,7 @@ from tfmodel.data.privacy import check_privacy
 from tfmodel.data.progress import bar
 from tfmodel.data.reading.inputs import check_may_be_replaced
 from tfmodel.data.reading.places import Place
+from tfmodel.data.reading.readers import find_format
 from tfmodel.data.splits import sample, split_off_dev
 from tfmodel.data.targets import TARGETS
 from tfmodel.run_folder import fingerprint, write_aside
@@ -77,6 +78,7 @@ def prepare_corpus(
         check_filters(settings.cleaning)
         if settings.privacy is not None:
             check_privacy(settings.privacy)
+        settings = settings.settled(find_format(places["train"], settings.as_rows()))
         with working(folder) as work:
             totals = _Preparation(settings, work, seed).write(places, folder)
     log_account(totals)
@@ -215,6 +217,7 @@ class _Preparation:
             )
         if self.settings.max_documents is not None:
             count = self.settings.max_documents
+            chosen["reason"] = "max_documents"
             sample(self.finished, fates, place / "sample", count=count, **chosen)
         return fates
 

@@ -27,10 +27,11 @@ class DocumentCleaningSettings(CleaningSettings):
     whitespace: bool = Field(
         True, description="Turn each run of whitespace in a line into one space; no blank lines."
     )
-    wiki_markup: bool = Field(
-        True,
+    wiki_markup: bool | Literal["auto"] = Field(
+        "auto",
         description="Remove what extractors leave of wiki text: tags, templates, tables, links "
-        "(their words stay), empty brackets.",
+        "(their words stay), empty brackets. auto: where corpus.train is WikiExtractor's, as code "
+        "and templates have such signs too.",
     )
     navigation: bool = Field(
         True, description="Remove lines that are menus, or notices about cookies and the like."
@@ -161,6 +162,13 @@ class CorpusSettings(Settings):
     @classmethod
     def _known_encoding(cls, name: str) -> str:
         return known_encoding(name)
+
+    def settled(self, train_format: str) -> CorpusSettings:
+        """Give the settings with what the format of train decides."""
+        if self.cleaning.wiki_markup != "auto":
+            return self
+        chosen = {"wiki_markup": train_format == "wikiextractor"}
+        return self.model_copy(update={"cleaning": self.cleaning.model_copy(update=chosen)})
 
     def as_rows(self) -> DocumentRows:
         """Give the settings by which documents are read and compared as rows without labels."""

@@ -65,6 +65,7 @@ def prepare_corpus_with_beam(
         if settings.privacy is not None:
             check_privacy(settings.privacy)
         formats = {role: find_format(place, rows) for role, place in places.items()}
+        settings = settings.settled(formats["train"])
         with write_aside(folder, replace=True) as aside:
             aside.mkdir(parents=True)
             job = Job(rows, places, formats, TARGETS["none"], seed, str(aside))

@@ -22,7 +22,9 @@ REASONS = (
     "near_in_test",
     "near_in_dev",
     "max_rows",
+    "max_documents",
 )
+NOT_DRAWN = ("max_rows", "max_documents")  # by the sample of rows, or of documents
 _CODES = {reason: code for code, reason in enumerate(REASONS)}
 
 

@@ -13,7 +13,7 @@ from tfmodel.data.account import DROPPED_FILE, dropped_line, make_account
 from tfmodel.data.dataset_writer import DatasetWriter
 from tfmodel.data.figures import SplitFigures
 from tfmodel.data.parts import PART_ROWS, Parts, RowReader
-from tfmodel.data.parts.fates import REASONS, SPLITS, Fates
+from tfmodel.data.parts.fates import NOT_DRAWN, REASONS, SPLITS, Fates
 from tfmodel.data.parts.tallies import raw_and_dropped, rows_and_bytes
 from tfmodel.data.progress import bar
 from tfmodel.data.rows import Row
@@ -59,7 +59,7 @@ def write_parts(
         for role, row, split, reason, other in _walk(parts, fates, left_out):
             if reason:
                 dropped[role][reason] += 1
-                detail = "" if reason == "max_rows" else reader(other).origin
+                detail = "" if reason in NOT_DRAWN else reader(other).origin
                 left_out.write(dropped_line(row, role, reason, detail))
             else:
                 writer.write(split, row)

@@ -196,13 +196,15 @@ class _LimitedStream(io.RawIOBase):
         self._most_bytes = min(most_bytes, UNPACKED_LIMIT_BYTES)
         self._unpacked_bytes = 0
         self._below = below
+        # What one step unpacks: more steps would lose theirs to the damage that follows.
+        self._read: Callable[[int], bytes] = getattr(inner, "read1", inner.read)
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer) -> int:
         try:
-            block = self._inner.read(len(buffer))
+            block = self._read(len(buffer))
         except (EOFError, zlib.error, zipfile.BadZipFile, gzip.BadGzipFile) as error:
             raise damaged_archive(self._file, error) from None
         self._unpacked_bytes += len(block)

@@ -97,14 +97,24 @@ def is_blank(file: DataFile, encoding: str) -> bool:
 
 
 def look_at_start(file: DataFile, encoding: str) -> str:
-    """Give the first characters of a file.
+    """Give the first characters of a file; of one that is damaged further on, whole lines before.
 
     Raises:
         ConfigError: it cannot be read or decoded.
     """
+    start = ""
     try:
         with open_text(file, encoding) as opened:
-            return opened.read(_LOOK_CHARACTERS)
+            while len(start) < _LOOK_CHARACTERS:
+                line = opened.readline(_LOOK_CHARACTERS - len(start))
+                if not line:
+                    break
+                start += line
+            return start
+    except ConfigError:
+        if start:
+            return start  # reading it says what is wrong
+        raise
     except UnicodeError as error:
         raise wrong_encoding(file, encoding, error) from None
     except OSError as error:

@@ -22,7 +22,8 @@ from tfmodel.export.savedmodel.warmup import write_warmup
 from tfmodel.export.settings import ExportSettings
 from tfmodel.export.trained import Trained
 from tfmodel.run_folder import write_aside
-from tfmodel.tokens.tokenizer import SHORTEST_LIMIT, Tokenizer
+from tfmodel.tokens.row_tokenizer import SHORTEST_LIMIT
+from tfmodel.tokens.tokenizer import Tokenizer
 
 TEXT_SIGNATURE = "serving_default"
 IDS_SIGNATURE = "ids"

@@ -176,11 +176,11 @@ def _of_real_tokens(model: keras.Model, activate: Callable, freeze: Freeze | Non
         answer = freeze(traced.get_concrete_function())
 
     def function(token_ids, segment_ids, lengths):
-        tables = (embeddings.token_table, embeddings.position_table, embeddings.segment_table)
+        # A family without segments has no table for the last of them.
         ids = (token_ids, _positions(lengths), segment_ids)
         rows = sum(
             tf.nn.embedding_lookup(table.value, _filled(each))
-            for table, each in zip(tables, ids, strict=True)
+            for table, each in zip(embeddings.tables(), ids, strict=False)
         )
         return answer(tf.cast(rows, embeddings.compute_dtype), lengths)
 
@@ -194,7 +194,7 @@ def _answer_rows(
     encoder = model.get_layer("encoder")
     config = encoder_config(encoder)
     layout = _lay_out(lengths, heads=config.heads, dtype=rows.dtype)
-    hidden = encoder.get_layer("embeddings").normalize(rows)
+    hidden = encoder.get_layer("embeddings").finish(rows)
     for index in range(config.layers):
         is_last = index == config.layers - 1
         attention = encoder.get_layer(f"layer_{index}_attention")

@@ -124,16 +124,14 @@ def _by_layers(model: keras.Model, output: str, task: str, small_tables: bool) -
 
 def _embedder(layer: BertEmbeddings, small_tables: bool) -> Callable:
     """What `BertEmbeddings` computes, for one text in one row."""
-    tables = [layer.token_table, layer.position_table, layer.segment_table]
-    look_up = [_small_table(table) if small_tables else _table(table) for table in tables]
+    look_up = [_small_table(table) if small_tables else _table(table) for table in layer.tables()]
 
     def embed(ids, mask, segment_ids):
         # A token's position is the number of tokens before it.
         rows = (ids, tf.cumsum(mask, axis=1, exclusive=True), segment_ids)
-        token, position, segment = (
-            find(tf.reshape(row, (-1,))) for find, row in zip(look_up, rows, strict=True)
-        )
-        return layer.normalize(token + position + segment)
+        found = (find(tf.reshape(row, (-1,))) for find, row in zip(look_up, rows, strict=False))
+        token, position, *segment = found  # which a family without segments has not
+        return layer.finish(sum(segment, token + position))
 
     return embed
 
