@@ -115,3 +115,13 @@ def test_a_config_that_is_there_is_not_replaced(tfmodel):
     assert Path("train.yaml").read_text() == "run: mine\n"
     with pytest.raises(ConfigError, match="a folder that can be written"):
         write_starter("train.csv", "train.csv/x.yaml")
+
+
+def test_numbers_are_learned_as_numbers():
+    table = [(text, f"{n / 40:.2f}") for n, (text, _) in enumerate(small_run.rows(100))]
+    small_run.write_rows(Path("scores.csv"), table, ("text", "score"))
+    told, settings = start("scores.csv")
+    assert settings.task.name == "regress" and settings.data.target == "number"
+    assert told[1] == "Labels: numbers, 1.24 in the mean."
+    written = Path("scores.yaml").read_text()
+    assert "label_noise" not in written and "class_weights" not in written

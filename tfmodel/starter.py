@@ -42,7 +42,7 @@ def write_starter(file: str | Path, output: str | Path | None = None) -> list[st
         )
     make_folder(output.parent)
     look = look_at(file)
-    seen = [look.notes[0], f"Labels: {_labels(look)}.", *look.notes[1:]]
+    seen = [look.notes[0], f"{_labels(look)}.", *look.notes[1:]]
     command = shlex.join(["tfmodel", "run", str(output)])
     with write_aside(output) as aside:
         text = "\n".join(_lines(file, output, look, comments=[*seen, f"Run: {command}"]))
@@ -62,10 +62,15 @@ def _lines(file: Path, output: Path, look, *, comments: list[str]) -> Iterator[s
     yield "data:  # 20% are held out for test and 10% for dev, unless test: and dev: name files"
     for key, value in look.settings.items():
         yield f"  {key}: {_scalar(value)}"
-    yield "  # label_noise: {folds: 5}  # lists the rows whose label is probably wrong"
+    if look.numbers is None:
+        yield "  # label_noise: {folds: 5}  # lists the rows whose label is probably wrong"
     yield ""
+    if look.numbers is not None:
+        yield "task:"
+        yield "  name: regress  # the label is a number; classify: each number is a class"
+        yield ""
     yield "train:"
-    many = len(look.labels) > _MANY_CLASSES
+    many = look.numbers is None and len(look.labels) > _MANY_CLASSES
     yield f"  epochs: {_EPOCHS_FOR_MANY if many else _EPOCHS}"
     yield f"  max_length: {look.max_length}  # tokens; 95% of the texts fit"
     if _is_skewed(look):
@@ -77,12 +82,16 @@ def _lines(file: Path, output: Path, look, *, comments: list[str]) -> Iterator[s
 
 
 def _labels(look) -> str:
+    if look.numbers is not None:
+        return f"Labels: numbers, {look.numbers[1]:.3g} in the mean"
     found = list(look.labels.items())
     words = ", ".join(f"{label} {count:,}" for label, count in found[:_SHOWN_LABELS])
-    return words + (", ..." if len(found) > _SHOWN_LABELS else "")
+    return f"Labels: {words}" + (", ..." if len(found) > _SHOWN_LABELS else "")
 
 
 def _is_skewed(look) -> bool:
+    if look.numbers is not None:
+        return False
     counts = list(look.labels.values())
     return max(counts) > 5 * min(counts)
 

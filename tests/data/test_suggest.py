@@ -230,3 +230,28 @@ def test_parquet(tmp_path):
 def test_formats_without_classes_need_no_guess(write, name, content, words):
     with pytest.raises(ConfigError, match=words):
         suggest(write(name, content))
+
+
+@pytest.mark.parametrize("name", ["score", "rating", "label"])
+def test_numbers_that_are_not_whole_are_labels_of_their_own(write, name):
+    rows = [(f"text {i} of some words", f"{1 + i / 40:.3f}") for i in range(100)]
+    look = look_at(write("a.csv", as_csv(rows).replace("text,label", f"text,{name}", 1)))
+    assert look.numbers == (1.0, pytest.approx(2.2375, abs=1e-3), pytest.approx(3.475, abs=1e-3))
+    assert look.settings["label"] == name
+    assert "100 rows, a number each, from 1 to 3.475." in look.notes[0]
+
+
+def test_a_score_of_a_pair_goes_before_its_genre(write):
+    lines = ["genre\tsentence1\tsentence2\tscore"]
+    lines += [
+        f"{('news', 'forum')[i % 2]}\tthe cat {i} sat down\ta dog {i} sat there\t{(i % 9) / 2:.3f}"
+        for i in range(90)
+    ]
+    look = look_at(write("a.tsv", "\n".join(lines) + "\n"))
+    assert (look.settings["text"], look.settings["text_pair"]) == ("sentence1", "sentence2")
+    assert look.settings["label"] == "score" and look.numbers[2] == 4.0
+
+
+def test_whole_numbers_that_repeat_are_classes(write):
+    rows = [(f"text {i} of some words", 1 + i % 5) for i in range(100)]
+    assert look_at(write("a.csv", as_csv(rows))).numbers is None

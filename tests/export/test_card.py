@@ -10,7 +10,7 @@ import keras
 import pytest
 import yaml
 
-from tfmodel.evaluate import classification
+from tfmodel.evaluate import classification, labelling, regression
 from tfmodel.export.card import card_files, signatures_of
 from tfmodel.export.trained import Trained
 
@@ -164,3 +164,55 @@ def test_signatures_are_read_off_functions(tiny):
 
     described = signatures_of({"ids": serve.get_concrete_function()})["ids"]
     assert described["outputs"] == {"scores": "float32 (rows, 3)"}
+
+
+# --- other tasks ----------------------------------------------------------------------------
+
+
+def other_card(tiny, task, evaluation, labels, decoding=None):
+    trained = Trained(
+        tiny.model,
+        tiny.tokenizer,
+        labels=labels,
+        max_length=16,
+        task=task,
+        decoding=decoding or {},
+        facts=facts(evaluation={"test": evaluation}),
+    )
+    files = card_files(trained, precision="float32", signatures={})
+    return files["README.md"].decode(), json.loads(files["card.json"])
+
+
+def test_a_card_of_numbers(tiny):
+    evaluation = regression([1.0, 2.0, 3.0, 4.0, 5.0], [1.5, 2, 3, 5, 4], texts=[SECRET] * 5)
+    text, card = other_card(tiny, "regress", evaluation, ["score"])
+    for said in (
+        "| Answers | a number for a text |",
+        "| test | Spearman's correlation | 0.900 |",
+        "Root mean squared error",
+        '{"predictions": [1.25]}',
+        "nothing keeps it inside their range",
+    ):
+        assert said in text, said
+    assert SECRET not in text and "Labels, in the order" not in text
+    assert "probabilities" not in " ".join(card["limits"])
+    assert card["model"]["task"] == "regress"
+    header = yaml.safe_load(text.split("---")[1])
+    assert header["metrics"] == ["pearsonr", "spearmanr"]
+
+
+def test_a_card_of_several_labels(tiny):
+    targets = [[1, 0, 1], [0, 1, 0]]
+    evaluation = labelling(targets, [[0.9, 0.1, 0.4], [0.2, 0.8, 0.1]], ["a", "b", "c"])
+    text, card = other_card(
+        tiny, "multilabel", evaluation, ["a", "b", "c"], {"thresholds": [0.5] * 3}
+    )
+    for said in (
+        "| Answers | any of 3 labels for a text |",
+        "| test | Micro F1 | 80.00% |",
+        "each where its score reaches its threshold",
+        '"labels": ["a", "", ""]',
+        "Labels, in the order of the scores: `a`, `b`, `c`.",
+    ):
+        assert said in text, said
+    assert any("Fewer than 30 test rows" in limit for limit in card["limits"])

@@ -5,7 +5,12 @@ import re
 import numpy as np
 import pytest
 
-from tfmodel.export.parity.verdicts import compare_scores, compare_vectors
+from tfmodel.export.parity.verdicts import (
+    compare_numbers,
+    compare_scores,
+    compare_sets,
+    compare_vectors,
+)
 
 
 @pytest.fixture
@@ -119,3 +124,117 @@ def test_accuracy_has_an_interval_where_targets_are_known():
     ]
     unknown = compare_scores(scores, scores, None, precision="float32", max_drop=0.01)
     assert unknown["accuracy_interval"] is None
+
+
+# --- numbers ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def numbers():
+    """A Keras model's numbers on 200 rows, and right ones that it follows."""
+    generator = np.random.default_rng(0)
+    wanted = generator.normal(3, 1.5, (200, 1)).astype(np.float32)
+    return wanted, (wanted[:, 0] + generator.normal(0, 0.5, 200)).astype(np.float32)
+
+
+def _numbers(given, wanted, targets=None, precision="int8", max_drop=0.01):
+    return compare_numbers(given, wanted, targets, precision=precision, max_drop=max_drop)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1000.0])
+def test_float32_numbers_are_the_same_on_their_own_scale(numbers, scale):
+    wanted = numbers[0] * scale
+    largest = np.abs(wanted).max()
+    assert not _numbers(wanted + 0.9e-4 * largest, wanted, precision="float32")["failures"]
+    figures = _numbers(wanted + 2e-4 * largest, wanted, precision="float32")
+    assert "a number is off by" in figures["failures"][0]
+    assert figures["score_correlation"] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "failure"),
+    [
+        (lambda wanted: wanted + 1.0, r"its numbers are off by 1 .* spread by 1\.\d"),
+        (lambda wanted: wanted[::-1], "its numbers are off by"),
+        (lambda wanted: np.full_like(wanted, wanted.mean()), "its numbers are off by"),
+        (lambda wanted: 2 * wanted, "its numbers are off by"),
+        (lambda wanted: np.where(wanted > 5, np.nan, wanted), "its answers are not numbers"),
+        (lambda wanted: np.tile(wanted, 2), "2 numbers, expected 1"),
+    ],
+)
+def test_numbers_that_stray(numbers, spoil, failure):
+    wanted, targets = numbers
+    for known in (targets, None):
+        (found,) = _numbers(spoil(wanted), wanted, known)["failures"]
+        assert re.search(failure, found)
+
+
+def test_a_little_noise_is_allowed_and_ranks_are_counted(numbers):
+    wanted, targets = numbers
+    noise = np.random.default_rng(1).normal(size=wanted.shape)
+    figures = _numbers(wanted + 0.1 * noise, wanted, targets)
+    assert not figures["failures"] and figures["score_correlation"] > 0.99
+    assert figures["spearman_drop"] < 0.01
+    low, high = figures["spearman_interval"]
+    assert low < figures["spearman"] < high
+    (failure,) = _numbers(wanted + 0.5 * noise, wanted, targets)["failures"]
+    assert re.search(r"Spearman 0\.\d+, the Keras model's is 0\.9\d+, on 200 rows", failure)
+
+
+def test_a_model_of_one_number_is_followed_by_what_is_near():
+    wanted = np.full((50, 1), 3.0, np.float32)
+    figures = _numbers(wanted + 0.001, wanted, np.arange(50.0))
+    assert not figures["failures"]
+    assert figures["score_correlation"] is None and figures["spearman"] is None
+    assert "its numbers are off by 0.1" in _numbers(wanted + 0.1, wanted)["failures"][0]
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1e3])
+def test_numbers_are_judged_on_their_own_scale(numbers, scale):
+    wanted = numbers[0] * scale
+    noise = np.random.default_rng(1).normal(size=wanted.shape) * scale
+    assert not _numbers(wanted + 0.2 * noise, wanted)["failures"]
+    assert _numbers(wanted + noise, wanted)["failures"]
+
+
+# --- any number of labels -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def sets():
+    """A Keras model's scores of 5 labels on 200 rows, and right ones that it follows."""
+    generator = np.random.default_rng(0)
+    targets = (generator.random((200, 5)) < 0.3).astype(np.float32)
+    wanted = np.clip(0.6 * targets + 0.4 * generator.random((200, 5)), 0, 1)
+    return wanted.astype(np.float32), targets
+
+
+def test_decisions_are_counted_at_the_thresholds(sets):
+    wanted, targets = sets
+    given = wanted + np.float32(0.2)
+    figures = compare_sets(given, wanted, targets, precision="int8", max_drop=0.01)
+    assert figures["labels_changed"] > 50 and "micro F1" in figures["failures"][0]
+    limits = [0.65] * 5
+    figures = compare_sets(
+        given, wanted, targets, precision="int8", max_drop=0.01, thresholds=limits
+    )
+    assert figures["label_agreement"] > 0.95
+    assert figures["micro_f1"] == 1.0 and figures["micro_f1_drop"] < 0 and not figures["failures"]
+
+
+def test_sets_without_targets_are_judged_by_their_decisions(sets):
+    wanted, _ = sets
+    given = wanted[:, ::-1]
+    (failure,) = compare_sets(given, wanted, None, precision="int8", max_drop=0.01)["failures"]
+    assert re.search("another decision on .* of 1000", failure)
+    same = compare_sets(wanted, wanted, None, precision="float32", max_drop=0.01)
+    assert not same["failures"] and same["micro_f1"] is None
+
+
+def test_constant_scores_are_caught_where_no_label_is_given(sets):
+    wanted, _ = sets
+    given = np.tile(wanted.mean(axis=0), (200, 1))
+    none = compare_sets(
+        given, wanted, None, precision="int8", max_drop=0.01, thresholds=[0.999] * 5
+    )
+    assert "do not follow the Keras model's" in none["failures"][0]

@@ -96,6 +96,7 @@ def main(folder: str, out: str) -> None:
 
     import tfmodel.model
     import tfmodel.tasks
+    from tfmodel.model.checkpoints import assign_encoder, read_config, read_tensors
     from tfmodel.model.dropout import Dropout
     from tfmodel.tasks import classify
 
@@ -103,9 +104,9 @@ def main(folder: str, out: str) -> None:
         inputs = dict(arrays)
     batch = {name: inputs[name] for name in ("token_ids", "segment_ids", "padding_mask")}
     numbers = dict(tfmodel.model.load_encoder(folder)(batch))
-    config = tfmodel.model.BertConfig.from_huggingface(classify.read_config(folder))
+    config = tfmodel.model.BertConfig.from_huggingface(read_config(folder))
     encoder = tfmodel.model.build_encoder(config, sequence=False)
-    classify.assign_encoder(encoder, classify.read_tensors(folder))
+    assign_encoder(encoder, read_tensors(folder))
     model = classify.build(encoder, classes=3, dropout=0.0)
     model.get_layer("head").kernel.assign(inputs["kernel"])
     numbers["logits"] = model(batch)

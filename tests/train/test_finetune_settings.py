@@ -52,7 +52,7 @@ def test_auto_is_resolved_by_width_and_by_machine():
 
 
 def test_what_is_said_is_kept():
-    said = load(learning_rate=1, batch_tokens=512, precision="float32", jit=True)
+    said = load(learning_rate=1, batch_tokens=512, precision="float32", jit=True, monitor="loss")
     resolved = said.resolve(hidden_size=768)
     assert resolved == said
     assert (resolved.batch_size, resolved.learning_rate, resolved.jit) == (None, 1.0, True)

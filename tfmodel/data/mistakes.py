@@ -122,6 +122,8 @@ def no_row_left(
         "damaged_file": "Fetch the files again",
         "other_script": "Correct data.cleaning.scripts, or lower data.cleaning.min_script_share",
         "other_language": "Correct data.cleaning.languages",
+        "bad_number": f"Name by data.label a column of finite numbers, not {settings.label}, or "
+        "set task.name=classify where they are names",
         "bad_time": f"Name by data.time a column of numbers, dates or times, not {settings.time}",
     }.get(reason, f"Check `format:` and `{'text' if documents else 'columns'}:` under `data:`")
     counts = ", ".join(f"{count:,} {why}" for why, count in dropped.items())

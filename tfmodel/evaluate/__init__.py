@@ -5,5 +5,7 @@ The figures are plain dicts of plain numbers, ready for `metrics.json`. The plot
 """
 
 from tfmodel.evaluate.classification import classification, wilson_interval
+from tfmodel.evaluate.labelling import labelling
+from tfmodel.evaluate.regression import regression
 
-__all__ = ["classification", "wilson_interval"]
+__all__ = ["classification", "labelling", "regression", "wilson_interval"]

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from tfmodel.evaluate.examples import check_columns, shown_row
+
 MISTAKES = 50
 CORRECT = 20
 CONFUSED_PAIRS = 20
-EXAMPLE_CHARACTERS = 1000  # of a text shown as an example; a row may be a megabyte long
 
 _CHUNK_ROWS = 65_536  # keeps the temporary arrays small beside a (1e6, 150) input
 _SUM_TOLERANCE = 0.01  # float16 probabilities of 150 classes stay well inside
@@ -63,11 +64,8 @@ def classification(
     probabilities = np.asarray(probabilities)
     targets = np.asarray(targets)
     _check_shapes(targets, probabilities, labels)
-    for name, column in {"texts": texts, "text_pairs": text_pairs, "origins": origins}.items():
-        if column is not None and len(column) != len(targets):
-            raise ValueError(
-                f"{name} must hold one entry per row, {len(targets)}. Received: {len(column)}."
-            )
+    columns = {"texts": texts, "text_pairs": text_pairs, "origins": origins}
+    check_columns(columns, rows=len(targets))
     if bins < 1:
         raise ValueError(f"bins must be at least 1. Received: {bins}.")
 
@@ -80,13 +78,7 @@ def classification(
     calibration = _calibration(confidence, right, bins)
 
     def example(row: int) -> dict[str, Any]:
-        shown: dict[str, Any] = {}
-        if texts is not None:
-            shown["text"] = _shorten(texts[row])
-        if text_pairs is not None:
-            shown["text_pair"] = _shorten(text_pairs[row])
-        if origins is not None:
-            shown["origin"] = str(origins[row])
+        shown = shown_row(columns, row)
         shown["label"] = labels[targets[row]]
         shown["predicted"] = labels[predicted[row]]
         shown["score"] = float(confidence[row])
@@ -289,8 +281,3 @@ def _first_of_each_class(targets: np.ndarray, right: np.ndarray) -> list[int]:
         if len(chosen) >= CORRECT:
             break
     return chosen[:CORRECT]
-
-
-def _shorten(text: str) -> str:
-    text = str(text)
-    return text if len(text) <= EXAMPLE_CHARACTERS else text[:EXAMPLE_CHARACTERS] + "…"

@@ -12,7 +12,7 @@ from tfmodel.evaluate import drawing
 from tfmodel.evaluate.drawing import ACCENT, INK, MUTED, WARM
 
 Series = tuple[np.ndarray, np.ndarray]  # where, value
-_NOT_SCORES = ("second", "share")
+_NOT_SCORES = ("second", "share", "rmse")
 _COLOURS = (ACCENT, WARM, INK, MUTED)
 _DRAWN_POINTS = 600
 

@@ -38,7 +38,7 @@ def precision_recall(
     """One curve for each class that has rows; rows of equal scores are taken together.
 
     Args:
-        targets: integers (n,) in [0, C).
+        targets: integers (n,) in [0, C); or 0 and 1, (n, C), where a row has several classes.
         probabilities: floats (n, C).
         labels: C names.
 
@@ -56,7 +56,7 @@ def precision_recall(
         )
     curves = []
     for index, label in enumerate(labels):
-        positive = targets == index
+        positive = targets == index if targets.ndim == 1 else targets[:, index] > 0
         if not positive.any():
             continue
         order = np.argsort(-probabilities[:, index], kind="stable")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tfmodel import tasks
 from tfmodel.config import ConfigError
 from tfmodel.export.manifest import MANIFEST_FILE, Manifest, read_files
 from tfmodel.export.places import versions
@@ -75,16 +76,20 @@ def predictor_of(
     labels: Sequence[str],
     max_length: int,
     has_pairs: bool = False,
+    task: str = "classify",
+    decoding: Mapping[str, Any] | None = None,
     where: str = "model",
 ) -> Predictor:
-    """Ask a Keras classifier that is in memory.
+    """Ask a Keras model of a task that is in memory.
 
     Args:
-        model: token batch to logits (B, C).
+        model: token batch to outputs (B, C).
         tokenizer: the `Tokenizer` it was trained with.
-        labels: class names in the order of the logits.
+        labels: the name of each output: of `classify` the classes, in the order of the logits.
         max_length: tokens a row at most.
         has_pairs: whether a row is two texts.
+        task: one of `tasks.TASKS`.
+        decoding: what answers are decoded by beside the labels.
         where: what messages call it.
 
     Returns:
@@ -96,7 +101,7 @@ def predictor_of(
     graph.check_exportable(model, labels=labels, max_length=max_length, positions=positions)
     batch = graph.batch_function(tokenizer, max_length=max_length, has_pairs=has_pairs)
     tokenize = batch.get_concrete_function()
-    scores = graph.scores_function(model).get_concrete_function()
+    scores = graph.scores_function(model, task).get_concrete_function()
 
     def answer(texts: list[str], text_pairs: list[str] | None) -> np.ndarray:
         return scores(**tokenize(*_utf8(texts, text_pairs))).numpy()
@@ -112,6 +117,8 @@ def predictor_of(
         max_length=max_length,
         lowercase=tokenizer.lowercase,
         has_pairs=has_pairs,
+        task=task,
+        decoding=decoding or {},
     )
     return Predictor(
         answer,
@@ -147,8 +154,6 @@ def _load_run(path: Path) -> Predictor:
 
 
 def _load_model_folder(folder: Path, where: Path) -> Predictor:
-    from tfmodel import tasks
-
     loaded = tasks.load_model(folder, dtype="float32")
     return predictor_of(
         loaded.model,
@@ -156,6 +161,8 @@ def _load_model_folder(folder: Path, where: Path) -> Predictor:
         labels=loaded.labels,
         max_length=loaded.max_length,
         has_pairs=loaded.has_pairs,
+        task=loaded.task,
+        decoding=loaded.decoding,
         where=str(where),
     )
 
@@ -170,10 +177,17 @@ def _load_savedmodel(path: Path) -> Predictor:
     from tfmodel.export.quiet import quiet
     from tfmodel.export.savedmodel import TEXT_SIGNATURE
 
-    _check_signature(path, TEXT_SIGNATURE)
+    outputs = _outputs(path, TEXT_SIGNATURE)
     assets = path / "assets"
     files = {file.name: file.read_bytes() for file in assets.iterdir()} if assets.is_dir() else {}
     manifest, _ = read_files(files, name=str(path))
+    values = tasks.find(manifest.task).VALUES
+    if values not in outputs:
+        raise ConfigError(
+            f"{path}: expected the signature {TEXT_SIGNATURE} to take text and give {values}. "
+            f"Received: it gives {', '.join(outputs) or 'nothing'}. Export the model with `tfmodel "
+            "export`."
+        )
     try:
         with quiet():
             loaded = tf.saved_model.load(str(path))
@@ -189,12 +203,13 @@ def _load_savedmodel(path: Path) -> Predictor:
         def answer(texts: list[str], text_pairs: list[str] | None) -> np.ndarray:
             inputs = dict(zip(("text", "text_pair"), _utf8(texts, text_pairs), strict=False))
             # By way of `loaded`, since a signature alone does not keep its weights alive.
-            return loaded.signatures[signature](**inputs)[output].numpy()
+            found = loaded.signatures[signature](**inputs)[output].numpy()
+            return found.reshape(len(found), -1)  # a single number a row has no columns there
 
         return answer
 
     return Predictor(
-        ask(TEXT_SIGNATURE, "scores"),
+        ask(TEXT_SIGNATURE, values),
         manifest,
         kind="savedmodel",
         where=str(path),
@@ -202,8 +217,10 @@ def _load_savedmodel(path: Path) -> Predictor:
     )
 
 
-def _check_signature(path: Path, wanted: str) -> None:
-    """Read the signatures without loading the graph, whose operations we may not have."""
+def _outputs(path: Path, wanted: str) -> list[str]:
+    """What a signature that takes texts gives, read without loading the graph: its operations may
+    not be known here.
+    """
     from google.protobuf.message import DecodeError
     from tensorflow.core.protobuf import saved_model_pb2
 
@@ -222,12 +239,13 @@ def _check_signature(path: Path, wanted: str) -> None:
             f"{shown}. Export the model with `tfmodel export`."
         )
     inputs, outputs = signatures[wanted].inputs, signatures[wanted].outputs
-    if "text" not in inputs or "scores" not in outputs:
+    if "text" not in inputs:
         raise ConfigError(
-            f"{path}: expected the signature {wanted} to take text and give scores. Received: it "
-            f"takes {', '.join(sorted(inputs)) or 'nothing'} and gives "
+            f"{path}: expected the signature {wanted} to take text. Received: it takes "
+            f"{', '.join(sorted(inputs)) or 'nothing'} and gives "
             f"{', '.join(sorted(outputs)) or 'nothing'}. Export the model with `tfmodel export`."
         )
+    return sorted(outputs)
 
 
 # --- TFLite ---------------------------------------------------------------------------------

@@ -7,37 +7,42 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
+from tfmodel import tasks
 from tfmodel.config import ConfigError
 from tfmodel.tokens.tokenizer import Tokenizer
 
 BATCH_NAMES = ("token_ids", "segment_ids", "padding_mask")
 
 
-def scores_function(model: keras.Model) -> tf.types.experimental.GenericFunction:
-    """Wrap a classifier as one graph for batches of any size and length.
+def scores_function(
+    model: keras.Model, task: str = "classify"
+) -> tf.types.experimental.GenericFunction:
+    """Wrap a model as one graph for batches of any size and length.
 
     Args:
-        model: token batch to logits (B, C).
+        model: token batch to outputs (B, C).
+        task: one of `tasks.TASKS`.
 
     Returns:
         A function of `token_ids`, `segment_ids` and `padding_mask`, int32 (B, T), that gives
-        the probabilities, float32 (B, C). Nothing of it is random.
+        the task's values, float32 (B, C): of `classify` the probabilities. Nothing of it is random.
     """
     signature = [tf.TensorSpec((None, None), tf.int32, name=name) for name in BATCH_NAMES]
+    activate = tasks.find(task).activate
 
     @tf.function(input_signature=signature, autograph=False)
     def scores(token_ids, segment_ids, padding_mask):
         batch = dict(zip(BATCH_NAMES, (token_ids, segment_ids, padding_mask), strict=True))
-        return tf.nn.softmax(tf.cast(model(batch, training=False), tf.float32))
+        return activate(model(batch, training=False))
 
     return scores
 
 
 def vector_function(model: keras.Model) -> tf.types.experimental.GenericFunction:
-    """Wrap what a classifier reads its classes from as one graph: the sentence vector.
+    """Wrap what a model reads its answers from as one graph: the sentence vector.
 
     Args:
-        model: a classifier on an encoder from `build_encoder`.
+        model: a task's model on an encoder from `build_encoder`.
 
     Returns:
         A function of `token_ids`, `segment_ids` and `padding_mask`, int32 (B, T), that gives
@@ -90,8 +95,8 @@ def check_exportable(
     """Refuse what would export to something that answers wrongly or not at all.
 
     Args:
-        model: token batch to logits (B, C).
-        labels: class names.
+        model: token batch to outputs (B, C).
+        labels: the name of each output.
         max_length: tokens a row at most.
         positions: the longest row that the model knows, or None where it is not known.
 
@@ -121,7 +126,7 @@ def check_exportable(
 
 
 def positions_of(model: keras.Model) -> int | None:
-    """The longest row that a classifier on our encoder takes; None for another model."""
+    """The longest row that a model on our encoder takes; None for another model."""
     from tfmodel.model.encoder import encoder_config
 
     try:

@@ -10,7 +10,9 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from importlib import metadata as package_metadata
+from typing import Any
 
+from tfmodel import tasks
 from tfmodel.config import ConfigError
 
 MANIFEST_FILE = "tfmodel.json"
@@ -25,14 +27,16 @@ class Manifest:
     """What an artifact needs, beside weights and vocabulary, to answer as its model does.
 
     Args:
-        labels: class names in the order of the scores, at least one.
+        labels: the name of each output: of `classify` the classes, in the order of the scores.
         max_length: tokens a row at most, special tokens included.
         lowercase: whether texts are lower-cased and stripped of accents first.
         has_pairs: whether a row is two texts.
-        task: the task's name; answers are decoded by it.
+        task: one of `tasks.TASKS`; answers are decoded by it.
+        decoding: what they are decoded by beside the labels.
         precision: `float32`, `float16`, `int8`, `int8_weights`, `int8_full` or
             `mixed_bfloat16`.
-        output: `scores` (a probability for each label) or `vector` (the sentence vector).
+        output: `scores` (the task's values: of `classify` a probability for each label) or
+            `vector` (the sentence vector).
         version: the tfmodel that wrote the artifact.
         format: layout of these files; a newer one than we know is refused.
     """
@@ -42,6 +46,7 @@ class Manifest:
     lowercase: bool = True
     has_pairs: bool = False
     task: str = "classify"
+    decoding: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     precision: str = "float32"
     output: str = "scores"
     version: str = ""
@@ -73,10 +78,14 @@ class Manifest:
                 f"{name}: expected tfmodel's description of an artifact. Received: {error!r}. "
                 "Export the model again."
             ) from None
-        if newer:
+        if newer or manifest.task not in tasks.TASKS:
+            other = f"format {manifest.format}" if newer else f"the task {manifest.task!r}"
+            expected = (
+                f"format {FORMAT} or older" if newer else f"a task of {', '.join(tasks.TASKS)}"
+            )
             raise ConfigError(
-                f"{name}: expected format {FORMAT} or older. Received: format "
-                f"{manifest.format}, written by tfmodel {manifest.version}. Update tfmodel."
+                f"{name}: expected {expected}. Received: {other}, written by tfmodel "
+                f"{manifest.version}. Update tfmodel."
             )
         return manifest
 

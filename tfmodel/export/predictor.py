@@ -7,20 +7,21 @@ from typing import Any
 
 import numpy as np
 
+from tfmodel import tasks
 from tfmodel.config import ConfigError
 from tfmodel.export.manifest import Manifest
 
 Answer = Callable[[list[str], list[str] | None], np.ndarray]
-"""Texts and, for pairs, as many second texts, at least one, to probabilities (n, C) or vectors."""
+"""Texts and, for pairs, as many second texts, at least one, to values (n, C) or vectors (n, D)."""
 
 
 class Predictor:
-    """Texts in, labels and scores out, or sentence vectors.
+    """Texts in, answers out, or sentence vectors.
 
     Made by `tfmodel.load`; the attributes say what was loaded.
 
     Args:
-        answer: gives the probabilities of one batch; the vectors, where the manifest's `output`
+        answer: gives the task's values of one batch; the vectors, where the manifest's `output`
             is `vector`.
         manifest: labels, length and task of what answers.
         kind: `model`, `savedmodel`, `tflite`, `keras_hub` or `onnx`.
@@ -64,7 +65,7 @@ class Predictor:
         *,
         batch_size: int = 32,
     ) -> np.ndarray:
-        """Score texts.
+        """Score texts with a classifier.
 
         Args:
             texts: n texts; an empty one is answered too.
@@ -74,6 +75,34 @@ class Predictor:
 
         Returns:
             float32 (n, C), in the order of `texts` and `labels`.
+
+        Raises:
+            ConfigError: as `values`, or the task's answers are no labels.
+        """
+        if tasks.find(self.task).VALUES != "scores":
+            raise ConfigError(
+                f"{self.where}: expected a model that scores labels. Received: one of the task "
+                f"{self.task}. Ask it with predict() or values()."
+            )
+        return self.values(texts, text_pairs, batch_size=batch_size)
+
+    def values(
+        self,
+        texts: Sequence[str],
+        text_pairs: Sequence[str] | None = None,
+        *,
+        batch_size: int = 32,
+    ) -> np.ndarray:
+        """The numbers that answers are decoded from.
+
+        Args:
+            texts: n texts; an empty one is answered too.
+            text_pairs: n second texts, for a model of pairs alone.
+            batch_size: rows answered at once.
+
+        Returns:
+            float32 (n, C), in the order of `texts`: of `classify` the probability of each label,
+            of `regress` the number, where C is 1.
 
         Raises:
             ConfigError: not a list of strings, pairs where there should be none or the other way
@@ -96,7 +125,7 @@ class Predictor:
         *,
         batch_size: int = 32,
     ) -> np.ndarray:
-        """Turn texts into sentence vectors: what the classifier reads its classes from.
+        """Turn texts into sentence vectors: what the model reads its answers from.
 
         Args:
             texts: n texts; an empty one has a vector too.
@@ -135,21 +164,21 @@ class Predictor:
             batch_size: rows answered at once.
 
         Returns:
-            For each row `{"text", "label", "score", "scores": {label: score}}`, and
-            `text_pair` for pairs; `vector`, a list of numbers, in place of label and scores where
-            what was loaded gives vectors alone.
+            For each row `{"text", "label", "score", "scores": {label: score}}`, where a row may
+            have several labels `{"text", "labels": [label, …], "scores"}`, of `regress` `{"text",
+            "score"}`, and `text_pair` for pairs; `vector`, a list of numbers, in place of the
+            answer where what was loaded gives vectors alone.
 
         Raises:
             ConfigError: as `probabilities`.
         """
-        from tfmodel import tasks
-
         if self._scores is None:
             vectors = self.vectors(texts, text_pairs, batch_size=batch_size)
             answers = [{"vector": vector.tolist()} for vector in vectors]
         else:
-            scores = self.probabilities(texts, text_pairs, batch_size=batch_size)
-            answers = tasks.find(self.task).decode(scores, self.labels)
+            values = self.values(texts, text_pairs, batch_size=batch_size)
+            decode = tasks.find(self.task).decode
+            answers = decode(values, self.labels, **self.manifest.decoding)
         rows = [{"text": text} for text in texts]
         if text_pairs is not None:
             rows = [row | {"text_pair": pair} for row, pair in zip(rows, text_pairs, strict=True)]
@@ -157,7 +186,7 @@ class Predictor:
 
     @property
     def gives_scores(self) -> bool:
-        """Whether `probabilities` answers."""
+        """Whether `values` answers."""
         return self._scores is not None
 
     @property

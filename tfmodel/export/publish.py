@@ -41,8 +41,10 @@ def export_all(
     max_length: int,
     texts: Sequence[str],
     folder: str | Path,
+    task: str = "classify",
+    decoding: Mapping[str, Any] | None = None,
     text_pairs: Sequence[str] | None = None,
-    targets: Sequence[int] | np.ndarray | None = None,
+    targets: Sequence[Any] | np.ndarray | None = None,
     calibration_texts: Sequence[str] | None = None,
     calibration_pairs: Sequence[str] | None = None,
     facts: Mapping[str, Any] | None = None,
@@ -52,15 +54,17 @@ def export_all(
 
     Args:
         settings: what to export.
-        model: the float32 Keras model, token batch to logits (B, C).
+        model: the float32 Keras model, token batch to outputs (B, C).
         tokenizer: the tokenizer it was trained with.
-        labels: class names in the order of the logits.
+        labels: the name of each output: of `classify` the classes, in the order of the logits.
         max_length: tokens a row in training; `settings.max_length` goes before it.
         texts: real texts to compare on, at least one; best all of the test part: 200 are
             drawn, and more where those leave doubt.
         folder: the run's `export` folder.
+        task: one of `tasks.TASKS`.
+        decoding: what the task's answers are decoded by beside the labels.
         text_pairs: as many second texts; their presence says that the model takes pairs.
-        targets: the right class ids, where known.
+        targets: the right answers, where known: class ids, of `regress` numbers.
         calibration_texts: real texts for int8_full, none of `texts` among them; `texts` by
             default.
         calibration_pairs: as many second texts.
@@ -92,6 +96,8 @@ def export_all(
         calibration_texts=calibration_texts,
         calibration_pairs=calibration_pairs,
         facts=facts or {},
+        task=task,
+        decoding=decoding or {},
     )
     _refuse_early(settings, trained)
     reference = predictor_of(model, tokenizer, **trained.described)

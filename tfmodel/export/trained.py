@@ -6,20 +6,24 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tfmodel.export.manifest import Manifest, package_version
+
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
     """A trained model, and what must travel with it.
 
     Attributes:
-        model: float32, token batch to logits (B, C).
+        model: float32, token batch to outputs (B, C).
         tokenizer: the `Tokenizer` it was trained with.
-        labels: class names in the order of the logits.
+        labels: the name of each output: of `classify` the classes, in the order of the logits.
         max_length: tokens a row at most in the artifacts.
         has_pairs: whether a row is two texts.
         calibration_texts: real texts (train rows) to read the range of activations from.
         calibration_pairs: as many second texts, for a model of pairs.
         facts: what the model card says: data, metrics, seeds, versions, limits.
+        task: one of `tasks.TASKS`.
+        decoding: what the task's answers are decoded by beside the labels, JSON values.
     """
 
     model: Any
@@ -30,6 +34,8 @@ class Trained:
     calibration_texts: Sequence[str] = ()
     calibration_pairs: Sequence[str] | None = None
     facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    task: str = "classify"
+    decoding: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
         from tfmodel.config import ConfigError
@@ -50,4 +56,25 @@ class Trained:
             "labels": self.labels,
             "max_length": self.max_length,
             "has_pairs": self.has_pairs,
+            "task": self.task,
+            "decoding": self.decoding,
         }
+
+    def manifest(self, *, precision: str = "float32", output: str = "scores") -> Manifest:
+        """What an artifact of it says of itself.
+
+        Args:
+            precision: the artifact's number format.
+            output: `scores` or `vector`.
+        """
+        return Manifest(
+            labels=tuple(self.labels),
+            max_length=self.max_length,
+            lowercase=self.tokenizer.lowercase,
+            has_pairs=self.has_pairs,
+            task=self.task,
+            decoding=dict(self.decoding),
+            precision=precision,
+            output=output,
+            version=package_version(),
+        )

@@ -1,4 +1,4 @@
-"""A classifier's weights and shape, for the doors that write its graph anew."""
+"""Weights and shape of a head on the sentence vector, for the doors that write its graph anew."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ from tfmodel.config import ConfigError
 from tfmodel.model.checkpoints import encoder_tensors
 from tfmodel.model.encoder import encoder_config
 from tfmodel.model.sizes import BertConfig
+from tfmodel.tasks.sequence_head import head_weights
 
 HEAD = "classifier"
 """The head's tensors are `classifier.weight` (C, D) and `classifier.bias` (C,)."""
 
 
 def read_classifier(model: keras.Model, *, door: str) -> tuple[BertConfig, dict[str, np.ndarray]]:
-    """Read a classifier's shape and weights.
+    """Read shape and weights of a model that answers from its sentence vector.
 
     Args:
-        model: an encoder from `build_encoder` with the head of `classify.build`.
+        model: an encoder from `build_encoder` with the head of `classify.build` or
+            `regress.build`.
         door: what asks, for messages: `ONNX`.
 
     Returns:
@@ -29,10 +31,10 @@ def read_classifier(model: keras.Model, *, door: str) -> tuple[BertConfig, dict[
         ConfigError: another model, whose graph this cannot write.
     """
     try:
-        encoder, head = model.get_layer("encoder"), model.get_layer("head")
+        encoder = model.get_layer("encoder")
         shape = encoder_config(encoder)
         tensors = encoder_tensors(encoder)
-        kernel, bias = map(keras.ops.convert_to_numpy, (head.kernel, head.bias))
+        kernel, bias = head_weights(model)
     except (ValueError, AttributeError):
         layers = ", ".join(layer.name for layer in getattr(model, "layers", [])) or "none"
         raise ConfigError(

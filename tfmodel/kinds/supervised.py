@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from tfmodel import sources
+from tfmodel import sources, tasks
 from tfmodel.config import Settings, load_config
 from tfmodel.data.settings import DataSettings
 from tfmodel.export.publish import PARITY_FILE
@@ -36,8 +37,10 @@ from tfmodel.train.settings import FinetuneSettings
 class TaskSettings(Settings):
     """What the model answers."""
 
-    name: Literal["classify"] = Field(
-        "classify", description="classify: one label of several for a text or a pair of texts."
+    name: Literal["classify", "regress"] = Field(
+        "classify",
+        description="classify: one label of several for a text or a pair of texts (with "
+        "data.target classes any number of them); regress: a number.",
     )
 
 
@@ -62,6 +65,64 @@ class RunSettings(Settings):
         None, description="What to export; without this key `tfmodel run` exports nothing."
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _labels_of_the_task(cls, values: Any) -> Any:
+        """Where the config does not say what its labels are, the task does."""
+        try:
+            name, target = values["task"]["name"], values["data"].get("target", "auto")
+        except (KeyError, TypeError, AttributeError):
+            return values
+        known = [task.target for task in tasks.TASKS.values() if task.name == name]
+        if target != "auto" or not known or name == "classify":  # whose labels the format tells
+            return values
+        return {**values, "data": {**values["data"], "target": known[0]}}
+
+    @model_validator(mode="after")
+    def _keys_of_the_task(self) -> RunSettings:
+        name, target = self.task.name, self.data.target
+        key = tasks.learning(target, name=name)
+        if key is None:
+            if name != "classify":
+                known = [task.target for task in tasks.TASKS.values() if task.name == name]
+                raise ValueError(
+                    f"data.target must be {' or '.join(known)} where task.name is {name}. "
+                    f"Received: {target}. Leave data.target out, or change the task"
+                )
+            key = name  # the rows can be prepared all the same, for a script of one's own
+        task = tasks.TASKS[key]
+        foreign = [path for path in task.foreign if _is_set(self, path)]
+        if foreign:
+            raise ValueError(
+                f"{', '.join(foreign)}: expected rows with one class each. Received: task.name "
+                f"{name} with data.target {task.target}. Leave it out"
+            )
+        for path in ("train.monitor", "train.regularize.plateau.monitor"):
+            figure = _at(self, path)
+            if figure not in (None, "auto", *task.figures):
+                raise ValueError(
+                    f"{path} must be one of {', '.join(task.figures)} where task.name is {name} "
+                    f"and data.target {task.target}. Received: {figure}. Choose one of these, or "
+                    "leave it out"
+                )
+        return self
+
+
+def _at(settings: Settings, path: str) -> Any:
+    """The value of a dotted key; None where a section above it is not there."""
+    value: Any = settings
+    for key in path.split("."):
+        value = None if value is None else getattr(value, key)
+    return value
+
+
+def _is_set(settings: Settings, path: str) -> bool:
+    """Whether a dotted key has another value than its default."""
+    section, _, key = path.rpartition(".")
+    found = _at(settings, section)
+    field = type(found).model_fields[key]
+    return getattr(found, key) != field.get_default(call_default_factory=True)
+
 
 def _sources(settings: RunSettings) -> dict[str, str | None]:
     data = {f"data.{part}": getattr(settings.data, part) for part in ("train", "dev", "test")}
@@ -75,7 +136,7 @@ def _tell(context: Context, only: str | None) -> str:
     trained, evaluated, exported = map(context.up_to_date, ("finetune", "evaluate", "export"))
     results = Results(
         title=run.folder.name,
-        task=settings.task.name,
+        task=tasks.learning(settings.data.target, name=settings.task.name) or settings.task.name,
         run_folder=settings.run,
         command=f"tfmodel {only or 'run'} {context.config}",
         next_command=_next_command(context),
@@ -120,8 +181,9 @@ def _records(history: Mapping[str, list[dict]]) -> list[dict]:
 
 
 def _next_command(context: Context) -> str:
-    if context.up_to_date("data") and context.dataset.target != "class":
-        # No task learns these labels yet; the rows are there for a script of one's own.
+    learned = functools.partial(tasks.learning, name=context.settings.task.name)
+    if context.up_to_date("data") and learned(context.dataset.target) is None:
+        # The task does not learn these labels; the rows are there for a script of one's own.
         where = str(Path(context.settings.run) / "data")
         return f"in Python: tfmodel.load_dataset({where!r}).split('train')"
     if unfinished := unfinished_command(context):

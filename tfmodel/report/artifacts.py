@@ -1,5 +1,6 @@
 """The section on exported files: what each answers, weighs and takes, in each runtime."""
 
+import dataclasses
 from typing import Any
 
 from tfmodel.report import wording
@@ -21,9 +22,11 @@ def artifacts(parity: Figures) -> dict[str, Any] | None:
     found = parity.get("artifacts", {})
     if not found:
         return None
+    names = names_of(parity)
     rows = [row for name, figures in found.items() for row in _artifact_rows(name, figures)]
     if parity.get("reference"):
-        reference = {**parity["reference"], "label_agreement": 1.0, "largest_score_difference": 0.0}
+        own = {names.agreement_key: 1.0, "largest_score_difference": 0.0}
+        reference = {**parity["reference"], **own}
         rows.insert(0, _row("Keras model, float32", reference))
     return {
         "lede": _lede(found),
@@ -36,13 +39,65 @@ def artifacts(parity: Figures) -> dict[str, Any] | None:
             column("p99", numeric=True),
             column("Memory (runtime)", numeric=True),
             column("Difference", numeric=True),
-            column("Same label", numeric=True),
-            column("Accuracy (95%)", numeric=True),
+            column(names.agreement, numeric=True),
+            column(f"{names.quality} (95%)", numeric=True),
         ],
         "rows": rows,
         "failures": [line for name, each in found.items() for line in _failures(name, each)],
         "notes": [_note(parity), *_vectors(found), *phone_notes(parity)],
     }
+
+
+@dataclasses.dataclass(frozen=True)
+class Names:
+    """What the figures of a task's artifacts are called.
+
+    Attributes:
+        agreement: how far answers go with the Keras model's.
+        agreement_key: its key in the figures.
+        quality: how good answers are.
+    """
+
+    agreement: str
+    agreement_key: str
+    quality: str
+
+
+_NAMES = {
+    "multilabel": Names("Same decisions", "label_agreement", "Micro F1"),
+    "regress": Names("Correlation", "score_correlation", "Spearman"),
+}
+_OF_ONE_LABEL = Names("Same label", "label_agreement", "Accuracy")
+_QUALITIES = {
+    "spearman": wording.correlation,
+    "micro_f1": wording.percent,
+    "accuracy": wording.percent,
+}
+
+
+def names_of(parity: Figures) -> Names:
+    """What the figures are called where the artifacts are of this task."""
+    return _NAMES.get(parity.get("task", ""), _OF_ONE_LABEL)
+
+
+def agreement(figures: Figures) -> str:
+    """How far an artifact's answers go with the Keras model's: same labels, or a correlation."""
+    if figures.get("score_correlation") is not None:
+        return wording.correlation(figures["score_correlation"])
+    return wording.percent(figures.get("label_agreement"))
+
+
+def quality(figures: Figures, *, interval: bool = False) -> str:
+    """How good an artifact's answers are, by the task's own figure."""
+    for key, words in _QUALITIES.items():
+        if figures.get(key) is None:
+            continue
+        ends = figures.get(f"{key}_interval")
+        if not interval or not ends:
+            return words(figures[key])
+        low, high = (words(end).removesuffix("%") for end in ends)
+        return f"{words(figures[key])} ({low}–{high})"
+    return "–"
 
 
 def shown_name(name: str, figures: Figures) -> str:
@@ -81,10 +136,6 @@ def _artifact_rows(name: str, figures: Figures) -> list[list[Any]]:
 def _row(name: str, figures: Figures) -> list[Any]:
     latency = figures.get("latency_ms") or {}
     peak, runtime = (memory(figures.get(f"{key}_memory_mb")) for key in ("peak", "runtime"))
-    accuracy = wording.percent(figures.get("accuracy"))
-    if figures.get("accuracy_interval"):
-        low, high = map(wording.percent, figures["accuracy_interval"])
-        accuracy += f" ({low.removesuffix('%')}–{high.removesuffix('%')})"
     seconds = figures.get("load_seconds")
     return [
         name,
@@ -95,8 +146,8 @@ def _row(name: str, figures: Figures) -> list[Any]:
         wording.milliseconds(latency.get("p99")),
         peak if peak == runtime else f"{peak} ({runtime.removesuffix(' MB')})",
         difference(figures),
-        wording.percent(figures.get("label_agreement")),
-        accuracy,
+        agreement(figures),
+        quality(figures, interval=True),
     ]
 
 
@@ -134,7 +185,7 @@ def _note(parity: Figures) -> str:
     return (
         f"{note}. Each was loaded and asked in a process of its own: memory is all that the "
         "process took at its peak, in brackets what it took once the runtime was imported. In "
-        "brackets behind the accuracy: its 95% interval."
+        "brackets behind the last figure: its 95% interval."
     )
 
 

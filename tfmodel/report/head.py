@@ -1,12 +1,17 @@
-"""The top of the page: how good the model is, what it cost, what to do next."""
+"""The top of the page: what kind of run it is, what it cost, what to do next."""
 
 from pathlib import Path
 from typing import Any
 
 from tfmodel.report import wording
+from tfmodel.report.answers import words_of
 from tfmodel.report.results import Figures, Results
 
-TASKS = {"classify": "text classification"}
+TASKS = {
+    "classify": "text classification",
+    "multilabel": "text classification with several labels",
+    "regress": "numbers for texts",
+}
 
 
 def eyebrow(results: Results) -> str:
@@ -14,42 +19,16 @@ def eyebrow(results: Results) -> str:
     return f"tfmodel · {TASKS.get(results.task, results.task)}"
 
 
-def headline(part: str, figures: Figures) -> dict[str, Any] | None:
-    """Prepare the accuracy, its interval and what a constant answer would reach, in percent."""
-    if not figures:
-        return None
-    low, high = figures["accuracy_interval"]
-    context = f"95% interval {wording.percent(low)} to {wording.percent(high)}."
-    support = {label: scores["support"] for label, scores in figures["per_class"].items()}
-    commonest = max(support, key=lambda label: support[label])
-    baseline = support[commonest] / figures["examples"]
-    context += (
-        f" Always answering {wording.name(commonest)} would reach {wording.percent(baseline)}."
-    )
-    if part == "dev":
-        context += " The dev part steered the training, so expect a little less on new texts."
-    return {
-        "value": wording.percent(figures["accuracy"]).removesuffix("%"),
-        "at": _place(figures["accuracy"]),
-        "low": _place(low),
-        "width": _place(high - low),
-        "baseline": _place(baseline),
-        "meaning": f"of {wording.plural(figures['examples'], f'{part} row')} answered right",
-        "context": context,
-    }
-
-
 def facts(results: Results) -> list[dict[str, str]]:
     """List the few further numbers a reader looks for first."""
     found = []
     part, figures = results.judged()
+    words = words_of(results.task)
     if figures:
-        found.append(_fact("Macro F1", wording.percent(figures["macro_f1"]), "mean over classes"))
-        off = wording.percent(figures["calibration_error"])
-        found.append(_fact("Calibration error", off, "how far scores are off"))
+        found += [_fact(*fact) for fact in words.facts(figures)]
     if part == "test" and results.evaluation.get("dev"):
-        reached = wording.percent(results.evaluation["dev"]["accuracy"])
-        found.append(_fact("Dev accuracy", reached, "which steered training"))
+        reached = words.dev_fact(results.evaluation["dev"])
+        found.append(_fact(*reached, "which steered training"))
     if results.training.get("seconds") is not None:
         rate = results.training.get("examples_per_second")
         note = f"{wording.rate(rate)} examples a second" if rate is not None else ""
@@ -114,7 +93,3 @@ def footer(results: Results) -> str:
         parts.append(f"seed {seed}")
     parts.append("this page is one file and asks nothing of the network")
     return " · ".join(parts)
-
-
-def _place(share: float) -> str:
-    return f"{100 * share:.3f}"

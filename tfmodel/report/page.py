@@ -4,11 +4,23 @@ from pathlib import Path
 from typing import Any
 
 from tfmodel.report import head, sections
+from tfmodel.report.answers import words_of
 from tfmodel.report.artifacts import artifacts
 from tfmodel.report.data import data_section
 from tfmodel.report.html import write_html
 from tfmodel.report.label_noise import label_noise
 from tfmodel.report.results import Results
+
+_OF_SOME_TASKS = (
+    "headline",
+    "confusion",
+    "classes",
+    "calibration",
+    "scatter",
+    "mistakes",
+    "correct",
+)
+"""What a page shows where the task's answers have it."""
 
 
 def write_report(path: str | Path, results: Results) -> Path:
@@ -32,19 +44,15 @@ def _view(results: Results) -> dict[str, Any]:
     return {
         "eyebrow": head.eyebrow(results),
         "title": results.title,
-        "headline": head.headline(part, figures),
         "facts": head.facts(results),
         "unfinished": head.unfinished(results),
         "commands": head.commands(results),
         "data": data_section(results.account),
         "noise": label_noise(results),
         "training": sections.training(results),
-        "confusion": sections.confusion(part, figures),
-        "classes": sections.classes(part, figures),
-        "calibration": sections.calibration(figures),
-        "mistakes": sections.mistakes(figures),
-        "correct": sections.correct(figures),
         "artifacts": artifacts(results.parity),
         "settings": sections.settings(results),
         "footer": head.footer(results),
+        **dict.fromkeys(_OF_SOME_TASKS),
+        **words_of(results.task).view(part, figures),
     }

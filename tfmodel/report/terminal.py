@@ -3,11 +3,20 @@
 import textwrap
 
 from tfmodel.report import wording
-from tfmodel.report.artifacts import difference, further_runtimes, memory, shown_name
+from tfmodel.report.answers import words_of
+from tfmodel.report.artifacts import (
+    agreement,
+    difference,
+    further_runtimes,
+    memory,
+    names_of,
+    quality,
+    shown_name,
+)
 from tfmodel.report.results import Figures, Results
 
 _WIDTH = 80
-_COLUMNS = ("artifact", "size", "p50", "memory", "differs", "agrees", "accuracy", "")
+_COLUMNS = ("artifact", "size", "p50", "memory", "differs", "agrees")
 
 
 def summary_text(results: Results, *, report: str = "", data_report: str = "") -> str:
@@ -30,14 +39,7 @@ def _figures(results: Results) -> str:
     part, figures = results.judged()
     lines = []
     if figures:
-        low, high = figures["accuracy_interval"]
-        rows = wording.plural(figures["examples"], f"{part} row")
-        interval = f"95% interval {wording.percent(low)} to {wording.percent(high)}, {rows}"
-        off = wording.percent(figures["calibration_error"])
-        lines += [
-            ("accuracy", wording.percent(figures["accuracy"]), interval),
-            ("macro F1", wording.percent(figures["macro_f1"]), f"calibration error {off}"),
-        ]
+        lines += words_of(results.task).lines(part, figures)
     if noise := results.label_noise:
         of = f"of {wording.plural(noise['rows'], 'train row')}: data_review/label_issues.jsonl"
         lines.append(("disputed", wording.count(noise["disputed"]), of))
@@ -60,11 +62,11 @@ def _artifacts(parity: Figures) -> str:
     found = parity.get("artifacts", {})
     if not found:
         return ""
-    rows = [_COLUMNS]
+    rows = [(*_COLUMNS, names_of(parity).quality.lower(), "")]
     for name, figures in found.items():
         rows.append(_row(shown_name(name, figures).removesuffix(".tflite"), figures))
         rows += [_row(f" {there}", ran) for there, ran in further_runtimes(figures).items()]
-    widths = [max(len(row[index]) for row in rows) for index in range(len(_COLUMNS))]
+    widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
     widths[0] = min(widths[0], _WIDTH - sum(widths[1:]) - 2 * (len(widths) - 1))
     lines = []
     for row in rows:
@@ -91,8 +93,8 @@ def _row(name: str, figures: Figures) -> tuple[str, ...]:
         wording.milliseconds(latency.get("p50")),
         memory(figures.get("peak_memory_mb")),
         difference(figures),
-        wording.percent(figures.get("label_agreement")),
-        wording.percent(figures.get("accuracy")),
+        agreement(figures),
+        quality(figures),
         "ok" if figures.get("passed") else "FAILED",
     )
 

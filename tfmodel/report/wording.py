@@ -18,6 +18,18 @@ def percent(value: float | None, *, digits: int = 1) -> str:
     return f"<{10**-digits:.{digits}f}%" if float(text) == 0 else f"{text}%"
 
 
+def correlation(value: float | None) -> str:
+    """`0.84127` as `0.841`."""
+    return "–" if value is None else f"{value:.3f}"
+
+
+def number(value: float | None) -> str:
+    """`3.14159` as `3.14`, `1234.5` as `1,234`."""
+    if value is None:
+        return "–"
+    return f"{value:,.0f}" if abs(value) >= 999.5 else f"{value:.3g}"
+
+
 def duration(seconds: float | None) -> str:
     """`192` as `3 min 12 s`."""
     if seconds is None:

@@ -119,8 +119,10 @@ def _answers(
         ]
         for (_, row), answer in zip(chunk, predictor.predict(*columns), strict=True):
             if table:
-                scores = answer.pop("scores")
+                scores = answer.pop("scores", {})
                 answer |= {f"score_{label}": score for label, score in scores.items()}
+                if "labels" in answer:
+                    answer["labels"] = ", ".join(answer["labels"])
             yield _renamed(row, {*answer} - same) | answer
 
 

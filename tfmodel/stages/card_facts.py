@@ -105,6 +105,8 @@ def _training(context: Context) -> dict[str, Any]:
 
 
 def _figures(figures: Mapping[str, Any]) -> dict[str, Any]:
+    if "confusion" not in figures:
+        return dict(figures)
     interval = macro_f1_interval(figures["confusion"])
     return {**figures, "macro_f1_interval": list(interval)}
 

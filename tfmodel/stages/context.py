@@ -13,6 +13,7 @@ from tfmodel.config import ConfigError
 from tfmodel.run_folder import Run, fingerprint, read_json
 
 TIMINGS_FILE = "timings.json"
+_ROWS_WITH = {"class": "one class", "classes": "several classes", "number": "one number"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,19 +124,44 @@ class Context:
 
         return load_dataset(self.run.data)
 
-    def require_classes(self) -> None:
-        """Refuse a dataset whose labels no task learns yet.
+    @property
+    def task_name(self) -> str:
+        """The task's key in `tasks.TASKS`.
 
         Raises:
-            ConfigError: its rows do not have one class each.
+            ConfigError: the task that the config names does not learn the labels of the dataset.
         """
-        if self.dataset.target != "class":
-            raise ConfigError(
-                f"task {self.settings.task.name}: expected rows with one class each. Received: "
-                f"{self.run.data}, whose target is {self.dataset.target}. `tfmodel data "
-                f"{self.config}` prepares such rows; to classify, name a column of classes by "
-                f"data.label."
-            )
+        from tfmodel import tasks
+
+        name, target = self.settings.task.name, self.dataset.target
+        if (found := tasks.learning(target, name=name)) is not None:
+            return found
+        wanted = " or ".join(
+            _ROWS_WITH[task.target] for task in tasks.TASKS.values() if task.name == name
+        )
+        other = tasks.learning(target)
+        fix = (
+            f"`tfmodel data {self.config}` prepares such rows; to {name}, name a column of them by "
+            "data.label"
+            if other is None
+            else f"Set task.name={tasks.TASKS[other].name}, which learns them, or name another "
+            "column by data.label"
+        )
+        raise ConfigError(
+            f"task {name}: expected rows with {wanted} each. Received: {self.run.data}, whose "
+            f"target is {target}. {fix}."
+        )
+
+    @property
+    def task(self):
+        """The task's module.
+
+        Raises:
+            ConfigError: as `task_name`.
+        """
+        from tfmodel import tasks
+
+        return tasks.find(self.task_name)
 
     @functools.cached_property
     def trained(self):

@@ -17,30 +17,32 @@ def _evaluate_inputs(context: Context) -> dict:
 
 
 def _evaluate(context: Context) -> None:
-    from tfmodel import evaluate
     from tfmodel.export import load
 
-    predictor = load(context.run.model)
+    predictor, task = load(context.run.model), context.task
     found = {}
     for part in ("dev", "test"):
         if part not in context.dataset.counts:
             continue
         split = context.dataset.split(part)
         _log.info("evaluating %s: %d rows", part, len(split.texts))
-        found[part] = evaluate.classification(
-            split.labels,
-            predictor.probabilities(split.texts, split.text_pairs),
+        found[part] = task.evaluate(
+            task.targets(split.labels, context.dataset.labels),
+            predictor.values(split.texts, split.text_pairs),
             context.dataset.labels,
             texts=split.texts,
             text_pairs=split.text_pairs,
             origins=split.origins,
+            **predictor.manifest.decoding,
         )
     write_json(context.run.folder / EVALUATION_FILE, found)
     for part, figures in found.items():
-        short = {k: v for k, v in figures.items() if isinstance(v, int | float)}
-        context.run.update_metrics(
-            part, {**short, "accuracy_interval": figures["accuracy_interval"]}
-        )
+        short = {
+            name: value
+            for name, value in figures.items()
+            if isinstance(value, int | float | None) or name.endswith("_interval")
+        }
+        context.run.update_metrics(part, short)
 
 
 EVALUATE = Stage(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,10 +61,7 @@ def training_inputs(context: Context) -> dict:
 
 
 def _finetune(context: Context) -> None:
-    from tfmodel import tasks
-
-    context.require_classes()
-    run, settings, dataset = context.run, context.settings, context.dataset
+    run, task, dataset = context.run, context.task, context.dataset
     train = _resolved(context, encoder_shape(context))
     key = context.fingerprints["finetune"]
     strategy = start_workers(context, train, key)
@@ -77,14 +75,19 @@ def _finetune(context: Context) -> None:
         key=key,
         strategy=strategy,
     )
-    tasks.find(settings.task.name).save(
-        model,
-        run.model,
+    save = functools.partial(
+        task.save,
+        folder=run.model,
         tokenizer=tokenizer,
-        labels=dataset.labels,
+        labels=task.output_labels(dataset.labels),
         has_pairs=dataset.has_pairs,
         max_length=train.max_length,
     )
+    save(model)
+    context.__dict__.pop("trained", None)
+    if hasattr(task, "tuned"):
+        save(context.trained.model, decoding=_tuned(context))
+        context.__dict__.pop("trained", None)
     write_json(run.folder / HISTORY_FILE, {"steps": result.steps, "epochs": result.epochs})
     run.update_metrics(
         "train",
@@ -100,7 +103,18 @@ def _finetune(context: Context) -> None:
             "resumed_at_steps": result.resumed_at_steps,
         },
     )
-    context.__dict__.pop("trained", None)
+
+
+def _tuned(context: Context) -> dict[str, Any] | None:
+    """What the task decides on dev by the weights that are saved; None without dev rows."""
+    from tfmodel.export import load
+
+    task, dataset = context.task, context.dataset
+    if "dev" not in dataset.counts:
+        return None
+    dev = dataset.split("dev")
+    values = load(context.run.model).values(dev.texts, dev.text_pairs)
+    return task.tuned(task.targets(dev.labels, dataset.labels), values)
 
 
 def train_along(context: Context) -> str:
@@ -185,7 +199,6 @@ def train_model(
     strategy: Any = None,
 ) -> tuple[Any, Tokenizer, FinetuneResult]:
     """Train the encoder and a new head on rows; dev chooses the epoch."""
-    from tfmodel import tasks
     from tfmodel.model import encoder_config, load_encoder
     from tfmodel.tokens.tokenizer import Tokenizer
     from tfmodel.train.finetune import finetune
@@ -206,9 +219,10 @@ def train_model(
         )
     tokenizer = Tokenizer.from_folder(context.encoder_folder, max_length=train.max_length)
     _check_vocabulary(tokenizer, encoder_config(encoder), context.encoder_folder)
-    task = tasks.find(settings.task.name)
+    task = context.task
+    head = task.head_arguments(dataset.labels, rows.labels)
     with scope():
-        model = task.build(encoder, classes=len(dataset.labels), dropout=train.dropout)
+        model = task.build(encoder, dropout=train.dropout, **head)
     result = finetune(
         model,
         tokenizer,
@@ -228,7 +242,12 @@ def train_model(
 
 def _resolved(context: Context, shape: BertConfig) -> FinetuneSettings:
     """What `auto` means here; decided once, so that a resumed run is one set of settings."""
-    train = settle(context, free=_CHANGES_NO_RESULT, hidden_size=shape.hidden_size)
+    train = settle(
+        context,
+        free=_CHANGES_NO_RESULT,
+        hidden_size=shape.hidden_size,
+        task=context.task_name,
+    )
     check_length(context, train, shape)
     context.run.save_config(context.settings.model_copy(update={"train": train}))
     return train

@@ -49,8 +49,12 @@ def _find_label_noise(context: Context) -> None:
     from tfmodel.data import label_noise
     from tfmodel.data.confident_learning import find_label_issues
 
-    context.require_classes()
     run, train, names = context.run, context.dataset.split("train"), context.dataset.labels
+    if context.task_name != "classify":
+        raise ConfigError(
+            "data.label_noise: expected rows with one class each, whose label another class "
+            f"disputes. Received: the task {context.task_name}. Leave it out."
+        )
     probabilities = _out_of_fold(context, train)
     noise = context.settings.data.label_noise
     issues = find_label_issues(
@@ -101,7 +105,7 @@ def _train_and_score(
     from tfmodel.export import predictor_of
 
     shape = encoder_shape(context)
-    train = context.settings.train.resolve(hidden_size=shape.hidden_size)
+    train = context.settings.train.resolve(hidden_size=shape.hidden_size, task=context.task_name)
     check_length(context, train, shape)
     model, tokenizer, _ = train_model(context, train, rows, checkpoints=checkpoints, key=key)
     predictor = predictor_of(

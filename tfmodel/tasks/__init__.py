@@ -1,15 +1,74 @@
-"""Hidden states to answers: one module a task, all with the same functions.
+"""Hidden states to answers: one module a task, all with the same names.
 
-A task module has `build` (encoder to model), `targets` (labels to what the loss takes),
-`loss`, `metrics`, `decode` (model outputs to answers), `save` and `load` (model folder).
+What a task is to everything that trains, measures, exports and asks it:
+
+- `build(encoder, **head_arguments(labels, targets), dropout=…)`: the model, encoder batch to
+  outputs; `output_labels(labels)`: the name of each output.
+- `targets(rows, labels)`, `loss`, `metrics`: labels of a data set to what the loss takes, the
+  loss, and what is summed batch by batch while it trains. `dev_figures(targets, outputs)`, where
+  there is one: figures that need a whole part. `TASKS` says which of them can choose the epoch.
+- `tuned(targets, values)`, where there is one: what is decided on dev once the weights are; it is
+  kept in the model folder, travels with every artifact, and is the `decoding` below.
+- `activate` in a graph, `values` outside of it: outputs to what every artifact gives and parity
+  compares, the values. `ANSWERS` says what kind of values they are, and so how they are compared.
+- `served(values, labels, **decoding)`: the named outputs of a SavedModel, which are `SERVED`; the
+  one called `VALUES` is the values. `decode(values, labels, **decoding)`: answers as `predict`
+  gives them.
+- `evaluate(targets, values, labels, **rows, **decoding)`: every figure of a part, with its
+  `mistakes`, whose columns are `MISTAKE`; `pictures` and `described`: what a training shows of its
+  dev rows.
+- `TITLE`, `GIVES` and `SAYS`: what a file for phones says of itself: its name, what it gives (of so
+  many outputs), what the numbers are.
+- `save` and `load`: a Hugging Face folder with `ARCHITECTURE` and `PROBLEM_TYPE`.
+
+A new task is its module, its entry in `TASKS`, its page in `tfmodel.report`, its words in
+`tfmodel.export.card`, and a row in `tests/test_task_contract.py`.
 """
 
+import dataclasses
 import importlib
 
 from tfmodel.config import ConfigError
 
-TASKS = ("classify",)
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What a config must know of a task before anything heavy is imported.
+
+    Attributes:
+        name: `task.name` in a config.
+        target: `data.target`: the labels that it learns.
+        figures: dev figures that can choose the epoch, the natural one first.
+        foreign: keys of a config that mean nothing to it.
+    """
+
+    name: str
+    target: str
+    figures: tuple[str, ...]
+    foreign: tuple[str, ...] = ()
+
+
+_OF_ONE_CLASS = (
+    "train.class_weights",
+    "train.regularize.label_smoothing",
+    "train.regularize.focal_gamma",
+    "train.regularize.class_balance",
+    "data.label_noise",
+)
+
+TASKS = {
+    "classify": Task("classify", "class", figures=("accuracy", "loss")),
+    "multilabel": Task(
+        "classify", "classes", figures=("micro_f1", "macro_f1", "loss"), foreign=_OF_ONE_CLASS
+    ),
+    "regress": Task(
+        "regress", "number", figures=("spearman", "pearson", "loss"), foreign=_OF_ONE_CLASS
+    ),
+}
 """The tasks there are; each is the module of this name."""
+
+NAMES = tuple(dict.fromkeys(task.name for task in TASKS.values()))
+"""What `task.name` may be."""
 
 OBJECTIVES = {
     "mlm": "fill",
@@ -23,7 +82,16 @@ OBJECTIVES = {
 Such a module has `build` and `save`, and of the loss `TERMS`, `counts` and `sums`.
 """
 
-__all__ = ["OBJECTIVES", "TASKS", "find", "find_objective", "load_model"]
+__all__ = [
+    "NAMES",
+    "OBJECTIVES",
+    "TASKS",
+    "Task",
+    "find",
+    "find_objective",
+    "learning",
+    "load_model",
+]
 
 
 def find(name: str):
@@ -36,8 +104,22 @@ def find(name: str):
         ConfigError: no such task.
     """
     if name not in TASKS:
-        raise ConfigError(f"task.name must be one of {', '.join(TASKS)}. Received: {name!r}.")
+        raise ConfigError(f"task.name must be one of {', '.join(NAMES)}. Received: {name!r}.")
     return importlib.import_module(f"tfmodel.tasks.{name}")
+
+
+def learning(target: str, *, name: str | None = None) -> str | None:
+    """The task that learns a kind of label.
+
+    Args:
+        target: what a label is, as `data.target` calls it.
+        name: what `task.name` it has; by default any.
+
+    Returns:
+        Its key in `TASKS`; None where there is none.
+    """
+    fitting = (key for key, task in TASKS.items() if task.target == target)
+    return next((key for key in fitting if name in (None, TASKS[key].name)), None)
 
 
 def find_objective(name: str):
@@ -71,17 +153,23 @@ def load_model(folder, *, dtype: str = "float32"):
         ConfigError: not a model folder, or a head that no task here has.
     """
     from tfmodel.model.checkpoints import read_config
+    from tfmodel.tasks.sequence_head import problem_type_of
 
-    architectures = read_config(folder).get("architectures") or ["none named"]
-    for name in TASKS:
-        task = find(name)
-        if task.ARCHITECTURE in architectures:
-            return task.load(folder, dtype=dtype)
-    known = ", ".join(find(name).ARCHITECTURE for name in TASKS)
-    raise ConfigError(
-        f"{folder}: expected a fine-tuned model ({known}). Received: {', '.join(architectures)}. "
-        "An encoder without a head answers nothing: fine-tune it with tfmodel finetune."
-    )
+    config = read_config(folder)
+    architectures = config.get("architectures") or ["none named"]
+    known = [find(name) for name in TASKS]
+    fitting = [task for task in known if task.ARCHITECTURE in architectures]
+    if not fitting:
+        names = ", ".join(dict.fromkeys(task.ARCHITECTURE for task in known))
+        raise ConfigError(
+            f"{folder}: expected a fine-tuned model ({names}). Received: "
+            f"{', '.join(architectures)}. An encoder without a head answers nothing: fine-tune it "
+            "with tfmodel finetune."
+        )
+    # Several tasks may share an architecture; where none has this problem type, the first says so.
+    kind = problem_type_of(config)
+    chosen = next((task for task in fitting if kind == task.PROBLEM_TYPE), fitting[0])
+    return chosen.load(folder, dtype=dtype)
 
 
 def __getattr__(name: str):

@@ -2,43 +2,28 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 
 from tfmodel.config import ConfigError
-from tfmodel.model.checkpoints import (
-    CONFIG_FILE,
-    assign_encoder,
-    encoder_tensors,
-    read_config,
-    read_tensors,
-    write_model_folder,
-)
-from tfmodel.model.dropout import Dropout
-from tfmodel.model.encoder import build_encoder, encoder_config
-from tfmodel.model.sizes import BertConfig
+from tfmodel.tasks import sequence_head
 from tfmodel.tasks.cross_entropy import CrossEntropy
+from tfmodel.tasks.sequence_head import LoadedModel, label_names, problem_type_of
 
-ARCHITECTURE = "BertForSequenceClassification"
-_PROBLEM_TYPE = "single_label_classification"
-_OWN_KEY = "tfmodel"
-
-
-@dataclasses.dataclass(frozen=True)
-class LoadedModel:
-    """A fine-tuned classifier and what is needed to use it."""
-
-    model: keras.Model
-    tokenizer: Any
-    labels: list[str]
-    has_pairs: bool
-    max_length: int
-    task: str = "classify"
+ARCHITECTURE = sequence_head.ARCHITECTURE
+PROBLEM_TYPE = "single_label_classification"
+ANSWERS = "classes"
+VALUES = "scores"
+SERVED = ("label", "score", "scores")
+MISTAKE = ("label", "predicted", "score")
+TITLE = "text classifier"
+GIVES = "{} labels"
+SAYS = "Probability of each label, in the order of labels.txt."
 
 
 def build(
@@ -65,25 +50,20 @@ def build(
     """
     if classes < 2:
         raise ValueError(f"classes must be 2 or more. Received: {classes}.")
-    if encoder.name != "encoder":
-        raise ValueError(
-            f"Expected an encoder named encoder. Received: one named {encoder.name!r}."
-        )
-    if dropout is None:
-        dropout = encoder_config(encoder).dropout
-    inputs = {key: keras.Input((None,), dtype="int32", name=key) for key in encoder.input}
-    pooled = encoder(inputs)["pooled"]
-    pooled = Dropout(dropout, name="pooled_dropout")(pooled)
-    logits = keras.layers.Dense(
-        classes,
-        name="head",
-        dtype="float32",
-        kernel_initializer=keras.initializers.TruncatedNormal(stddev=0.02),
-    )(pooled)
-    return keras.Model(inputs, logits, name=name)
+    return sequence_head.build(encoder, classes, dropout=dropout, name=name)
 
 
-def targets(label_ids: np.ndarray) -> np.ndarray:
+def head_arguments(labels: Sequence[str], targets: Any = None) -> dict[str, Any]:
+    """What `build` takes of a data set: one output a label."""
+    return {"classes": len(labels)}
+
+
+def output_labels(labels: Sequence[str]) -> list[str]:
+    """The name of each output: the data set's labels."""
+    return list(labels)
+
+
+def targets(label_ids: np.ndarray, labels: Sequence[str] = ()) -> np.ndarray:
     """What `loss` takes: int32 (n,) class ids."""
     return np.asarray(label_ids, np.int32)
 
@@ -155,11 +135,35 @@ def effective_class_weights(label_ids: np.ndarray, classes: int, beta: float) ->
     return (weights * counts.sum() / (weights * counts).sum()).astype(np.float32)
 
 
+def activate(logits):
+    """Logits (B, C) to what every artifact gives: probabilities, float32 (B, C)."""
+    return ops.softmax(ops.cast(logits, "float32"), axis=-1)
+
+
 def probabilities(logits: np.ndarray) -> np.ndarray:
     """Softmax of logits (n, C), in float32 like the exported graphs."""
     logits = np.asarray(logits, np.float32)
     exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return exponentials / exponentials.sum(axis=-1, keepdims=True)
+
+
+values = probabilities
+"""`activate` outside of a graph."""
+
+
+def served(scores, labels: Sequence[str]) -> dict[str, Any]:
+    """The named outputs of a SavedModel, of probabilities (B, C), inside its graph.
+
+    Returns:
+        `label` (B,) string, `score` (B,) and `scores` (B, C).
+    """
+    import tensorflow as tf
+
+    return {
+        "label": tf.gather(tf.constant(labels), tf.argmax(scores, axis=-1)),
+        "score": tf.reduce_max(scores, axis=-1),
+        "scores": scores,
+    }
 
 
 def decode(scores: np.ndarray, labels: Sequence[str]) -> list[dict[str, Any]]:
@@ -186,6 +190,50 @@ def decode(scores: np.ndarray, labels: Sequence[str]) -> list[dict[str, Any]]:
     return answers
 
 
+def evaluate(
+    targets: np.ndarray, scores: np.ndarray, labels: Sequence[str], **rows: Any
+) -> dict[str, Any]:
+    """Measure answers; see `tfmodel.evaluate.classification`, which takes the same."""
+    from tfmodel.evaluate.classification import classification
+
+    return classification(targets, scores, labels, **rows)
+
+
+def pictures(targets: np.ndarray, scores: np.ndarray, labels: Sequence[str]) -> dict[str, Any]:
+    """Confusion matrix, reliability and precision by recall: name to figure.
+
+    Call it inside `tfmodel.evaluate.drawing.drawing_style`.
+    """
+    from tfmodel.evaluate import plots
+    from tfmodel.evaluate.precision_recall import precision_recall, precision_recall_figure
+
+    figures = evaluate(targets, scores, labels)
+    return {
+        "confusion_matrix": plots.confusion_figure(figures["confusion"], labels),
+        "reliability": plots.reliability_figure(figures["calibration"]),
+        "precision_recall": precision_recall_figure(precision_recall(targets, scores, labels)),
+    }
+
+
+def described(
+    targets: np.ndarray, scores: np.ndarray | None, labels: Sequence[str]
+) -> dict[str, list[str]]:
+    """What is shown of each row beside its texts: column to n words.
+
+    Args:
+        targets: int (n,) ids of the right labels.
+        scores: float (n, C) probabilities, or None where the rows were not answered.
+        labels: C label names.
+    """
+    found = {"label": [labels[target] for target in targets]}
+    if scores is not None:
+        predicted = np.argmax(scores, axis=-1)
+        right = predicted == np.asarray(targets)
+        found["predicted"] = [labels[index] for index in predicted]
+        found["right"] = ["yes" if each else "no" for each in right]
+    return found
+
+
 def save(
     model: keras.Model,
     folder: str | Path,
@@ -208,25 +256,15 @@ def save(
     Returns:
         The folder.
     """
-    encoder = model.get_layer("encoder")
-    head = model.get_layer("head")
-    if len(labels) != head.units:
-        raise ValueError(f"Expected {head.units} labels. Received: {len(labels)}.")
-    config = {
-        **encoder_config(encoder).to_huggingface(),
-        "architectures": [ARCHITECTURE],
-        "problem_type": _PROBLEM_TYPE,
-        "classifier_dropout": model.get_layer("pooled_dropout").rate,
-        "id2label": {str(index): label for index, label in enumerate(labels)},
-        "label2id": {label: index for index, label in enumerate(labels)},
-        _OWN_KEY: {"has_pairs": has_pairs, "max_length": max_length or tokenizer.max_length},
-    }
-    tensors = {
-        **encoder_tensors(encoder, prefix="bert."),
-        "classifier.weight": np.ascontiguousarray(keras.ops.convert_to_numpy(head.kernel).T),
-        "classifier.bias": keras.ops.convert_to_numpy(head.bias),
-    }
-    return write_model_folder(folder, config, tensors, tokenizer=tokenizer)
+    return sequence_head.save(
+        model,
+        folder,
+        tokenizer=tokenizer,
+        labels=labels,
+        problem_type=PROBLEM_TYPE,
+        has_pairs=has_pairs,
+        max_length=max_length,
+    )
 
 
 def load(folder: str | Path, *, dtype: str = "float32") -> LoadedModel:
@@ -243,62 +281,14 @@ def load(folder: str | Path, *, dtype: str = "float32") -> LoadedModel:
         ConfigError: no weights, no head or another kind of head, no pooler under it, weights or
             a vocabulary of another size.
     """
-    from tfmodel.tokens.tokenizer import Tokenizer
-
-    folder = Path(folder)
-    config = read_config(folder)
-    tensors = read_tensors(folder)
-    try:
-        kernel, bias = tensors["classifier.weight"], tensors["classifier.bias"]
-    except KeyError as error:
-        raise ConfigError(
-            f"{folder}: expected a classification head. Received: no {error.args[0]}."
-        ) from None
-    labels = _labels(config, kernel.shape[0], folder)
-    shape = BertConfig.from_huggingface(config, name=str(folder / CONFIG_FILE))
-    if kernel.shape[1] != shape.hidden_size or bias.shape != kernel.shape[:1]:
-        raise ConfigError(
-            f"{folder}: expected a head on {shape.hidden_size} values. Received: "
-            f"classifier.weight {kernel.shape}, classifier.bias {bias.shape}."
-        )
-    encoder = build_encoder(shape, sequence=False, dtype=dtype)
-    if missing := assign_encoder(encoder, tensors, name=str(folder)):
-        raise ConfigError(
-            f"{folder}: expected the pooler that the head was trained on. "
-            f"Received: no {', '.join(missing)}."
-        )
-    model = build(encoder, classes=len(labels), dropout=config.get("classifier_dropout"))
-    head = model.get_layer("head")
-    head.kernel.assign(kernel.T)
-    head.bias.assign(bias)
-    own = config.get(_OWN_KEY, {})
-    max_length = min(own.get("max_length", shape.max_positions), shape.max_positions)
-    tokenizer = Tokenizer.from_folder(folder, max_length=max_length)
-    if len(tokenizer.vocabulary) > shape.vocabulary_size:
-        raise ConfigError(
-            f"{folder}: expected a vocabulary of at most {shape.vocabulary_size} pieces, as "
-            f"{CONFIG_FILE} says. Received: {len(tokenizer.vocabulary)}."
-        )
-    return LoadedModel(
-        model=model,
-        tokenizer=tokenizer,
-        labels=labels,
-        has_pairs=bool(own.get("has_pairs", False)),
-        max_length=max_length,
-    )
+    return sequence_head.load(folder, task="classify", labels_of=_labels, dtype=dtype)
 
 
 def _labels(config: Mapping[str, Any], classes: int, folder: Path) -> list[str]:
-    kind = config.get("problem_type") or _PROBLEM_TYPE
-    if kind != _PROBLEM_TYPE or classes < 2:
+    kind = problem_type_of(config)
+    if kind != PROBLEM_TYPE or classes < 2:
         raise ConfigError(
-            f"{folder}: expected a head that gives one of several labels ({_PROBLEM_TYPE}). "
+            f"{folder}: expected a head that gives one of several labels ({PROBLEM_TYPE}). "
             f"Received: problem_type {kind}, {classes} outputs."
         )
-    named = config.get("id2label") or {str(i): f"LABEL_{i}" for i in range(classes)}
-    if set(named) != {str(i) for i in range(classes)}:
-        raise ConfigError(
-            f"{folder / CONFIG_FILE}: expected id2label to name the {classes} classes of "
-            f"classifier.weight. Received: {len(named)} labels."
-        )
-    return [named[str(i)] for i in range(classes)]
+    return label_names(config, classes, folder)

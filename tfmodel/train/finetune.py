@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -14,10 +15,12 @@ import numpy as np
 
 from tfmodel.config import ConfigError
 from tfmodel.data import Split
+from tfmodel.tasks import TASKS
 from tfmodel.tokens.batches import Batches, TokenRows
 from tfmodel.tokens.tokenizer import Tokenizer
 from tfmodel.train import adversarial
 from tfmodel.train.callbacks import (
+    DevFigures,
     EpochRecorder,
     KeepBest,
     OneTraining,
@@ -95,8 +98,8 @@ def finetune(
         train: rows to train on.
         dev: rows to choose the best epoch by, or None.
         task: the task's module, such as `tasks.classify`.
-        labels: label names in the order of their ids.
-        settings: resolved settings (no `auto` left).
+        labels: label names in the order of their ids; none where the task has none.
+        settings: resolved settings (no `auto` left but that of `monitor`).
         seed: of the order of rows; the model's own random states are the caller's.
         checkpoints: folder for what an interrupted run continues from.
         logs: TensorBoard folder, or None: not watched.
@@ -120,6 +123,7 @@ def finetune(
             "Expected settings without auto. Received: "
             f"{settings!r}. Call settings.resolve(hidden_size=encoder_config(encoder).hidden_size)."
         )
+    train = dataclasses.replace(train, labels=task.targets(train.labels, labels))
     batches = _batches(tokenizer, train, task, labels, settings, seed)
     total_steps = settings.epochs * len(batches)
     with strategy.scope():
@@ -128,6 +132,9 @@ def finetune(
         _compile(training, task, settings, total_steps)
     give_chiefs(strategy, training.variables)
 
+    if settings.monitor == "auto":
+        natural = TASKS[task.__name__.rpartition(".")[2]].figures[0]
+        settings = settings.model_copy(update={"monitor": natural})
     best = KeepBest(
         f"val_{settings.monitor}",
         patience=settings.patience,
@@ -135,20 +142,25 @@ def finetune(
         checkpoint=Checkpoint(Path(checkpoints) / "best"),
     )
     choosing = [] if dev is None else [best]
+    measuring = []
     regularizing = assemble.callbacks(settings.regularize, has_dev=dev is not None)
     recorder = StepRecorder(batches)
     clock = Stopwatch(start)
     epochs = EpochRecorder()
     dev_batches = None
     if dev is not None:
+        dev = dataclasses.replace(dev, labels=task.targets(dev.labels, labels))
         rows = _rows(tokenizer, dev, settings)
         size = 2 * (settings.batch_size or 32)
-        dev_batches = Batches(rows, task.targets(dev.labels), batch_size=size, order="length")
+        dev_batches = Batches(rows, dev.labels, batch_size=size, order="length")
+        dev = select_rows(dev, np.concatenate(dev_batches.plan(0)))  # in the order of the batches
+        if hasattr(task, "dev_figures"):
+            measuring = [DevFigures(functools.partial(task.dev_figures, dev.labels))]
     watching = _watching(
         model,
         tokenizer,
         dev,
-        dev_batches,
+        task,
         labels,
         settings,
         total_steps,
@@ -171,7 +183,18 @@ def finetune(
     )
     progress = [Progress(recorder, total_steps=total_steps, epochs=settings.epochs)] * chief
     callbacks = OneTraining(
-        [clock, stop, *regularizing, recorder, *progress, epochs, *choosing, *watching, resume],
+        [
+            clock,
+            stop,
+            *measuring,
+            *regularizing,
+            recorder,
+            *progress,
+            epochs,
+            *choosing,
+            *watching,
+            resume,
+        ],
         model=training,
         epochs=settings.epochs,
     )
@@ -209,13 +232,12 @@ def finetune(
 
 
 def _watching(
-    model, tokenizer, dev, dev_batches, labels, settings, total_steps, logs, config, seed
+    model, tokenizer, dev, task, labels, settings, total_steps, logs, config, seed
 ) -> list:
     """The callback that shows the training, where it is to be shown."""
     shown, monitor = None, None
     if dev is not None:
-        ordered = select_rows(dev, np.concatenate(dev_batches.plan(0)))
-        shown = DevRows(ordered.labels, labels, ordered.texts, ordered.text_pairs)
+        shown = DevRows(dev.labels, labels, dev.texts, dev.text_pairs, task=task)
         monitor = f"val_{settings.monitor}"
     own = settings.model_dump(mode="json", exclude={"watch", "checkpoint_seconds"})
     watch = watch_callback(
@@ -255,7 +277,7 @@ def _batches(tokenizer, train, task, labels, settings, seed) -> Batches:
         weights = task.effective_class_weights(train.labels, len(labels), beta)[train.labels]
     return Batches(
         _rows(tokenizer, train, settings),
-        task.targets(train.labels),
+        train.labels,
         weights=weights,
         batch_size=settings.batch_size,
         batch_tokens=settings.batch_tokens,

@@ -94,6 +94,8 @@ def select_rows(split: Split, rows: np.ndarray) -> Split:
         split,
         texts=[split.texts[row] for row in chosen],
         text_pairs=None if split.text_pairs is None else [split.text_pairs[r] for r in chosen],
-        labels=split.labels[rows],
+        labels=split.labels[rows]
+        if isinstance(split.labels, np.ndarray)
+        else [split.labels[row] for row in chosen],
         origins=[split.origins[row] for row in chosen],
     )

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from tfmodel.config import Settings
+from tfmodel.tasks import TASKS
 from tfmodel.train.adversarial.settings import AdversarialSettings
 from tfmodel.train.regularize.settings import RegularizeSettings
 from tfmodel.train.watch.settings import WatchSettings
@@ -72,8 +73,12 @@ class FinetuneSettings(Settings):
         description="Compile the step with XLA; auto: no (rows differ in length, and each length "
         "would be compiled anew).",
     )
-    monitor: Literal["accuracy", "loss"] = Field(
-        "accuracy", description="Dev figure by which the best epoch is chosen and restored."
+    monitor: Literal["auto", "accuracy", "micro_f1", "macro_f1", "spearman", "pearson", "loss"] = (
+        Field(
+            "auto",
+            description="Dev figure by which the best epoch is chosen and restored; auto: "
+            "accuracy, micro_f1 where rows have several labels, spearman of numbers.",
+        )
     )
     patience: int | None = Field(
         3, ge=1, description="Epochs without a better dev figure before training stops; null: all."
@@ -111,11 +116,12 @@ class FinetuneSettings(Settings):
         self.regularize.check(epochs=self.epochs, class_weights=self.class_weights)
         return self
 
-    def resolve(self, *, hidden_size: int) -> FinetuneSettings:
-        """Replace each `auto` by what it means on this machine and for this encoder.
+    def resolve(self, *, hidden_size: int, task: str = "classify") -> FinetuneSettings:
+        """Replace each `auto` by what it means on this machine, for this encoder and this task.
 
         Args:
             hidden_size: the encoder's width D.
+            task: one of `tasks.TASKS`.
         """
         rate = self.learning_rate
         if rate == "auto":
@@ -128,6 +134,7 @@ class FinetuneSettings(Settings):
                 "learning_rate": rate,
                 "precision": precision,
                 "jit": False if self.jit == "auto" else self.jit,
+                "monitor": TASKS[task].figures[0] if self.monitor == "auto" else self.monitor,
                 "batch_size": self.batch_size or (None if self.batch_tokens else 32),
             }
         )

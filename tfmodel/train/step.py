@@ -246,6 +246,7 @@ class TrainingModel(keras.Model):
         self.regularizers = tuple(sorted(regularizers, key=lambda each: not _replaces(each)))
         self.head = split_at_pooled(model) if any(map(_replaces, regularizers)) else None
         self.watched = False  # set by `callbacks.Watch`
+        self.answers = False  # set by `callbacks.DevFigures`
         self.built = True
         # A strategy that the model was made under: its weights are on several devices.
         self._distribute_strategy = getattr(model, "_distribute_strategy", None)
@@ -364,10 +365,10 @@ class TrainingModel(keras.Model):
             self.train_function = replicas.train_function(self)
 
     def test_step(self, data):
-        """One step of an evaluation; watched, `outputs` of the rows stand beside the metrics."""
+        """One step of an evaluation; `outputs` of the rows stand beside the metrics if wanted."""
         outputs = self.evaluate_rows(data)
         metrics = self.get_metrics_result()
-        return {**metrics, OUTPUTS: outputs} if self.watched else metrics
+        return {**metrics, OUTPUTS: outputs} if self.watched or self.answers else metrics
 
     def evaluate_rows(self, data) -> Any:
         """Take rows into the metrics of an evaluation, and answer them."""

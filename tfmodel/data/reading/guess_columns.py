@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import itertools
 import math
 import re
 from collections.abc import Sequence
@@ -14,6 +15,10 @@ from tfmodel.config import ConfigError
 _LABEL_NAMES = {
     "label", "labels", "category", "class", "target", "intent", "topic", "sentiment", "tag", "y",
     "polarity", "gold_label", "answer_type", "emotion", "genre", "type", "stars", "rating",
+}  # fmt: skip
+_NUMBER_NAMES = {
+    "score", "similarity", "similarity_score", "relatedness", "relatedness_score", "grade", "value",
+    "rating", "stars", "label", "labels", "target", "y",
 }  # fmt: skip
 _TEXT_NAMES = {
     "text", "sentence", "review", "content", "message", "body", "question", "comment", "utterance",
@@ -30,6 +35,7 @@ _TRUTHS = {"true", "false", "yes", "no", "t", "f", "y", "n"}
 _FIRST = {"1", "a", "one", "left"}
 _CJK = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 _NUMBER = re.compile(r"\s*[-+]?\d+([.,]\d+)?\s*")
+_FRACTION = re.compile(r"[-+]?\d+\.\d*[1-9]\d*")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,13 +66,16 @@ class _Column:
     mean_characters: float
     prose: float  # share with a space or a Chinese, Japanese or Korean character
     numeric: float
+    fractions: bool  # a number that is not whole
     truth: bool  # yes and no, true and false
 
 
 def guess_roles(table: Table) -> ColumnRoles | None:
     """Guess the roles of the columns; None where no two of them look like text and label."""
     columns = [_describe(table, index) for index in range(len(table.names))]
-    labels = [(score, c) for c in columns if (score := _label_score(c)) is not None]
+    prose = [column.name for column in columns if column.prose > 0.3]
+    paired = any(_named_as_pair(*names) for names in itertools.permutations(prose[:20], 2))
+    labels = [(score, c) for c in columns if (score := _label_score(c, paired)) is not None]
     if not labels:
         return None
     label = max(labels, key=lambda pair: pair[0])[1]
@@ -128,19 +137,27 @@ def _describe(table: Table, index: int) -> _Column:
         prose=sum(" " in value or bool(_CJK.search(value)) for value in filled) / total,
         truth={value.lower() for value in filled} <= _TRUTHS,
         numeric=sum(bool(_NUMBER.fullmatch(value)) for value in filled) / total,
+        fractions=any(_FRACTION.fullmatch(value) for value in filled),
     )
 
 
-def _label_score(column: _Column) -> float | None:
-    """Say how much a column looks like labels: values that repeat, few and short ones first."""
+def _label_score(column: _Column, paired: bool) -> float | None:
+    """Say how much a column looks like labels: values that repeat, few and short ones first.
+
+    Numbers that are not whole need not repeat where their name says what they are; beside a pair
+    of texts a score is the likeliest label.
+    """
     if column.distinct < 2 or column.mean_characters > 100:
         return None
     repeats = column.rows / column.distinct
-    if repeats < 1.5 or column.distinct > 5_000:
+    named = column.numeric > 0.99 and column.fractions and column.name.lower() in _NUMBER_NAMES
+    if (repeats < 1.5 or column.distinct > 5_000) and not named:
         return None
     score = min(math.log10(repeats), 2.5) - column.mean_characters / 40 + 2 * column.filled
-    score -= column.numeric > 0.9 and column.distinct > 20  # years, counts
+    score -= column.numeric > 0.9 and column.distinct > 20 and not named  # years, counts
     score -= 0.8 * column.truth  # "verified" beside the topic that is meant
+    if named and column.name.lower() not in _LABEL_NAMES:
+        score += 4 if paired else 2
     if column.name.lower() in _LABEL_NAMES:
         score += 4 if column.name.lower() in ("label", "labels", "gold_label", "target") else 3
     return score

@@ -20,6 +20,7 @@ from tfmodel.data.rows import Reject
 from tfmodel.data.settings import DETECT, DataSettings
 
 _ROWS_COUNTED = 200_000
+_ROWS_A_CLASS = 3  # at least, on average, where whole numbers are the names of classes
 _WITHOUT_CLASSES = {
     "conll": "words with tags",
     "squad": "questions with answers",
@@ -40,6 +41,8 @@ class Look:
         notes: sentences for the comments above it.
         rows: rows that can be read (of the first 200,000).
         labels: rows by label, the most frequent first.
+        numbers: the lowest, the mean and the highest, where labels are numbers to be learned as
+            such; else None.
         median_words: words and marks in the median text, both texts of a pair together; a
             Chinese character counts as one.
         percentile_95_words: 95 of 100 texts have no more.
@@ -50,6 +53,7 @@ class Look:
     notes: list[str]
     rows: int
     labels: dict[str, int]
+    numbers: tuple[float, float, float] | None
     median_words: int
     percentile_95_words: int
     max_length: int
@@ -142,23 +146,61 @@ def _measure(path: Place, settings: dict[str, Any], notes: list[str]) -> Look:
     words.sort()
     median, high = words[len(words) // 2], words[min(int(len(words) * 0.95), len(words) - 1)]
     longest = max(32, min(512, 32 * math.ceil((_TOKENS_PER_WORD * high + 3) / 32)))
-    first = [_describe_rows(labels, len(words), median, high)]
+    numbers = _numbers(labels)
+    first = [_describe_rows(labels, numbers, len(words), median, high)]
     if unreadable:
         first.append(f"{unreadable:,} rows cannot be read; dropped.jsonl will hold them.")
     beside = [] if path.files or path.member else _files_beside(path.path)
     if beside:
         first.append(f"Beside it: {', '.join(beside)}; name them by dev: and test: to use them.")
     return Look(
-        settings, first + notes, len(words), dict(labels.most_common()), median, high, longest
+        settings=settings,
+        notes=first + notes,
+        rows=len(words),
+        labels=dict(labels.most_common()),
+        numbers=numbers,
+        median_words=median,
+        percentile_95_words=high,
+        max_length=longest,
     )
 
 
-def _describe_rows(labels: collections.Counter[str], rows: int, median: int, high: int) -> str:
+def _numbers(labels: collections.Counter[str]) -> tuple[float, float, float] | None:
+    """The lowest, the mean and the highest of labels that are no names of classes.
+
+    Whole numbers that repeat are: stars, or ids of classes.
+    """
+    counts: collections.Counter[float] = collections.Counter()
+    try:
+        for label, count in labels.items():
+            counts[float(label if "_" not in label else "no")] += count
+    except ValueError:
+        return None
+    if not all(map(math.isfinite, counts)):
+        return None
+    rows = labels.total()
+    if all(map(float.is_integer, counts)) and len(counts) * _ROWS_A_CLASS <= rows:
+        return None
+    mean = sum(number * count for number, count in counts.items()) / rows
+    return min(counts), mean, max(counts)
+
+
+def _describe_rows(
+    labels: collections.Counter[str],
+    numbers: tuple[float, float, float] | None,
+    rows: int,
+    median: int,
+    high: int,
+) -> str:
     most, least = labels.most_common()[0], labels.most_common()[-1]
     counted = f"{rows:,}" if rows < _ROWS_COUNTED else f"the first {rows:,}"
+    answers = (
+        f"{len(labels):,} classes, from {most[0]} ({most[1]:,} rows) to {least[0]} ({least[1]:,})"
+        if numbers is None
+        else f"a number each, from {numbers[0]:g} to {numbers[2]:g}"
+    )
     return (
-        f"{counted} rows, {len(labels):,} classes, from {most[0]} ({most[1]:,} rows) to "
-        f"{least[0]} ({least[1]:,}). Half of the texts have up to {median:,} words, 95 of 100 up "
+        f"{counted} rows, {answers}. Half of the texts have up to {median:,} words, 95 of 100 up "
         f"to {high:,}."
     )
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tfmodel.export.card.text import readme
+from tfmodel.export.card.text import gives_number, gives_one, gives_several, readme
 from tfmodel.export.manifest import package_version
 from tfmodel.export.trained import Trained
 
@@ -40,7 +40,7 @@ def card_files(
             `encoder`, `seed`, `license` and `language` (as Hugging Face writes them), `data`
             (`raw`, `kept`, `dropped` by reason, `files`, `parts` with `rows` and `labels`,
             `cleaning` rows by step, `source`, `split`), `training` (`settings`, `figures`),
-            `evaluation` (`dev` and `test`, as `evaluate.classification` gives them), `skew` (what
+            `evaluation` (`dev` and `test`, as the task's `evaluate` gives them), `skew` (what
             `tfmodel data --skew` found) and `environment` (package to version).
         precision: number format of the artifact.
         signatures: what can be asked of it.
@@ -132,6 +132,16 @@ _FIGURES = (
     "log_loss",
     "calibration_error",
     "per_class",
+    "pearson",
+    "pearson_interval",
+    "spearman",
+    "spearman_interval",
+    "micro_f1",
+    "micro_f1_interval",
+    "exact_match",
+    "rmse",
+    "mae",
+    "target_deviation",
 )
 
 
@@ -145,7 +155,7 @@ def _model(trained: Trained, precision: str) -> dict[str, Any]:
     except ValueError:  # a model that build_encoder did not make
         shape = None
     return {
-        "task": "classify",
+        "task": trained.task,
         "labels": [str(label) for label in trained.labels],
         "has_pairs": trained.has_pairs,
         "max_length": trained.max_length,
@@ -177,11 +187,10 @@ def _versions(environment: Mapping[str, Any]) -> dict[str, Any]:
 def _limits(card: Mapping[str, Any]) -> list[str]:
     """What the model was not tried on, and what it does not do: sentences."""
     model = card["model"]
-    names = len(model["labels"])
     texts = "both texts together" if model["has_pairs"] else "a text"
     limits = [
         *_limits_of_figures(card),
-        f"Every answer is one of the {names} labels: there is none for what belongs to no label.",
+        _limit_of_answers(model),
         f"Of {texts} no more than {model['max_length']} tokens are read; the rest is cut off.",
         _limit_of_languages(card),
         "Nothing was measured for groups of people. What is one-sided in the encoder's texts or "
@@ -196,20 +205,39 @@ def _limits(card: Mapping[str, Any]) -> list[str]:
     return limits
 
 
+def _limit_of_answers(model: Mapping[str, Any]) -> str:
+    if gives_number(model):
+        return (
+            "Every answer is a number on the scale of the training rows: there is none for what "
+            "has no such number, and nothing keeps it inside their range."
+        )
+    names = len(model["labels"])
+    if gives_several(model):
+        return (
+            f"Every answer is any of {names} labels, or none: each where its score reaches its "
+            "threshold, which the dev part chose."
+        )
+    return f"Every answer is one of the {names} labels: there is none for what belongs to no label."
+
+
 def _limits_of_figures(card: Mapping[str, Any]) -> list[str]:
     part, figures = judged(card["evaluation"])
     if figures is None:
-        return [
+        limits = [
             "How good it is, is not known here: no figures were given when it was exported. "
             "Measure it on rows of your own before you rely on it.",
-            "Whether its scores can be read as probabilities was not measured.",
         ]
+        if gives_one(card["model"]):
+            limits.append("Whether its scores can be read as probabilities was not measured.")
+        return limits
     limits = [
         f"Measured on the {figures['examples']:,} rows of the {part} part alone. Texts of another "
         "time, place or kind were not tried."
     ]
     if part == "dev":
         limits.append("There was no test part: dev also chose the epoch, so it flatters the model.")
+    if not gives_one(card["model"]):
+        return [*limits, *_limit_of_few_rows(part, figures)]
     error = figures.get("calibration_error")
     if error is None:
         limits.append("Whether its scores can be read as probabilities was not measured.")
@@ -220,18 +248,20 @@ def _limits_of_figures(card: Mapping[str, Any]) -> list[str]:
             "The scores are not calibrated: do not read them as probabilities "
             f"({part}: expected calibration error {error:.1%})."
         )
+    return [*limits, *_limit_of_few_rows(part, figures)]
+
+
+def _limit_of_few_rows(part: str, figures: Mapping[str, Any]) -> list[str]:
     few = [
         label
         for label, scores in figures.get("per_class", {}).items()
         if scores["support"] < _FEW_ROWS
     ]
-    if few:
-        shown = ", ".join(f"“{' '.join(label.split())}”" for label in few[:10])
-        more = f" and {len(few) - 10} more" if len(few) > 10 else ""
-        limits.append(
-            f"Fewer than {_FEW_ROWS} {part} rows, so that their figures say little: {shown}{more}."
-        )
-    return limits
+    if not few:
+        return []
+    shown = ", ".join(f"“{' '.join(label.split())}”" for label in few[:10])
+    more = f" and {len(few) - 10} more" if len(few) > 10 else ""
+    return [f"Fewer than {_FEW_ROWS} {part} rows, so that their figures say little: {shown}{more}."]
 
 
 def _limit_of_languages(card: Mapping[str, Any]) -> str:

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import yaml
+
+from tfmodel import tasks
 
 _UNKNOWN = "not known: whoever exported this did not say"
 _METRICS = {
     "accuracy": ("accuracy", "Accuracy"),
     "macro_f1": ("f1", "Macro F1"),
     "weighted_f1": ("f1", "Weighted F1"),
+    "micro_f1": ("f1", "Micro F1"),
+    "pearson": ("pearsonr", "Pearson's correlation"),
+    "spearman": ("spearmanr", "Spearman's correlation"),
 }
+_CORRELATIONS = ("pearson", "spearman")
 
 
 def readme(card: Mapping[str, Any], *, call: str = "") -> str:
@@ -42,7 +48,7 @@ def readme(card: Mapping[str, Any], *, call: str = "") -> str:
 
 def _front_matter(card: Mapping[str, Any]) -> dict[str, Any]:
     """What Hugging Face's hub reads; what is not known has no key."""
-    name = card["name"] or "classifier"
+    name = card["name"] or tasks.find(card["model"]["task"]).TITLE.split()[-1]
     encoder = re.fullmatch(r"hf:([\w.-]+/[\w.-]+)(?:@.*)?", card["encoder"] or "")
     results = [
         {
@@ -63,7 +69,9 @@ def _front_matter(card: Mapping[str, Any]) -> dict[str, Any]:
         "pipeline_tag": "text-classification",
         "tags": ["tfmodel", "tensorflow", "bert", "text-classification"],
         "base_model": encoder[1] if encoder else None,
-        "metrics": ["accuracy", "f1"] if results else None,
+        "metrics": list(
+            dict.fromkeys(metric["type"] for result in results for metric in result["metrics"])
+        ),
         "model-index": [{"name": name, "results": results}] if results else None,
     }
     return {key: value for key, value in found.items() if value}
@@ -77,8 +85,15 @@ def _head(card: Mapping[str, Any]) -> str:
     if shape:
         size += f", {shape['layers']} layers of width {shape['hidden_size']}"
     case = "lower-cased, accents stripped" if model["lowercase"] else "kept as it is (cased)"
+    title = tasks.find(model["task"]).TITLE
+    gives = "any" if gives_several(model) else "one"
+    gives, labels = f"{gives} of {len(model['labels'])} labels", map(_code, model["labels"])
+    labels = ", ".join(labels)
+    below = f"\n\nLabels, in the order of the scores: {labels}."
+    if gives_number(model):
+        gives, below = "a number", ""
     rows = [
-        ("Answers", f"one of {len(model['labels'])} labels for {reads}"),
+        ("Answers", f"{gives} for {reads}"),
         ("Encoder", f"BERT, {size}; from {_code(card['encoder']) or _UNKNOWN}"),
         ("Reads", f"at most {model['max_length']} tokens; text is {case}"),
         ("Vocabulary", f"{model['vocabulary_pieces']:,} WordPieces"),
@@ -86,9 +101,8 @@ def _head(card: Mapping[str, Any]) -> str:
         ("Exported", plain(card["date"] or _UNKNOWN)),
         ("Licence", plain(card["license"] or f"{_UNKNOWN}; the encoder's and the data's apply")),
     ]
-    labels = ", ".join(_code(label) for label in model["labels"])
-    title = plain(card["name"] or "A text classifier")
-    return f"# {title}\n\n{_table(('', ''), rows)}\n\nLabels, in the order of the scores: {labels}."
+    title = plain(card["name"] or f"A {title}")
+    return f"# {title}\n\n{_table(('', ''), rows)}{below}"
 
 
 def _rest(card: Mapping[str, Any]) -> str:
@@ -96,9 +110,7 @@ def _rest(card: Mapping[str, Any]) -> str:
     model, name = card["model"], re.sub(r"[^\w.-]+", "_", card["name"] or "model")
     instance = {"text": "some text"} | ({"text_pair": "another"} if model["has_pairs"] else {})
     count = len(model["labels"])
-    best = round(1 - 0.01 * (count - 1), 2) if count <= 20 else 0.9
-    scores = [best, *[round((1 - best) / (count - 1), 4)] * (count - 1)]
-    answer = {"label": model["labels"][0], "score": best, "scores": scores[:20]}
+    answer = _example(model)
     lines = [
         "With TF Serving (REST; gRPC takes the same names):",
         f"```bash\ncurl -d '{json.dumps({'instances': [instance]})}' \\\n"
@@ -116,6 +128,34 @@ def _rest(card: Mapping[str, Any]) -> str:
     return "\n\n".join(lines)
 
 
+def _example(model: Mapping[str, Any]) -> Any:
+    """An answer as TF Serving words it: of a single named output, the number alone."""
+    if gives_number(model):
+        return 1.25
+    count = len(model["labels"])
+    best = round(1 - 0.01 * (count - 1), 2) if count <= 20 else 0.9
+    if gives_several(model):
+        names = [model["labels"][0], *[""] * (count - 1)]
+        return {"labels": names[:20], "scores": [best, *[0.01] * (count - 1)][:20]}
+    scores = [best, *[round((1 - best) / (count - 1), 4)] * (count - 1)]
+    return {"label": model["labels"][0], "score": best, "scores": scores[:20]}
+
+
+def gives_one(model: Mapping[str, Any]) -> bool:
+    """Whether one of a card's `model`'s labels is right."""
+    return tasks.find(model["task"]).ANSWERS == "classes"
+
+
+def gives_several(model: Mapping[str, Any]) -> bool:
+    """Whether any number of a card's `model`'s labels may be right."""
+    return tasks.find(model["task"]).ANSWERS == "sets"
+
+
+def gives_number(model: Mapping[str, Any]) -> bool:
+    """Whether a card's `model` answers with a number, not with labels."""
+    return tasks.find(model["task"]).ANSWERS == "number"
+
+
 def _tensors(described: Mapping[str, str]) -> str:
     return "; ".join(f"{_code(name)}: {plain(kind)}" for name, kind in described.items())
 
@@ -126,7 +166,7 @@ def _figures(evaluation: Mapping[str, Any] | None) -> str:
     rows = []
     for part, figures in evaluation.items():
         rows += [
-            (part, title, f"{figures[key]:.2%}", _interval(figures.get(f"{key}_interval")))
+            (part, title, _figure(key, figures[key]), _interval(key, figures))
             for key, (_, title) in _METRICS.items()
             if figures.get(key) is not None
         ]
@@ -135,6 +175,9 @@ def _figures(evaluation: Mapping[str, Any] | None) -> str:
             for key, title in (
                 ("log_loss", "Log loss"),
                 ("calibration_error", "Expected calibration error"),
+                ("rmse", "Root mean squared error"),
+                ("mae", "Mean absolute error"),
+                ("target_deviation", "Standard deviation of the right numbers"),
             )
             if figures.get(key) is not None
         ]
@@ -156,8 +199,13 @@ def _figures(evaluation: Mapping[str, Any] | None) -> str:
 _BY_CLASS = ("precision", "recall", "f1")
 
 
-def _interval(ends: Sequence[float] | None) -> str:
-    return f"{ends[0]:.2%} to {ends[1]:.2%}" if ends else ""
+def _figure(key: str, value: float) -> str:
+    return f"{value:.3f}" if key in _CORRELATIONS else f"{value:.2%}"
+
+
+def _interval(key: str, figures: Mapping[str, Any]) -> str:
+    ends = figures.get(f"{key}_interval")
+    return " to ".join(_figure(key, end) for end in ends) if ends else ""
 
 
 def _data(data: Mapping[str, Any] | None) -> str:

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 
+from tfmodel import tasks
 from tfmodel.config import ConfigError
 from tfmodel.export import graph
 from tfmodel.export.card import card_files
@@ -37,7 +39,6 @@ from tfmodel.export.manifest import (
     VOCABULARY_FILE,
     Manifest,
     files_of,
-    package_version,
 )
 from tfmodel.export.places import make_folder
 from tfmodel.export.settings import ExportSettings
@@ -62,17 +63,22 @@ def export_keras_hub(
     labels: Sequence[str],
     max_length: int,
     has_pairs: bool = False,
+    task: str = "classify",
+    decoding: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write a classifier as a preset of KerasHub, which need not be installed.
+    """Write a model as a preset of KerasHub, which need not be installed.
 
     Args:
-        model: float32 classifier on an encoder from `build_encoder`.
+        model: float32 model of a task on an encoder from `build_encoder`.
         tokenizer: the tokenizer the model was trained with.
         folder: replaced as a whole, once everything is written.
-        labels: class names in the order of the logits. The format has no place for them:
-            `labels.txt` and `tfmodel.json` beside its own files hold them.
+        labels: the name of each output: of `classify` the classes, in the order of the logits.
+            The format has no place for them: `labels.txt` and `tfmodel.json` beside its own files
+            hold them.
         max_length: tokens a row: KerasHub's preprocessor pads and cuts to it.
         has_pairs: whether a row is two texts.
+        task: one of `tasks.TASKS`; of `regress` the classifier's one logit is the number.
+        decoding: what the task's answers are decoded by beside the labels.
 
     Returns:
         `folder`. `load(folder).precision` is `float32_approximate` where KerasHub computes the
@@ -94,14 +100,15 @@ def export_keras_hub(
     shape, tensors = read_classifier(model, door="KerasHub")
     _check_shape(shape)
     _check_pieces(tokenizer.vocabulary.pieces)
-    manifest = Manifest(
-        labels=tuple(labels),
-        max_length=max_length,
-        lowercase=tokenizer.lowercase,
-        has_pairs=has_pairs,
-        precision="float32" if keras_hub_shape(shape) == shape else APPROXIMATE,
-        version=package_version(),
-    )
+    manifest = Trained(
+        model,
+        tokenizer,
+        labels,
+        max_length,
+        has_pairs,
+        task=task,
+        decoding=decoding or {},
+    ).manifest(precision="float32" if keras_hub_shape(shape) == shape else APPROXIMATE)
     written = files_of(manifest, tokenizer.vocabulary.pieces)
     folder = Path(folder)
     make_folder(folder.parent)
@@ -141,22 +148,29 @@ def write_artifacts(
         tell(limit)
     precision = Manifest.from_json((folder / MANIFEST_FILE).read_bytes(), name=NAME).precision
     card = card_files(
-        trained, precision=precision, signatures={}, call=_call(trained.has_pairs), limits=limits
+        trained, precision=precision, signatures={}, call=_call(trained), limits=limits
     )
     for name, content in card.items():
         (folder / name).write_bytes(content)
     return {NAME: folder}
 
 
-def _call(has_pairs: bool) -> str:
+def _call(trained: Trained) -> str:
     """How a preset is asked, in Markdown."""
-    texts = '(["some text"], ["another"])' if has_pairs else '["some text"]'
+    texts = '(["some text"], ["another"])' if trained.has_pairs else '["some text"]'
+    asked = {
+        "classes": f"scores = keras.ops.softmax(classifier.predict({texts}))"
+        "  # in the order of labels.txt",
+        "number": f"numbers = classifier.predict({texts})[:, 0]",
+        "sets": f"scores = keras.ops.sigmoid(classifier.predict({texts}))"
+        "  # in the order of labels.txt",
+    }[tasks.find(trained.task).ANSWERS]
     return f"""
 ```python
 import keras, keras_hub
 
 classifier = keras_hub.models.BertTextClassifier.from_preset("this folder")
-scores = keras.ops.softmax(classifier.predict({texts}))  # in the order of labels.txt
+{asked}
 ```
 """
 
@@ -228,13 +242,14 @@ def _verify(folder: Path, model: keras.Model, tokenizer: Tokenizer) -> None:
     """
     from tfmodel.model.checkpoints import assign_encoder
     from tfmodel.model.encoder import build_encoder
-    from tfmodel.tasks import classify
+    from tfmodel.tasks import sequence_head
 
     manifest, _, classifier = read_preset(folder)
     shape, tensors = read_classifier(model, door="KerasHub")
     encoder = build_encoder(keras_hub_shape(shape), sequence=False, dtype="float32")
     assign_encoder(encoder, {name: value for name, value in tensors.items() if HEAD not in name})
-    same = classify.build(encoder, classes=len(manifest.labels))
+    same = sequence_head.build(encoder, len(manifest.labels), name="same")
+    activate = tasks.find(manifest.task).activate
     same.get_layer("head").set_weights(dense(tensors, HEAD))
     generator = np.random.default_rng(0)
     length = manifest.max_length
@@ -246,9 +261,9 @@ def _verify(folder: Path, model: keras.Model, tokenizer: Tokenizer) -> None:
         "padding_mask": real.astype(np.int32),
     }
     wanted, given = (
-        np.asarray(keras.ops.softmax(each(batch, training=False))) for each in (same, classifier)
+        np.asarray(activate(each(batch, training=False))) for each in (same, classifier)
     )
-    difference = float(np.max(np.abs(given - wanted)))
+    difference = float(np.max(np.abs(given - wanted)) / max(1.0, np.max(np.abs(wanted))))
     if not difference <= _LARGEST_DIFFERENCE:
         raise RuntimeError(
             f"KerasHub: expected the model's scores within {_LARGEST_DIFFERENCE}. Received: a "

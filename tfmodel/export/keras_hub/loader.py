@@ -54,7 +54,7 @@ def load_keras_hub(folder: Path) -> Predictor:
     tokenize = graph.batch_function(
         tokenizer, max_length=manifest.max_length, has_pairs=manifest.has_pairs
     ).get_concrete_function()
-    scores = graph.scores_function(classifier).get_concrete_function()
+    scores = graph.scores_function(classifier, manifest.task).get_concrete_function()
 
     def answer(texts: list[str], text_pairs: list[str] | None) -> np.ndarray:
         return scores(**tokenize(*_utf8(texts, text_pairs))).numpy()

@@ -7,17 +7,18 @@ TensorFlow, and what they give does not load (docs/LOG.md).
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
+from tfmodel import tasks
 from tfmodel.config import ConfigError
 from tfmodel.export.card import card_files
 from tfmodel.export.graph import batch_function, check_exportable, positions_of
-from tfmodel.export.manifest import MANIFEST_FILE, Manifest, files_of, package_version, read_files
+from tfmodel.export.manifest import MANIFEST_FILE, Manifest, files_of, read_files
 from tfmodel.export.onnx.graph import INPUTS, OUTPUT, classifier_graph
 from tfmodel.export.onnx.tokenizer import TOKENIZER_FILE, tokenizer_json
 from tfmodel.export.places import make_folder
@@ -27,6 +28,7 @@ from tfmodel.export.trained import Trained
 from tfmodel.export.weights import read_classifier
 from tfmodel.model.checkpoints import CONFIG_FILE
 from tfmodel.run_folder import write_aside
+from tfmodel.tasks.sequence_head import huggingface_head
 from tfmodel.tokens.tokenizer import Tokenizer
 from tfmodel.tokens.vocabulary import Vocabulary
 
@@ -48,21 +50,25 @@ def export_onnx(
     labels: Sequence[str],
     max_length: int,
     has_pairs: bool = False,
+    task: str = "classify",
+    decoding: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write a classifier as `model.onnx`, in a folder as Hugging Face's tools expect it.
+    """Write a model as `model.onnx`, in a folder as Hugging Face's tools expect it.
 
     Args:
-        model: float32 classifier on an encoder from `build_encoder`.
+        model: float32 model of a task on an encoder from `build_encoder`.
         tokenizer: the tokenizer the model was trained with.
         folder: replaced as a whole, once everything is written.
-        labels: class names in the order of the logits.
+        labels: the name of each output: of `classify` the classes, in the order of the logits.
         max_length: tokens a row at most; `tokenizer.json` cuts to it.
         has_pairs: whether a row is two texts.
+        task: one of `tasks.TASKS`.
+        decoding: what the task's answers are decoded by beside the labels.
 
     Returns:
         `folder`: `model.onnx` takes `input_ids`, `attention_mask` and `token_type_ids`, int64
-        (B, T), and gives `logits`, float32 (B, C). `tokenizer.json` makes the three inputs with
-        `tokenizers.Tokenizer.from_file`; `config.json` names the labels.
+        (B, T), and gives `logits`, float32 (B, C): of `regress` the number. `tokenizer.json` makes
+        the three inputs with `tokenizers.Tokenizer.from_file`; `config.json` names the labels.
 
     Raises:
         ConfigError: the package onnx is missing, labels or `max_length` do not fit the model, it
@@ -81,19 +87,18 @@ def export_onnx(
             "ONNX: expected a model of at most 2 GB, which is what one file can hold. Received: "
             f"one of {size:,} bytes. Export it as a SavedModel."
         )
-    manifest = Manifest(
-        labels=tuple(labels),
-        max_length=max_length,
-        lowercase=tokenizer.lowercase,
-        has_pairs=has_pairs,
-        version=package_version(),
-    )
+    manifest = Trained(
+        model,
+        tokenizer,
+        labels,
+        max_length,
+        has_pairs,
+        task=task,
+        decoding=decoding or {},
+    ).manifest()
     config = {
         **shape.to_huggingface(),
-        "architectures": ["BertForSequenceClassification"],
-        "problem_type": "single_label_classification",
-        "id2label": {str(index): label for index, label in enumerate(labels)},
-        "label2id": {label: index for index, label in enumerate(labels)},
+        **huggingface_head(labels, tasks.find(task).PROBLEM_TYPE),
     }
     proto = classifier_graph(shape, tensors, classes=len(labels), producer=manifest.version)
     folder = Path(folder)
@@ -139,15 +144,20 @@ def write_artifacts(
             "tokenizer's vocabulary."
         )
     for name, content in card_files(
-        trained, precision="float32", signatures={}, call=_call(trained.has_pairs)
+        trained, precision="float32", signatures={}, call=_call(trained)
     ).items():
         (folder / name).write_bytes(content)
     return {NAME: folder}
 
 
-def _call(has_pairs: bool) -> str:
+def _call(trained: Trained) -> str:
     """How the folder is asked, in Markdown."""
-    row = '("some text", "another")' if has_pairs else '"some text"'
+    row = '("some text", "another")' if trained.has_pairs else '"some text"'
+    reads = {
+        "classes": "softmax gives the scores, in the order of labels.txt",
+        "number": "the number",
+        "sets": "a sigmoid gives the scores, in the order of labels.txt",
+    }[tasks.find(trained.task).ANSWERS]
     return f"""
 ```python
 import numpy, onnxruntime, tokenizers
@@ -157,10 +167,11 @@ logits = onnxruntime.InferenceSession("{MODEL_FILE}").run(["{OUTPUT}"], {{
     "input_ids": numpy.array([row.ids for row in rows]),
     "attention_mask": numpy.array([row.attention_mask for row in rows]),
     "token_type_ids": numpy.array([row.type_ids for row in rows]),
-}})[0]  # softmax gives the scores, in the order of labels.txt
+}})[0]  # {reads}
 ```
 
-Inputs are int64 (rows, tokens), the output is float32 (rows, labels); any number of either.
+Inputs are int64 (rows, tokens), the output is float32 (rows, {len(trained.labels)}); any number of
+rows and tokens.
 """
 
 
@@ -214,16 +225,15 @@ def load_onnx(folder: Path, *, threads: int | None = None) -> Predictor:
     tokenize = batch_function(
         tokenizer, max_length=manifest.max_length, has_pairs=manifest.has_pairs
     ).get_concrete_function()
+    to_values = tasks.find(manifest.task).values
 
     def answer(texts: list[str], text_pairs: list[str] | None) -> np.ndarray:
-        from tfmodel.tasks import classify
-
         batch = tokenize(*_utf8(texts, text_pairs))
         feed = {
             theirs: batch[ours].numpy().astype(np.int64)
             for theirs, ours in _BATCH_OF_INPUTS.items()
         }
-        return classify.probabilities(session.run([OUTPUT], feed)[0])
+        return to_values(session.run([OUTPUT], feed)[0])
 
     return Predictor(answer, manifest, kind=NAME, where=str(folder))
 

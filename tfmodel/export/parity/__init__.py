@@ -9,15 +9,16 @@ from typing import Any
 
 import numpy as np
 
+from tfmodel import tasks
 from tfmodel.export.parity.gate import Gate, latency_of
 from tfmodel.export.parity.rows import draw
 from tfmodel.export.parity.verdicts import (
     LARGEST_FLOAT32_DIFFERENCE,
+    LARGEST_SHARE_OF_SPREAD,
     NEAR_TIE,
+    QUALITY,
     SMALLEST_COSINE,
     SMALLEST_NEIGHBOUR_AGREEMENT,
-    accuracy,
-    accuracy_interval,
 )
 from tfmodel.export.predictor import Predictor
 
@@ -62,7 +63,7 @@ def check_parity(
     texts: Sequence[str],
     text_pairs: Sequence[str] | None = None,
     *,
-    targets: Sequence[int] | np.ndarray | None = None,
+    targets: Sequence[Any] | np.ndarray | None = None,
     max_drop: float = 0.01,
     runtime: str = "auto",
     rows: int = ROWS,
@@ -75,7 +76,9 @@ def check_parity(
     A float32 artifact fails when a score is off by more than 1e-4. One of reduced precision
     fails when it loses more than `max_drop` of accuracy, or, where no targets are known, gives
     another label on more than `2 * max_drop` of the rows: a changed label was right before or
-    is right now about as often, so half of them at most are lost; one row is never proof. With
+    is right now about as often, so half of them at most are lost; one row is never proof. Of a
+    task that gives numbers, one of reduced precision fails when it loses more than `max_drop` of
+    Spearman's correlation, or strays from the Keras model's; see `verdicts.compare_numbers`. With
     more rows at hand, a reduced one that fails on the first is asked up to 1,000 before the
     verdict, which chance must not give. Sentence vectors: see `verdicts.compare_vectors`.
 
@@ -84,8 +87,9 @@ def check_parity(
         artifacts: name to what `load` takes.
         texts: real texts, at least one; drawn from where there are more than `rows`.
         text_pairs: as many second texts, for a model of pairs.
-        targets: the right class ids, int (n,), where known.
-        max_drop: share of rows an artifact of reduced precision may lose, in [0, 1].
+        targets: the right answers, (n,), where known: class ids, of `regress` numbers.
+        max_drop: share of rows an artifact of reduced precision may lose, in [0, 1]; of numbers,
+            how much of Spearman's correlation.
         runtime: a runtime of phones that TFLite files must answer rightly in, where it is at hand:
             `export.runtime`.
         rows: how many texts to ask.
@@ -96,9 +100,10 @@ def check_parity(
         progress: told the name of each artifact before it is asked.
 
     Returns:
-        What `parity.json` holds: `rows`, `limits`, `passed`, `reference` and `artifacts` with
-        largest score difference, label agreement, accuracy, bytes, load time, latency and memory
-        each, and `runtimes`: the same in each runtime, or why it was not run.
+        What `parity.json` holds: `task`, `rows`, `limits`, `passed`, `reference` and `artifacts`
+        with largest score difference, label agreement and accuracy (or correlations), bytes, load
+        time, latency and memory each, and `runtimes`: the same in each runtime, or why it was not
+        run.
 
     Raises:
         ParityError: an artifact fails; it names each with its figures.
@@ -118,12 +123,13 @@ def check_parity(
         measure=measure,
         timeout_seconds=_STARTING_SECONDS + _PATIENCE * on_one_thread * len(first),
     )
+    answers = tasks.find(reference.task).ANSWERS
     parity = {
+        "task": reference.task,
         "rows": len(first),
-        "limits": _limits(max_drop, targets),
+        "limits": _limits(answers, max_drop, targets),
         "reference": {
-            "accuracy": accuracy(first.scores, first.targets),
-            "accuracy_interval": accuracy_interval(first.scores, first.targets),
+            **QUALITY[answers](first.values, first.targets, **reference.manifest.decoding),
             "latency_ms": reference_latency,
             "threads": os.cpu_count(),
         },
@@ -140,12 +146,16 @@ def check_parity(
     return parity
 
 
-def _limits(max_drop: float, targets: object) -> dict[str, Any]:
+def _limits(answers: str, max_drop: float, targets: object) -> dict[str, Any]:
+    own: dict[str, Any] = {"share_of_spread": LARGEST_SHARE_OF_SPREAD}
+    if answers != "number":
+        own = {"label_agreement": None if targets is not None else 1 - 2 * max_drop}
+    if answers == "classes":
+        own["near_tie"] = NEAR_TIE
     return {
         "float32_score_difference": LARGEST_FLOAT32_DIFFERENCE,
         "max_drop": max_drop,
-        "label_agreement": None if targets is not None else 1 - 2 * max_drop,
-        "near_tie": NEAR_TIE,
+        **own,
         "vector_cosine": SMALLEST_COSINE,
         "vector_neighbour_agreement": SMALLEST_NEIGHBOUR_AGREEMENT,
     }

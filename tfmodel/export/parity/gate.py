@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from tfmodel import tasks
 from tfmodel.config import ConfigError
 from tfmodel.export import linting
 from tfmodel.export.artifacts import load
@@ -26,7 +27,7 @@ from tfmodel.export.parity.runtimes import (
     ask_litert,
     ask_tensorflow,
 )
-from tfmodel.export.parity.verdicts import compare_scores, compare_vectors
+from tfmodel.export.parity.verdicts import COMPARE, compare_vectors
 from tfmodel.export.predictor import Predictor
 
 LATENCY_ROWS = 50
@@ -141,7 +142,7 @@ class Gate:
         if figures["failures"] and self._deserves_a_second_look(asked, manifest):
             # Chance may lose three rows of 200.
             artifact = artifact or load(path)
-            values = artifact.probabilities(self.drawn.texts, self.drawn.text_pairs)
+            values = artifact.values(self.drawn.texts, self.drawn.text_pairs)
             figures = self._values(values, self.drawn, manifest)
         figures["failures"] = [*asked.failures, *figures["failures"]]
         few = self.first.first(CHECK_ROWS)
@@ -151,6 +152,10 @@ class Gate:
             figures["failures"] += [f"signature {name}: {text}" for text in compared["failures"]]
             del compared["failures"]
             figures.setdefault("signatures", {})[name] = compared
+        if (task := self.first.reference.task) != manifest.task:
+            figures["failures"].append(f"its task is {manifest.task}, the Keras model's {task}")
+        if dict(manifest.decoding) != dict(self.first.reference.manifest.decoding):
+            figures["failures"].append("its answers are decoded otherwise than the Keras model's")
         if (labels := self.first.reference.labels) != list(manifest.labels):
             figures["failures"].append(
                 f"its labels are {list(manifest.labels[:5])}, the Keras model's {labels[:5]}"
@@ -168,12 +173,14 @@ class Gate:
     def _values(self, values: np.ndarray, rows: Rows, manifest: Manifest) -> dict[str, Any]:
         if manifest.output == "vector":
             return compare_vectors(values, rows.vectors, precision=manifest.precision)
-        return compare_scores(
+        compare = COMPARE[tasks.find(rows.reference.task).ANSWERS]
+        return compare(
             values,
-            rows.scores,
+            rows.values,
             rows.targets,
             precision=manifest.precision,
             max_drop=self.max_drop,
+            **rows.reference.manifest.decoding,
         )
 
 
@@ -228,7 +235,7 @@ def _ask(artifact: Predictor, rows: Rows) -> tuple[np.ndarray, dict[str, float]]
 
 
 def _answer(predictor: Predictor) -> Callable[..., np.ndarray]:
-    return predictor.probabilities if predictor.gives_scores else predictor.vectors
+    return predictor.values if predictor.gives_scores else predictor.vectors
 
 
 def latency_of(predictor: Predictor, rows: Rows) -> dict[str, float]:

@@ -10,15 +10,23 @@ import dataclasses
 import importlib.util
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from tfmodel import tasks
 from tfmodel.export.parity.description import Description
 from tfmodel.export.parity.measure import ClientError, run_client
 from tfmodel.export.parity.runtimes import token_rows
-from tfmodel.export.parity.verdicts import accuracy, accuracy_interval, compare_vectors, near_ties
+from tfmodel.export.parity.verdicts import (
+    accuracy,
+    accuracy_interval,
+    compare_numbers,
+    compare_sets,
+    compare_vectors,
+    near_ties,
+)
 from tfmodel.tokens.phone import PhoneTokenizer
 
 TASK_LIBRARY_PYTHON = "TFMODEL_TASK_LIBRARY_PYTHON"
@@ -123,8 +131,8 @@ def ask_phone(
         phone: a runtime that is at hand.
         description: the file.
         texts: n single texts.
-        here: what the file answers to them in LiteRT, with our tokenizer: scores or vectors.
-        targets: the right class ids, where known.
+        here: what the file answers to them in LiteRT, with our tokenizer: values or vectors.
+        targets: the right answers, where known.
         max_drop: share of rows in which a quantized file may give another label there.
         timeout_seconds: for the whole process.
 
@@ -162,7 +170,7 @@ def ask_phone(
         if output == "vector":
             compared = _compare_vectors(given, wanted, description)
         else:
-            compared = _compare_scores(
+            compared = _compare_values(
                 given, wanted, None if targets is None else targets[rows], description, max_drop
             )
         failures += compared.pop("failures")
@@ -170,7 +178,7 @@ def ask_phone(
     return {**figures, "failures": failures, "passed": not failures}
 
 
-def _compare_scores(
+def _compare_values(
     given: Sequence[Sequence[Sequence[Any]]],
     wanted: np.ndarray,
     targets: np.ndarray | None,
@@ -182,6 +190,9 @@ def _compare_scores(
     if names != description.written_labels:
         return {"failures": [f"its labels are {names[:5]}, not {description.written_labels[:5]}"]}
     scores = np.asarray([[score for _, score in answer] for answer in given], np.float32)
+    compare = _COMPARE.get(tasks.find(description.manifest.task).ANSWERS)
+    if compare is not None:
+        return _compared(compare, scores, wanted, targets, description, max_drop)
     difference = float(np.max(np.abs(scores - wanted)))
     other = np.argmax(scores, axis=1) != np.argmax(wanted, axis=1)
     clear = int(np.sum(other & ~near_ties(wanted)))
@@ -201,6 +212,30 @@ def _compare_scores(
         "accuracy_interval": accuracy_interval(scores, targets),
         "failures": failures,
     }
+
+
+_COMPARE = {"number": compare_numbers, "sets": compare_sets}
+"""How the values of those files are compared that do not give one label of several."""
+
+
+def _compared(
+    compare: Callable[..., dict[str, Any]],
+    values: np.ndarray,
+    wanted: np.ndarray,
+    targets: np.ndarray | None,
+    description: Description,
+    max_drop: float,
+) -> dict[str, Any]:
+    manifest = description.manifest
+    # The same file in another runtime: a float one may round otherwise, more it may not.
+    figures = compare(
+        values, wanted, targets, precision="float16", max_drop=max_drop, **manifest.decoding
+    )
+    difference = figures.get("largest_score_difference")
+    limit = LARGEST_DIFFERENCE * max(1.0, float(np.max(np.abs(wanted))))
+    if manifest.precision in _FLOAT and difference is not None and difference > limit:
+        figures["failures"] = [f"a score is off by {difference:.2g} (limit {limit:.0e})"]
+    return {name: value for name, value in figures.items() if name != "rows"}
 
 
 def _compare_vectors(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,7 @@ class Rows:
         reference: the float32 Keras model.
         texts: n texts.
         text_pairs: n second texts, for a model of pairs.
-        targets: the right class ids, int (n,), where known.
+        targets: the right answers, (n,), where known: class ids or numbers.
     """
 
     def __init__(
@@ -45,9 +46,9 @@ class Rows:
         return Rows(self.reference, *cut)
 
     @functools.cached_property
-    def scores(self) -> np.ndarray:
+    def values(self) -> np.ndarray:
         """The Keras model's, float32 (n, C)."""
-        return self.reference.probabilities(self.texts, self.text_pairs)
+        return self.reference.values(self.texts, self.text_pairs)
 
     @functools.cached_property
     def vectors(self) -> np.ndarray:
@@ -59,7 +60,7 @@ def draw(
     reference: Predictor,
     texts: Sequence[str],
     text_pairs: Sequence[str] | None,
-    targets: Sequence[int] | np.ndarray | None,
+    targets: Sequence[Any] | np.ndarray | None,
     *,
     rows: int,
     seed: int,
@@ -70,7 +71,7 @@ def draw(
         reference: the float32 Keras model.
         texts: n texts, at least one.
         text_pairs: n second texts, for a model of pairs.
-        targets: the right class ids, where known.
+        targets: the right answers, where known.
         rows: how many at most.
         seed: which ones.
 

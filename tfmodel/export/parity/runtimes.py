@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from tfmodel import tasks
+from tfmodel.export.manifest import Manifest
 from tfmodel.export.parity.description import Description
 from tfmodel.export.parity.measure import Told, run_client
 from tfmodel.export.tflite.metadata import OUTPUT_NAMES
@@ -16,15 +18,13 @@ RUNTIME_OF_KIND = {"savedmodel": "tensorflow", "tflite": "litert"}
 CHECK_ROWS = 20
 """Rows that every further signature of a SavedModel is asked, in one batch."""
 
-_TEXT_OUTPUTS = ("label", "score", "scores")
-
 
 @dataclasses.dataclass(frozen=True)
 class Asked:
     """What an artifact answers to the rows, and what it takes.
 
     Attributes:
-        values: scores (n, C) or vectors (n, D); None where there are failures instead.
+        values: the task's values (n, C) or vectors (n, D); None where there are failures instead.
         figures: load time, latency and memory.
         failures: in words.
         others: what other signatures answer to the first rows, by name.
@@ -123,39 +123,64 @@ def ask_tensorflow(
     told = run_client("ask_tensorflow", request, timeout_seconds=timeout_seconds)
     if told.errors:
         return Asked(None, told.figures, [_refused(told)])
-    failures = _inconsistent(told.answers, description.manifest.labels)
+    failures = _inconsistent(told.answers, description.manifest)
+    values = tasks.find(description.manifest.task).VALUES
     others = {}
     for number, name in enumerate(checks):
-        output = "vector" if name == "vector" else "scores"
+        output = "vector" if name == "vector" else values
         found = told.checks[number]
         if found is None:
             failures.append(f"signature {name}: {told.check_errors[number]}")
         elif output not in found:
             failures.append(f"signature {name} gives {', '.join(sorted(found))}, not {output}")
         else:
-            others[name] = np.asarray(found[output], np.float32)
-    if any("scores" not in answer for answer in told.answers):
+            others[name] = _rows_of(found[output])
+    if any(values not in answer for answer in told.answers):
         return Asked(None, told.figures, failures)
-    scores = np.asarray([answer["scores"][0] for answer in told.answers], np.float32)
-    return Asked(scores, told.figures, failures, others)
+    asked = _rows_of([answer[values][0] for answer in told.answers])
+    return Asked(asked, told.figures, failures, others)
 
 
-def _inconsistent(answers: Sequence[Mapping[str, list]], labels: Sequence[str]) -> list[str]:
+def _rows_of(numbers: Sequence[Any]) -> np.ndarray:
+    """What a signature gives for n rows, float32 (n, C): where a row has one number, C is 1."""
+    return np.asarray(numbers, np.float32).reshape(len(numbers), -1)
+
+
+def _inconsistent(answers: Sequence[Mapping[str, list]], manifest: Manifest) -> list[str]:
     """Whether the named outputs say the same thing, and in words where not."""
-    missing = [name for name in _TEXT_OUTPUTS if name not in answers[0]]
+    task = tasks.find(manifest.task)
+    missing = [name for name in task.SERVED if name not in answers[0]]
     if missing:
         given = ", ".join(sorted(answers[0]))
         return [f"signature serving_default gives {given}, not {', '.join(missing)}"]
+    named = [name for name in task.SERVED if name != task.VALUES]
     for answer in answers:
-        scores = answer["scores"][0]
-        best = int(np.argmax(scores))
-        label = labels[best] if best < len(labels) else None
-        if answer["label"][0] != label or abs(answer["score"][0] - scores[best]) > 1e-6:
-            return [
-                f"its label is {answer['label'][0]!r} with score {answer['score'][0]:.3f} where "
-                f"its scores say {label!r} with {scores[best]:.3f}"
-            ]
+        values = _rows_of(answer[task.VALUES][:1])
+        if values.shape[1] != len(manifest.labels):
+            return []  # the comparison with the Keras model says so
+        (decoded,) = task.decode(values, manifest.labels, **manifest.decoding)
+        given, wanted = ([each[name] for name in named] for each in (_first(answer), decoded))
+        if not all(map(_alike, given, wanted)):
+            said = " with ".join(f"{n} {_shown(v)}" for n, v in zip(named, given, strict=True))
+            said = said.replace(" ", " is ", 1)
+            due = " with ".join(map(_shown, wanted))
+            return [f"its {said} where its {task.VALUES} say {due}"]
     return []
+
+
+def _first(answer: Mapping[str, list]) -> dict[str, Any]:
+    return {name: rows[0] for name, rows in answer.items()}
+
+
+def _alike(given: Any, wanted: Any) -> bool:
+    if isinstance(given, list):  # a graph fills rows up
+        return [name for name in given if name] == wanted
+    is_number = isinstance(given, float) and isinstance(wanted, float)
+    return abs(given - wanted) <= 1e-6 if is_number else given == wanted
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else repr(value)
 
 
 def _columns(few: Mapping[str, list[str]]) -> tuple[list[str], list[str] | None]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from tfmodel.evaluate.classification import wilson_interval
+from tfmodel.evaluate.labelling import given_labels, labelling
+from tfmodel.evaluate.regression import pearson, regression
 
 LARGEST_FLOAT32_DIFFERENCE = 1e-4
 NEAR_TIE = 0.02
@@ -24,6 +27,13 @@ STRAY_COSINE = 0.5
 SMALLEST_NEIGHBOUR_AGREEMENT = 0.8
 NEAR_NEIGHBOUR = 0.05
 """A neighbour whose cosine is this close to the nearest's is as good as the nearest."""
+
+LARGEST_SHARE_OF_SPREAD = 0.35
+"""What numbers may be off (root mean square), in standard deviations of the Keras model's: as far
+as a correlation of 0.94 is from 1."""
+LEAST_SHARE_OF_SIZE = 1e-3
+"""What they may be off in any case, as a share of the largest: a model that gives one number to all
+texts has no deviation to measure by."""
 
 Figures = dict[str, Any]
 
@@ -119,6 +129,177 @@ def _unrelated_failure(given: np.ndarray, wanted: np.ndarray) -> str:
         f"its scores do not follow the Keras model's: their correlation is {correlation:.2f} "
         f"(limit {SMALLEST_CORRELATION})"
     )
+
+
+def compare_numbers(
+    given: np.ndarray,
+    wanted: np.ndarray,
+    targets: np.ndarray | None,
+    *,
+    precision: str,
+    max_drop: float,
+) -> Figures:
+    """Compare an artifact's numbers with the Keras model's.
+
+    Args:
+        given: the artifact's, float32 (n, 1).
+        wanted: the Keras model's, float32 (n, 1).
+        targets: the right numbers, float (n,), where known.
+        precision: the artifact's; only `float32` must give the same numbers.
+        max_drop: how much of Spearman's correlation with the right numbers another precision may
+            lose, in [0, 1].
+
+    Returns:
+        `rows`, `largest_score_difference`, `score_correlation` (Pearson's, with the Keras model's;
+        None where there is none), `spearman`, `spearman_interval` (95%), `spearman_drop` and
+        `failures`: in words, what is beyond a limit.
+    """
+    count = len(wanted)
+    if given.shape != wanted.shape:
+        return _unlike(given, wanted, "numbers")
+    if not np.isfinite(given).all():
+        return {"rows": count, "failures": ["its answers are not numbers"]}
+    ours, theirs = (np.asarray(each, np.float64).reshape(-1) for each in (wanted, given))
+    correlation = pearson(ours, theirs)
+    before, after = (number_quality(each, targets) for each in (wanted, given))
+    known = before["spearman"] is not None and after["spearman"] is not None
+    figures = {
+        "rows": count,
+        "largest_score_difference": float(np.max(np.abs(theirs - ours))),
+        "score_correlation": None if np.isnan(correlation) else correlation,
+        **after,
+        "spearman_drop": before["spearman"] - after["spearman"] if known else None,
+    }
+    if precision == "float32":
+        failure = _float32_number_failure(figures, ours)
+    else:
+        failure = _reduced_number_failure(figures, ours, theirs, max_drop)
+    return figures | {"failures": [failure] if failure else []}
+
+
+def _float32_number_failure(figures: Figures, wanted: np.ndarray) -> str:
+    difference = figures["largest_score_difference"]
+    limit = LARGEST_FLOAT32_DIFFERENCE * max(1.0, float(np.max(np.abs(wanted))))
+    if difference <= limit:
+        return ""
+    return f"a number is off by {difference:.2g} (limit {limit:.0e})"
+
+
+def _reduced_number_failure(
+    figures: Figures, wanted: np.ndarray, given: np.ndarray, max_drop: float
+) -> str:
+    """Its distance from the Keras model's, and its ranks where the right ones are known."""
+    spread, count = float(wanted.std()), len(wanted)
+    off = float(np.sqrt(np.mean((given - wanted) ** 2)))
+    limit = max(
+        LARGEST_SHARE_OF_SPREAD * spread, LEAST_SHARE_OF_SIZE * float(np.max(np.abs(wanted)))
+    )
+    if off > limit:
+        return (
+            f"its numbers are off by {off:.2g} (root mean square, limit {limit:.2g}) where the "
+            f"Keras model's spread by {spread:.2g}"
+        )
+    drop = figures["spearman_drop"]
+    # One row is never proof: in a few rows it changes the ranks of all.
+    if drop is None or drop <= max(max_drop, 1 / count):
+        return ""
+    after = figures["spearman"]
+    return (
+        f"Spearman {after:.3f}, the Keras model's is {after + drop:.3f}, on {count} rows "
+        f"(max_drop {max_drop:.1%})"
+    )
+
+
+def compare_sets(
+    given: np.ndarray,
+    wanted: np.ndarray,
+    targets: np.ndarray | None,
+    *,
+    precision: str,
+    max_drop: float,
+    thresholds: Sequence[float] | None = None,
+) -> Figures:
+    """Compare an artifact's scores of labels, of which any number are right, with the Keras one's.
+
+    Args:
+        given: the artifact's, float32 (n, C).
+        wanted: the Keras model's, float32 (n, C).
+        targets: 0 or 1, (n, C), where known.
+        precision: the artifact's; only `float32` must give the same numbers.
+        max_drop: how much of micro F1 another precision may lose, in [0, 1]; or, where no targets
+            are known, half the share of decisions that may be others.
+        thresholds: what the score of each label has to reach.
+
+    Returns:
+        `rows`, `largest_score_difference`, `label_agreement` (share of decisions, one a row and
+        label, that are the Keras model's), `labels_changed`, `micro_f1`, `micro_f1_interval`
+        (95%), `micro_f1_drop` and `failures`: in words, what is beyond a limit.
+    """
+    if given.shape != wanted.shape:
+        return _unlike(given, wanted, "labels")
+    count, columns = wanted.shape
+    if not np.isfinite(given).all():
+        return {"rows": count, "failures": ["its scores are not numbers"]}
+    limits = np.full(columns, 0.5) if thresholds is None else np.asarray(thresholds)
+    changed = int(np.sum(given_labels(given, limits) != given_labels(wanted, limits)))
+    before, after = (set_quality(each, targets, thresholds=limits) for each in (wanted, given))
+    figures = {
+        "rows": count,
+        "largest_score_difference": float(np.max(np.abs(given - wanted))),
+        "label_agreement": 1 - changed / wanted.size,
+        "labels_changed": changed,
+        **after,
+        "micro_f1_drop": None if targets is None else before["micro_f1"] - after["micro_f1"],
+    }
+    failure = (
+        _float32_failure(figures)
+        if precision == "float32"
+        else _reduced_set_failure(figures, columns, max_drop) or _unrelated_failure(given, wanted)
+    )
+    return figures | {"failures": [failure] if failure else []}
+
+
+def _reduced_set_failure(figures: Figures, columns: int, max_drop: float) -> str:
+    """Micro F1 where targets are known, else decisions; one decision a row is never proof."""
+    count, drop, changed = figures["rows"], figures["micro_f1_drop"], figures["labels_changed"]
+    if drop is None:
+        if changed <= max(1, 2 * max_drop * count * columns):
+            return ""
+        return f"another decision on {changed} of {count * columns} (limit {2 * max_drop:.1%})"
+    if drop <= max(max_drop, 1 / count):
+        return ""
+    after = figures["micro_f1"]
+    return (
+        f"micro F1 {after:.3f}, the Keras model's is {after + drop:.3f}, on {count} rows "
+        f"(max_drop {max_drop:.1%})"
+    )
+
+
+def set_quality(
+    scores: np.ndarray, targets: np.ndarray | None, *, thresholds: Sequence[float] | None = None
+) -> Figures:
+    """`micro_f1` of scores (n, C) and its 95% interval; None where no targets are known."""
+    if targets is None:
+        return {"micro_f1": None, "micro_f1_interval": None}
+    names = [str(index) for index in range(scores.shape[1])]
+    found = labelling(targets, np.clip(scores, 0, 1), names, thresholds=thresholds)
+    return {name: found[name] for name in ("micro_f1", "micro_f1_interval")}
+
+
+def number_quality(values: np.ndarray, targets: np.ndarray | None) -> Figures:
+    """`spearman` of numbers (n, 1) with the right ones and its 95% interval; None where unknown."""
+    if targets is None:
+        return {"spearman": None, "spearman_interval": None}
+    found = regression(targets, np.reshape(values, -1))
+    return {name: found[name] for name in ("spearman", "spearman_interval")}
+
+
+def label_quality(scores: np.ndarray, targets: np.ndarray | None) -> Figures:
+    """`accuracy` of scores (n, C) and its 95% interval; None where no targets are known."""
+    return {
+        "accuracy": accuracy(scores, targets),
+        "accuracy_interval": accuracy_interval(scores, targets),
+    }
 
 
 def compare_vectors(given: np.ndarray, wanted: np.ndarray, *, precision: str) -> Figures:
@@ -232,3 +413,10 @@ def _unlike(given: np.ndarray, wanted: np.ndarray, what: str) -> Figures:
     columns = given.shape[1] if given.ndim == 2 else 0
     failure = f"{columns} {what}, expected {wanted.shape[1]}"
     return {"rows": len(wanted), "failures": [failure]}
+
+
+COMPARE = {"classes": compare_scores, "number": compare_numbers, "sets": compare_sets}
+"""How the values of an artifact are compared, by a task's `ANSWERS`."""
+
+QUALITY = {"classes": label_quality, "number": number_quality, "sets": set_quality}
+"""How good values are, by a task's `ANSWERS`."""

@@ -10,9 +10,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfmodel import tasks
 from tfmodel.export import graph
 from tfmodel.export.card import card_files, signatures_of
-from tfmodel.export.manifest import Manifest, files_of, package_version
+from tfmodel.export.manifest import Manifest, files_of
 from tfmodel.export.places import make_folder, next_version
 from tfmodel.export.quiet import quiet
 from tfmodel.export.savedmodel.mixed_precision import freeze, in_bfloat16
@@ -38,19 +39,23 @@ def export_savedmodel(
     labels: Sequence[str],
     max_length: int,
     has_pairs: bool = False,
+    task: str = "classify",
+    decoding: Mapping[str, Any] | None = None,
     precision: str = "float32",
     warmup_texts: Sequence[str] = (),
     facts: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Export a classifier as the next version under a folder that TF Serving watches.
+    """Export a model as the next version under a folder that TF Serving watches.
 
     Args:
-        model: float32 model from a token batch to logits (B, C).
+        model: float32 model from a token batch to outputs (B, C).
         tokenizer: the tokenizer the model was trained with.
         base: the served folder; made where missing.
-        labels: class names in the order of the logits.
+        labels: the name of each output: of `classify` the classes, in the order of the logits.
         max_length: tokens a row at most; longer texts are cut.
         has_pairs: whether a row is two texts.
+        task: one of `tasks.TASKS`.
+        decoding: what the task's answers are decoded by beside the labels.
         precision: `float32`, or `mixed_bfloat16`: half the size, and up to twice as fast where
             the server's processor multiplies bfloat16 (AVX512-BF16, AMX).
         warmup_texts: texts for the records that TF Serving answers before it takes traffic;
@@ -62,10 +67,12 @@ def export_savedmodel(
         older version is touched. Signatures, for batches of any size and any length up to
         `max_length`: `serving_default` takes strings `text` (B,), and `text_pair` (B,) for pairs;
         `max_length` takes int32 `max_length` (B,) too, a limit for each row; `ids` takes int32
-        `token_ids`, `segment_ids` and `padding_mask` (B, T). They give `label` (B,) string,
-        `score` (B,) and `scores` (B, C). `vector` takes what `serving_default` takes and gives
-        `vector` (B, D), what the classes are read from (BERT's pooled output). A model that is
-        not made of `build_encoder` and `classify.build` has no `vector`.
+        `token_ids`, `segment_ids` and `padding_mask` (B, T). Of `classify` they give `label` (B,)
+        string, `score` (B,) and `scores` (B, C), of `multilabel` `labels` (B, C), filled up with
+        "", and `scores` (B, C), of `regress` `score` (B,). `vector` takes what
+        `serving_default` takes and gives `vector` (B, D), what the answers are read from (BERT's
+        pooled output). A model that is not made of `build_encoder` and a task's `build` has no
+        `vector`.
 
     Raises:
         ConfigError: labels or `max_length` do not fit the model, it cannot be had in this
@@ -80,20 +87,22 @@ def export_savedmodel(
     graph.check_exportable(
         model, labels=labels, max_length=max_length, positions=graph.positions_of(model)
     )
-    manifest = Manifest(
-        labels=tuple(labels),
-        max_length=max_length,
-        lowercase=tokenizer.lowercase,
-        has_pairs=has_pairs,
-        precision=precision,
-        version=package_version(),
+    trained = Trained(
+        model,
+        tokenizer,
+        labels,
+        max_length,
+        has_pairs,
+        facts=facts or {},
+        task=task,
+        decoding=decoding or {},
     )
-    trained = Trained(model, tokenizer, labels, max_length, has_pairs, facts=facts or {})
+    manifest = trained.manifest(precision=precision)
     base = make_folder(base)
     version = base / str(next_version(base))
     # Its name is no integer until it is whole, and TF Serving looks at integers alone.
     with write_aside(version) as folder, quiet():
-        module = _module(_answer(model, precision), tokenizer, manifest)
+        module = _module(_answer(trained, precision), tokenizer, manifest)
         _save(module, folder, files_of(manifest, tokenizer.vocabulary.pieces))
         signatures = signatures_of(module.signatures_by_name)
         for name, content in card_files(
@@ -123,20 +132,21 @@ def write_artifacts(
     return written
 
 
-def _answer(model: keras.Model, precision: str) -> tf.types.experimental.ConcreteFunction:
+def _answer(trained: Trained, precision: str) -> tf.types.experimental.ConcreteFunction:
     """The graph of a model in a precision, with nothing in it that only training needs."""
     if precision == "float32":
-        function = answer_function(model).get_concrete_function()
+        function = answer_function(trained.model, trained.task).get_concrete_function()
         graph.check_float32(function)
         return function
-    return answer_function(in_bfloat16(model), freeze=freeze).get_concrete_function()
+    model = in_bfloat16(trained.model)
+    return answer_function(model, trained.task, freeze=freeze).get_concrete_function()
 
 
 def _module(
     answer: tf.types.experimental.ConcreteFunction, tokenizer: Tokenizer, manifest: Manifest
 ) -> tf.Module:
     """Everything a version serves, as an object that `tf.saved_model.save` takes."""
-    labels = tf.constant(manifest.labels)
+    served, labels = tasks.find(manifest.task).served, list(manifest.labels)
     columns = ("text", "text_pair") if manifest.has_pairs else ("text",)
     texts = {name: tf.TensorSpec((None,), tf.string, name=name) for name in columns}
     limits = {"max_length": tf.TensorSpec((None,), tf.int32, name="max_length")}
@@ -145,12 +155,8 @@ def _module(
     def tokens(text, text_pair=None, max_length=manifest.max_length):
         return flatten(tokenizer, text, text_pair, max_length=max_length)
 
-    def decode(scores):
-        return {
-            "label": tf.gather(labels, tf.argmax(scores, axis=-1)),
-            "score": tf.reduce_max(scores, axis=-1),
-            "scores": scores,
-        }
+    def decode(values):
+        return served(values, labels, **manifest.decoding)
 
     def from_texts(**columns):
         return decode(answer(*tokens(**columns))["scores"])

@@ -1,4 +1,4 @@
-"""A classifier that computes on real tokens alone, as servers ask it: no work on padding.
+"""A model that computes on real tokens alone, as servers ask it: no work on padding.
 
 Every layer of the encoder works on rows of (tokens, D) and does not care how they are grouped;
 attention alone wants them by text. So the tokens of a batch lie one after the other, and are
@@ -18,6 +18,7 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
+from tfmodel import tasks
 from tfmodel.export.graph import BATCH_NAMES
 from tfmodel.model.attention import SelfAttention
 from tfmodel.model.encoder import encoder_config
@@ -33,25 +34,27 @@ _APART = -1e9
 
 
 def answer_function(
-    model: keras.Model, *, freeze: Freeze | None = None
+    model: keras.Model, task: str = "classify", *, freeze: Freeze | None = None
 ) -> tf.types.experimental.GenericFunction:
-    """Wrap a classifier as one graph on the tokens of all texts, one text after the other.
+    """Wrap a model as one graph on the tokens of all texts, one text after the other.
 
     Args:
-        model: token batch to logits (B, C).
+        model: token batch to outputs (B, C).
+        task: one of `tasks.TASKS`.
         freeze: makes constants of the weights in a graph; of all but the embedding tables here,
             where the encoder is one of `build_encoder`.
 
     Returns:
         A function of `token_ids` and `segment_ids`, int32 (R,), and `lengths`, int32 (B,) with
-        the sum R, that gives `scores`, float32 (B, C), and, where the encoder is one of
-        `build_encoder`, `vector`, float32 (B, D), its pooled output.
+        the sum R, that gives `scores`, the task's values, float32 (B, C), and, where the encoder
+        is one of `build_encoder`, `vector`, float32 (B, D), its pooled output.
     """
     signature = [tf.TensorSpec((None,), tf.int32, name=name) for name in FLAT_NAMES]
+    activate = tasks.find(task).activate
     if is_unpaddable(model):
-        answer = _of_real_tokens(model, freeze)
+        answer = _of_real_tokens(model, activate, freeze)
     else:
-        answer = functools.partial(_padded, model)
+        answer = functools.partial(_padded, model, activate)
     return tf.function(answer, input_signature=signature, autograph=False)
 
 
@@ -163,9 +166,9 @@ def _filled(values: tf.Tensor) -> tf.Tensor:
     return tf.pad(values, [[0, _rounded(count) - count]])
 
 
-def _of_real_tokens(model: keras.Model, freeze: Freeze | None):
+def _of_real_tokens(model: keras.Model, activate: Callable, freeze: Freeze | None):
     embeddings = model.get_layer("encoder").get_layer("embeddings")
-    answer = functools.partial(_answer_rows, model)
+    answer = functools.partial(_answer_rows, model, activate)
     if freeze is not None:
         rows = tf.TensorSpec((None, embeddings.hidden_size), embeddings.compute_dtype, "rows")
         lengths = tf.TensorSpec((None,), tf.int32, "lengths")
@@ -184,8 +187,10 @@ def _of_real_tokens(model: keras.Model, freeze: Freeze | None):
     return function
 
 
-def _answer_rows(model: keras.Model, rows: tf.Tensor, lengths: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Scores and vectors of what the embedding tables say, (R', D)."""
+def _answer_rows(
+    model: keras.Model, activate: Callable, rows: tf.Tensor, lengths: tf.Tensor
+) -> dict[str, tf.Tensor]:
+    """Values and vectors of what the embedding tables say, (R', D)."""
     encoder = model.get_layer("encoder")
     config = encoder_config(encoder)
     layout = _lay_out(lengths, heads=config.heads, dtype=rows.dtype)
@@ -201,11 +206,8 @@ def _answer_rows(model: keras.Model, rows: tf.Tensor, lengths: tf.Tensor) -> dic
         widened = encoder.get_layer(f"layer_{index}_feed_forward")(hidden)
         hidden = encoder.get_layer(f"layer_{index}_feed_forward_norm")(widened, hidden)
     pooled = encoder.get_layer("pooler")(hidden)
-    logits = model.get_layer("head")(pooled)
-    return {
-        "scores": tf.nn.softmax(tf.cast(logits, tf.float32)),
-        "vector": tf.cast(pooled, tf.float32),
-    }
+    outputs = model.get_layer("head")(pooled)
+    return {"scores": activate(outputs), "vector": tf.cast(pooled, tf.float32)}
 
 
 def _attend(layer: SelfAttention, hidden, layout: _Layout, *, first_only: bool):
@@ -224,7 +226,7 @@ def _attend(layer: SelfAttention, hidden, layout: _Layout, *, first_only: bool):
     return layer.output_projection(tf.reshape(mixed, (-1, hidden_size)))
 
 
-def _padded(model, token_ids, segment_ids, lengths):
+def _padded(model, activate, token_ids, segment_ids, lengths):
     """The model as it is called in training: for models whose layers are not known here."""
 
     def rows(values):
@@ -234,4 +236,4 @@ def _padded(model, token_ids, segment_ids, lengths):
 
     columns = (token_ids, segment_ids, tf.ones_like(token_ids))
     batch = dict(zip(BATCH_NAMES, map(rows, columns), strict=True))
-    return {"scores": tf.nn.softmax(tf.cast(model(batch, training=False), tf.float32))}
+    return {"scores": activate(model(batch, training=False))}

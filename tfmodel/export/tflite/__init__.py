@@ -6,15 +6,16 @@ import dataclasses
 import itertools
 import logging
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 
+from tfmodel import tasks
 from tfmodel.config import ConfigError
 from tfmodel.export import graph
-from tfmodel.export.manifest import Manifest, files_of, package_version
+from tfmodel.export.manifest import Manifest, files_of
 from tfmodel.export.places import make_folder
 from tfmodel.export.settings import ExportSettings
 from tfmodel.export.tflite.check import verify
@@ -29,6 +30,7 @@ from tfmodel.tokens.tokenizer import Tokenizer
 __all__ = ["ConversionError", "export_tflite", "export_tflite_variants", "write_artifacts"]
 
 LENGTHS = ("fixed", "dynamic")
+_VECTOR_SAYS = "What the answers are read from."
 
 _log = logging.getLogger(__name__)
 
@@ -72,32 +74,37 @@ def export_tflite(
     output: str = "scores",
     runtime: str = "auto",
     has_pairs: bool = False,
+    task: str = "classify",
+    decoding: Mapping[str, Any] | None = None,
     calibration_texts: Sequence[str] = (),
     calibration_pairs: Sequence[str] | None = None,
 ) -> Path:
-    """Export a classifier as one `.tflite` that MediaPipe and the Task Library take as it is.
+    """Export a model as one `.tflite` that MediaPipe and the Task Library take as it is.
 
     Args:
-        model: float32 model from a token batch to logits (B, C).
+        model: float32 model from a token batch to outputs (B, C).
         tokenizer: the tokenizer the model was trained with.
         path: the file to write; it appears whole, or not at all.
-        labels: class names in the order of the logits.
+        labels: the name of each output: of `classify` the classes, in the order of the logits.
         max_length: tokens a row at most.
         quantization: `float32`, `float16` (half the size), `int8` (a quarter; dynamic range),
             `int8_weights` (a quarter; computed with in float32) or `int8_full` (a quarter;
             activations in int8 too, floats in and out).
         length: `fixed` (rows of `max_length`, shorter ones padded) or `dynamic` (each row at the
             length of its text).
-        output: `scores`, or `vector` for what the classifier reads its labels from.
+        output: `scores` for the task's values, or `vector` for what they are read from.
         runtime: what the file must run in: `task-library-0.4`, `mediapipe` or `litert`; each
             takes what those before it take. `auto`: the first that the model can satisfy.
         has_pairs: whether a row is two texts; the phone runtimes know single texts alone.
+        task: one of `tasks.TASKS`.
+        decoding: what the task's answers are decoded by beside the labels.
         calibration_texts: real texts for `int8_full`, a hundred or so.
         calibration_pairs: as many second texts, for a model of pairs.
 
     Returns:
-        `path`. Inputs `ids`, `mask` and `segment_ids`, int32 (1, T); output `probability`,
-        float32 (1, C), or `vector`, float32 (1, D).
+        `path`. Inputs `ids`, `mask` and `segment_ids`, int32 (1, T); output `probability`, the
+        task's values, float32 (1, C), or `vector`, float32 (1, D). The phone runtimes look for
+        `probability` whatever the numbers are: of `regress` it is the score.
 
     Raises:
         ConfigError: an unknown kind, labels or `max_length` do not fit the model, the runtime
@@ -118,6 +125,8 @@ def export_tflite(
         labels=labels,
         max_length=max_length,
         has_pairs=has_pairs,
+        task=task,
+        decoding=decoding or {},
         calibration_texts=calibration_texts,
         calibration_pairs=calibration_pairs,
     )
@@ -145,8 +154,8 @@ def export_tflite_variants(
         lengths: values of `length`.
         outputs: values of `output`.
         runtime: what the files must run in.
-        **described: `labels`, `max_length`, `has_pairs`, `calibration_texts` and
-            `calibration_pairs`.
+        **described: `labels`, `max_length`, `has_pairs`, `task`, `decoding`, `calibration_texts`
+            and `calibration_pairs`.
 
     Returns:
         Name to file: `<variant>`, `<variant>_dynamic_length`, `vector_<variant>` or
@@ -201,7 +210,7 @@ def _export(trained: Trained, paths: dict[_Kind, Path], runtime: str) -> dict[_K
     )
     if positions is None and any(kind.output == "vector" for kind in paths):
         raise ConfigError(
-            "Expected a classifier on an encoder from build_encoder, whose pooled output is the "
+            "Expected a model on an encoder from build_encoder, whose pooled output is the "
             "sentence vector. Received: another model. Leave the vector out."
         )
     if any(VARIANTS[kind.variant].is_calibrated for kind in paths):
@@ -228,15 +237,8 @@ def _write(kind: _Kind, path: Path, traced: Traced, runtime: str) -> None:
     saved, module = traced.saved(
         is_dynamic=kind.length == "dynamic", output=kind.output, small_tables=variant.small_tables
     )
-    manifest = Manifest(
-        labels=tuple(trained.labels),
-        max_length=trained.max_length,
-        lowercase=trained.tokenizer.lowercase,
-        has_pairs=trained.has_pairs,
-        precision=kind.variant,
-        output=kind.output,
-        version=package_version(),
-    )
+    manifest = trained.manifest(precision=kind.variant, output=kind.output)
+    task = tasks.find(trained.task)
     converted = convert(
         saved,
         kind.variant,
@@ -247,8 +249,9 @@ def _write(kind: _Kind, path: Path, traced: Traced, runtime: str) -> None:
     content = add_metadata(
         converted,
         files_of(manifest, trained.tokenizer.vocabulary.pieces),
-        name="text classifier" if kind.output == "scores" else "text embedder",
+        name="text embedder" if kind.output == "vector" else task.TITLE,
         description=_description(manifest, runtime),
+        says=_VECTOR_SAYS if kind.output == "vector" else task.SAYS,
         version=manifest.version,
     )
     make_folder(path.parent)
@@ -266,7 +269,9 @@ def _write(kind: _Kind, path: Path, traced: Traced, runtime: str) -> None:
 
 def _description(manifest: Manifest, runtime: str) -> str:
     texts = "two texts" if manifest.has_pairs else "a text"
-    gives = f"{len(manifest.labels)} labels" if manifest.output == "scores" else "a vector"
+    gives = "a vector"
+    if manifest.output == "scores":
+        gives = tasks.find(manifest.task).GIVES.format(len(manifest.labels))
     return (
         f"BERT: {texts} of at most {manifest.max_length} tokens to {gives}. {manifest.precision}, "
         f"for {RUNTIMES[runtime].shown}. Made by tfmodel {manifest.version}."

@@ -1,4 +1,4 @@
-"""TFLite Metadata: what MediaPipe and the Task Library read to take text and give labels.
+"""TFLite Metadata: what MediaPipe and the Task Library read to take text and give answers.
 
 A flatbuffer (schema `metadata_schema.fbs`, identifier M001) in a buffer of the model names
 the tensors and files; the files themselves are a ZIP appended to the model. No package that
@@ -39,8 +39,6 @@ _DESCRIPTIONS = {
     "ids": "Ids of the text's word pieces, padded with [PAD].",
     "mask": "1 for a token, 0 for padding.",
     "segment_ids": "0 for the first text, 1 for the second.",
-    OUTPUT_NAME: "Probability of each label, in the order of labels.txt.",
-    OUTPUT_NAMES["vector"]: "What the classifier reads its labels from.",
 }
 _BUFFER_ALIGNMENT_BYTES = 16
 """What the converter promises to kernels that load several numbers at once."""
@@ -71,9 +69,9 @@ def _associated_file(name: str, kind: _Byte, description: str) -> _Table:
     return _Table({0: name, 1: description, 2: kind})
 
 
-def _tensor(name: str, files: Sequence[_Table] = ()) -> _Table:
+def _tensor(name: str, says: str, files: Sequence[_Table] = ()) -> _Table:
     content = _Table({0: _FEATURE_PROPERTIES, 1: _Table()})
-    fields = {0: name, 1: _DESCRIPTIONS[name], 3: content}
+    fields = {0: name, 1: says, 3: content}
     return _Table({**fields, 6: list(files)} if files else fields)
 
 
@@ -83,6 +81,7 @@ def metadata_flatbuffer(
     name: str,
     description: str,
     version: str,
+    says: str = "",
     output: str = OUTPUT_NAME,
 ) -> bytes:
     """Describe a BERT classifier or embedder as MediaPipe and the Task Library want it.
@@ -92,7 +91,8 @@ def metadata_flatbuffer(
         name: the model's name.
         description: what the model does, for people.
         version: the model's version, for people.
-        output: one of `OUTPUT_NAMES`; probabilities have the labels beside them.
+        says: what the output holds, for people.
+        output: one of `OUTPUT_NAMES`; all but a vector have the labels beside them.
 
     Returns:
         The flatbuffer, identifier included.
@@ -102,8 +102,8 @@ def metadata_flatbuffer(
     tokenizer = _Table({0: _BERT_TOKENIZER_OPTIONS, 1: _Table({0: [vocabulary]})})
     subgraph = _Table(
         {
-            2: [_tensor(tensor) for tensor in inputs],
-            3: [_tensor(output, [labels] if output == OUTPUT_NAME else [])],
+            2: [_tensor(tensor, _DESCRIPTIONS[tensor]) for tensor in inputs],
+            3: [_tensor(output, says, [labels] if output == OUTPUT_NAME else [])],
             5: [tokenizer],
         }
     )
@@ -148,6 +148,7 @@ def add_metadata(
     name: str,
     description: str,
     version: str,
+    says: str = "",
 ) -> bytes:
     """Put metadata and files into a converted model, and name its tensors.
 
@@ -158,6 +159,7 @@ def add_metadata(
         name: the model's name.
         description: what the model does, for people.
         version: the model's version, for people.
+        says: what the output holds, for people.
 
     Returns:
         The whole file; equal arguments give equal bytes.
@@ -173,7 +175,7 @@ def add_metadata(
     parsed = schema.ModelT.InitFromPackedBuf(model)
     inputs, output = _name_tensors(parsed)
     flatbuffer = metadata_flatbuffer(
-        inputs, name=name, description=description, version=version, output=output
+        inputs, name=name, description=description, version=version, says=says, output=output
     )
     parsed.metadata = [m for m in parsed.metadata or [] if m.name != METADATA_BUFFER.encode()]
     entry = schema.MetadataT()

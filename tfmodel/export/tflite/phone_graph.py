@@ -14,6 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfmodel import tasks
 from tfmodel.export import graph
 from tfmodel.export.tflite.litert import BATCH_OF_INPUTS
 from tfmodel.export.tflite.metadata import INPUT_NAMES, OUTPUT_NAMES
@@ -32,16 +33,18 @@ def phone_module(
     max_length: int,
     is_dynamic: bool = False,
     output: str = "scores",
+    task: str = "classify",
     small_tables: bool = False,
 ) -> tf.Module:
-    """Wrap a classifier as a phone calls it.
+    """Wrap a model as a phone calls it.
 
     Args:
-        model: token batch to logits (B, C).
+        model: token batch to outputs (B, C).
         max_length: tokens a row at most.
         is_dynamic: whether a row is as long as its text; else always `max_length`. A longer one
             is cut to `max_length`, its last token kept, as in training.
-        output: `scores` (probabilities) or `vector` (the encoder's pooled output).
+        output: `scores` (the task's values) or `vector` (the encoder's pooled output).
+        task: one of `tasks.TASKS`.
         small_tables: hold the embeddings in int8, with a scale for each row.
 
     Returns:
@@ -50,7 +53,7 @@ def phone_module(
         float32 (1, D); and `weights`, the variables it reads.
     """
     length = None if is_dynamic else max_length
-    answer = _by_layers(model, output, small_tables) or _by_batch(model, output)
+    answer = _by_layers(model, output, task, small_tables) or _by_batch(model, output, task)
     signature = [tf.TensorSpec((1, length), tf.int32, name=name) for name in INPUT_NAMES]
 
     @tf.function(input_signature=signature, autograph=False)
@@ -71,11 +74,12 @@ def _at_most(values: tf.Tensor, length: int) -> tf.Tensor:
     return tf.concat([values[:, :-1][:, : length - 1], values[:, -1:]], axis=1)
 
 
-def _by_batch(model: keras.Model, output: str) -> Callable:
+def _by_batch(model: keras.Model, output: str, task: str) -> Callable:
     """Ask any model as the other artifacts do."""
-    wrap = {"scores": graph.scores_function, "vector": graph.vector_function}[output]
+    is_vector = output == "vector"
+    wrapped = graph.vector_function(model) if is_vector else graph.scores_function(model, task)
     # The Python function, not the graph: here shapes are known, and fold away.
-    function = wrap(model).python_function
+    function = wrapped.python_function
 
     def answer(*row):
         batch = dict(zip(BATCH_OF_INPUTS.values(), row, strict=True))
@@ -84,8 +88,8 @@ def _by_batch(model: keras.Model, output: str) -> Callable:
     return answer
 
 
-def _by_layers(model: keras.Model, output: str, small_tables: bool) -> Callable | None:
-    """Ask a classifier on our encoder layer by layer; None for another model."""
+def _by_layers(model: keras.Model, output: str, task: str, small_tables: bool) -> Callable | None:
+    """Ask a head on our encoder's sentence vector layer by layer; None for another model."""
     try:
         encoder = model.get_layer("encoder")
         layers = encoder_config(encoder).layers
@@ -99,6 +103,7 @@ def _by_layers(model: keras.Model, output: str, small_tables: bool) -> Callable 
     if {type(embeddings), *map(type, attentions)} != {BertEmbeddings, SelfAttention}:
         return None
     embed = _embedder(embeddings, small_tables)
+    activate = tasks.find(task).activate
 
     def answer(ids, mask, segment_ids):
         hidden = embed(ids, mask, segment_ids)
@@ -112,7 +117,7 @@ def _by_layers(model: keras.Model, output: str, small_tables: bool) -> Callable 
             hidden = encoder.get_layer(f"layer_{index}_feed_forward_norm")(widened, hidden)
         first = tf.reshape(hidden[:1], (1, hidden.shape[-1]))
         pooled = encoder.get_layer("pooler")(first)
-        return pooled if output == "vector" else tf.nn.softmax(head(pooled, training=False))
+        return pooled if output == "vector" else activate(head(pooled, training=False))
 
     return answer
 

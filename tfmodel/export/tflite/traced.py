@@ -33,8 +33,13 @@ class Traced:
     def answer(self, output: str) -> tf.types.experimental.ConcreteFunction:
         """What the model says to a batch."""
         if output not in self._answers:
-            wrap = {"scores": graph.scores_function, "vector": graph.vector_function}[output]
-            self._answers[output] = wrap(self.trained.model).get_concrete_function()
+            model, task = self.trained.model, self.trained.task
+            function = (
+                graph.vector_function(model)
+                if output == "vector"
+                else graph.scores_function(model, task)
+            )
+            self._answers[output] = function.get_concrete_function()
         return self._answers[output]
 
     def saved(self, *, is_dynamic: bool, output: str, small_tables: bool) -> tuple[str, tf.Module]:
@@ -50,6 +55,7 @@ class Traced:
                 max_length=self.trained.max_length,
                 is_dynamic=is_dynamic,
                 output=output,
+                task=self.trained.task,
                 small_tables=small_tables,
             )
             place = str(self._folder / str(len(self._saved)))

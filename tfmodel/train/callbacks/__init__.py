@@ -5,6 +5,7 @@ batch take the `Batches` that feed it.
 """
 
 from tfmodel.train.callbacks.best import KeepBest
+from tfmodel.train.callbacks.dev_figures import DevFigures
 from tfmodel.train.callbacks.one_training import OneTraining
 from tfmodel.train.callbacks.progress import Progress
 from tfmodel.train.callbacks.recording import EpochRecorder, StepRecorder
@@ -16,6 +17,7 @@ from tfmodel.train.watch.tensorboard_callback import TensorBoard
 from tfmodel.train.watch.watching import Watch
 
 __all__ = [
+    "DevFigures",
     "DevRows",
     "EpochRecorder",
     "KeepBest",

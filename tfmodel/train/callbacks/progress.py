@@ -9,6 +9,7 @@ import time
 import keras
 
 from tfmodel.train.callbacks.recording import StepRecorder
+from tfmodel.train.step import STEP_FIGURES
 
 _log = logging.getLogger(__name__)
 
@@ -81,7 +82,7 @@ class Progress(keras.callbacks.Callback):
         words = ", ".join(
             f"{name.replace('val_', 'dev ')} {value:.4f}"
             for name, value in (logs or {}).items()
-            if name in ("loss", "val_loss", "val_accuracy")
+            if (name == "loss" or name.startswith("val_")) and name not in STEP_FIGURES
         )
         if self._bar is not None:
             self._bar.clear()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from tfmodel import evaluate
 from tfmodel.train.watch.tracker import Value
 
 _SUM_TOLERANCE = 1e-3
@@ -18,16 +18,19 @@ class DevRows:
     """The rows of `validation_data`, in its order.
 
     Args:
-        targets: int (n,) ids of the right labels.
-        labels: C label names.
+        targets: int (n,) ids of the right labels; for `regress` the right numbers, float (n,).
+        labels: C label names; for `regress` none.
         texts: n texts, for the mistakes and the projector, or None.
         text_pairs: n second texts, or None.
+        task: the task's module, such as `tasks.regress`; by default `tasks.classify`, of a model
+            that may give probabilities, too.
     """
 
     targets: np.ndarray
     labels: Sequence[str]
     texts: Sequence[str] | None = None
     text_pairs: Sequence[str] | None = None
+    task: Any = None
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -44,39 +47,39 @@ def probabilities(outputs: np.ndarray) -> np.ndarray:
 
 
 def pictures(dev: DevRows, outputs: np.ndarray) -> dict[str, bytes]:
-    """Confusion matrix, reliability and precision by recall: name to PNG."""
-    from tfmodel.evaluate import drawing, plots
-    from tfmodel.evaluate.precision_recall import precision_recall, precision_recall_figure
+    """What the task draws of its answers: name to PNG."""
+    from tfmodel.evaluate import drawing
 
-    scores = probabilities(outputs)
-    figures = evaluate.classification(dev.targets, scores, dev.labels)
+    task, values = _read(dev, outputs)
     with drawing.drawing_style():
-        drawn = {
-            "confusion_matrix": plots.confusion_figure(figures["confusion"], dev.labels),
-            "reliability": plots.reliability_figure(figures["calibration"]),
-            "precision_recall": precision_recall_figure(
-                precision_recall(dev.targets, scores, dev.labels)
-            ),
-        }
+        drawn = task.pictures(dev.targets, values, dev.labels)
         return {name: drawing.to_png(figure) for name, figure in drawn.items()}
 
 
 def mistakes(dev: DevRows, outputs: np.ndarray, *, count: int) -> list[Mapping[str, Value]]:
-    """The wrong answers that the model is surest of, the surest first."""
-    found = evaluate.classification(
-        dev.targets,
-        probabilities(outputs),
-        dev.labels,
-        texts=dev.texts,
-        text_pairs=dev.text_pairs,
+    """The wrong answers that the model is surest of, or the farthest off: the worst first."""
+    task, values = _read(dev, outputs)
+    found = task.evaluate(
+        dev.targets, values, dev.labels, texts=dev.texts, text_pairs=dev.text_pairs
     )["mistakes"][:count]
     columns = [name for name in ("text", "text_pair") if found and name in found[0]]
-    return [
-        {
-            "label": row["label"],
-            "predicted": row["predicted"],
-            "score": row["score"],
-            **{name: row[name] for name in columns},
-        }
-        for row in found
-    ]
+    return [{name: _plain(row[name]) for name in (*task.MISTAKE, *columns)} for row in found]
+
+
+def _plain(value: Any) -> Value:
+    """A cell of a table: labels are listed in one."""
+    return ", ".join(value) or "none" if isinstance(value, list) else value
+
+
+def described(dev: DevRows, outputs: np.ndarray | None) -> dict[str, list[str]]:
+    """What is known of each row and, where it was answered, of the answer: column to n words."""
+    task, values = _read(dev, outputs)
+    return task.described(dev.targets, values, dev.labels)
+
+
+def _read(dev: DevRows, outputs: np.ndarray | None) -> tuple[Any, np.ndarray | None]:
+    """The task, and the outputs as its values."""
+    from tfmodel.tasks import classify
+
+    to_values = probabilities if dev.task is None else dev.task.values
+    return dev.task or classify, None if outputs is None else to_values(outputs)

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 ROWS, TOKENS, INPUT_READY, OUTPUTS = "step_rows", "step_tokens", "input_ready", "outputs"
 LEARNING_RATE = "step_learning_rate"
 WATCHED_FIGURES = (ROWS, TOKENS, INPUT_READY, LEARNING_RATE, OUTPUTS)
+
+
+def as_rows(outputs: Any) -> np.ndarray:
+    """The outputs of a batch, float32 (B, …), out of `fit`'s logs.
+
+    Keras makes a plain number of what holds a single one there.
+    """
+    found = np.asarray(outputs, np.float32)
+    return found.reshape(1, 1) if found.ndim == 0 else found
 
 
 def input_figures(inputs, *, clock: bool) -> dict[str, tf.Tensor]:

@@ -105,12 +105,8 @@ class TensorBoard(Watch):
         rows = np.unique(np.linspace(0, len(dev) - 1, self.projector_rows).round().astype(int))
         texts = [dev.texts[row] for row in rows]
         pairs = None if dev.text_pairs is None else [dev.text_pairs[row] for row in rows]
-        metadata = {"label": [dev.labels[dev.targets[row]] for row in rows]}
-        if self._kept_answers is not None:
-            predicted = answers.probabilities(self._kept_answers)[rows].argmax(axis=-1)
-            metadata["predicted"] = [dev.labels[index] for index in predicted]
-            right = predicted == np.asarray(dev.targets)[rows]
-            metadata["right"] = ["yes" if each else "no" for each in right]
+        columns = answers.described(dev, self._kept_answers)
+        metadata = {name: [words[row] for row in rows] for name, words in columns.items()}
         metadata["text"] = texts
         if pairs is not None:
             metadata["text_pair"] = pairs

@@ -13,7 +13,7 @@ import numpy as np
 from tfmodel.train.watch import answers
 from tfmodel.train.watch.answers import DevRows
 from tfmodel.train.watch.background import Background
-from tfmodel.train.watch.figures import OUTPUTS, WATCHED_FIGURES
+from tfmodel.train.watch.figures import OUTPUTS, WATCHED_FIGURES, as_rows
 from tfmodel.train.watch.memory import memory_figures
 from tfmodel.train.watch.tracker import Tracker, flat_config
 
@@ -182,7 +182,7 @@ class Watch(keras.callbacks.Callback):
         """Gather the answers."""
         outputs = (logs or {}).pop(OUTPUTS, None)
         if outputs is not None and self.dev is not None:
-            self._gathered.append(np.asarray(outputs, np.float32))
+            self._gathered.append(as_rows(outputs))
 
     def on_epoch_end(self, epoch, logs=None):
         """Tell the epoch's metrics, and draw where it is time to."""

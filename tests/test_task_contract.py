@@ -1,0 +1,425 @@
+"""Every task goes the whole road: rows, training, folder, transformers, artifacts, parity, answers.
+
+A new task is a row in `CASES`. Run: pytest tests/test_task_contract.py
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import random
+from pathlib import Path
+
+import needs
+import numpy as np
+import pytest
+import small_run
+import yaml
+from command import run_command
+
+import tfmodel
+from tfmodel import tasks
+from tfmodel.export import load
+
+STRENGTHS = {"storm": 9.5, "rain": 7.25, "wind": 4.0, "cloud": 2.5}
+
+
+def numbered_rows(count: int = 240, *, seed: int = 0) -> list[tuple[str, str]]:
+    """Distinct texts with one word of `STRENGTHS`, each with that word's number."""
+    generator = random.Random(seed)
+    found: dict[str, str] = {}
+    while len(found) < count:
+        word = list(STRENGTHS)[len(found) % len(STRENGTHS)]
+        words = [word, *generator.sample(small_run._FILLERS, 5)]
+        generator.shuffle(words)
+        found.setdefault(" ".join(words), str(STRENGTHS[word]))
+    return list(found.items())
+
+
+def mixed_rows(count: int = 240, *, seed: int = 0) -> list[tuple[str, str]]:
+    """Distinct texts with words of one to three topics, each with all of their labels."""
+    generator = random.Random(seed)
+    found: dict[str, str] = {}
+    while len(found) < count:
+        topics = sorted(generator.sample(list(small_run.TOPICS), 1 + len(found) % 3))
+        words = [generator.choice(small_run.TOPICS[topic]) for topic in topics for _ in range(2)]
+        words += generator.sample(small_run._FILLERS, 2)
+        generator.shuffle(words)
+        found.setdefault(" ".join(words), ",".join(topics))
+    return list(found.items())
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A task, the small data it learns, and what is to be seen of it.
+
+    Attributes:
+        rows: texts and labels.
+        config: sections of the config beside those of `small_run.CONFIG`.
+        problem_type: of the model folder.
+        figure: dev figure that chooses the epoch, and the least that test reaches.
+        answer: keys of an answer.
+        served: named outputs of the SavedModel.
+        pictures: what TensorBoard shows of dev.
+        sections: headings of the report's page that only some tasks have.
+        mistakes: overrides, and what is said of them.
+    """
+
+    rows: list[tuple[str, str]]
+    config: dict
+    problem_type: str
+    figure: tuple[str, float]
+    answer: set[str]
+    served: set[str]
+    pictures: set[str]
+    sections: set[str]
+    mistakes: list[tuple[list[str], str]]
+
+
+_LONGER = {"epochs": 15, "patience": None, "learning_rate": 0.003, "warmup_share": 0.1}
+_ONE_CLASS = "expected rows with one class each. Received: task.name"
+
+CASES = {
+    "classify": Case(
+        rows=small_run.rows(),
+        config={},
+        problem_type="single_label_classification",
+        figure=("accuracy", 0.8),
+        answer={"text", "label", "score", "scores"},
+        served={"label", "score", "scores"},
+        pictures={"confusion_matrix", "reliability", "precision_recall"},
+        sections={"Mix-ups", "Classes", "Calibration"},
+        mistakes=[
+            (
+                ["train.monitor=spearman"],
+                "train.monitor must be one of accuracy, loss where task.name is classify and",
+            ),
+            (["data.target=number"], "bad_number: label holds 'business', not a finite number"),
+        ],
+    ),
+    "multilabel": Case(
+        rows=mixed_rows(),
+        config={"data": {"target": "classes"}, "train": _LONGER},
+        problem_type="multi_label_classification",
+        figure=("micro_f1", 0.8),
+        answer={"text", "labels", "scores"},
+        served={"labels", "scores"},
+        pictures={"precision_recall"},
+        sections={"Classes"},
+        mistakes=[
+            (["train.class_weights=balanced"], f"train.class_weights: {_ONE_CLASS} classify"),
+            (["data.label_noise={folds: 2}"], f"data.label_noise: {_ONE_CLASS} classify"),
+            (
+                ["train.monitor=accuracy"],
+                "train.monitor must be one of micro_f1, macro_f1, loss where task.name is classify "
+                "and data.target classes. Received: accuracy",
+            ),
+        ],
+    ),
+    "regress": Case(
+        rows=numbered_rows(),
+        config={"task": {"name": "regress"}, "train": _LONGER},
+        problem_type="regression",
+        figure=("spearman", 0.8),
+        answer={"text", "score"},
+        served={"score"},
+        pictures={"scatter"},
+        sections={"Numbers"},
+        mistakes=[
+            (
+                ["train.class_weights=balanced", "train.regularize.label_smoothing=0.1"],
+                f"train.class_weights, train.regularize.label_smoothing: {_ONE_CLASS} regress with",
+            ),
+            (["data.label_noise={folds: 2}"], f"data.label_noise: {_ONE_CLASS} regress"),
+            (
+                ["train.monitor=accuracy"],
+                "train.monitor must be one of spearman, pearson, loss where task.name is regress "
+                "and data.target number. Received: accuracy",
+            ),
+            (
+                ["train.regularize.plateau={monitor: accuracy}"],
+                "train.regularize.plateau.monitor must be one of spearman, pearson, loss",
+            ),
+            (
+                ["data.target=class"],
+                "data.target must be number where task.name is regress. Received: class",
+            ),
+            (
+                ["data.label=text", "data.text=label"],
+                "expected labels as data.target says. Received: most rows have others, the first",
+            ),
+        ],
+    ),
+}
+
+
+@pytest.fixture(scope="module", params=CASES)
+def road(request, tmp_path_factory):
+    """A case, and the folder of its finished run; not to be changed."""
+    case = CASES[request.param]
+    folder = tmp_path_factory.mktemp(request.param)
+    config = yaml.safe_load(small_run.CONFIG)
+    config["export"]["tflite"] = ["float32", "int8"]
+    config["export"]["max_drop"] = 0.05
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        small_run.write_encoder(Path("encoder"))
+        small_run.write_rows(Path("train.csv"), case.rows)
+        for section, values in case.config.items():
+            config[section] = {**config.get(section, {}), **values}
+        Path("small.yaml").write_text(yaml.safe_dump(config))
+        done = run_command("run", "small.yaml")
+    assert done.code == 0, done.err
+    (folder / "said.txt").write_text(done.out)
+    return request.param, case, folder
+
+
+@pytest.fixture(autouse=True)
+def here(road, monkeypatch):
+    """Work in the folder of the case."""
+    monkeypatch.chdir(road[2])
+
+
+def read(path):
+    return json.loads(Path(path).read_text("utf-8"))
+
+
+def texts_of(case):
+    return [text for text, _ in case.rows[:8]] + ["", "nothing known here", "Café ☔"]
+
+
+def test_it_learns_and_its_figure_chooses_the_epoch(road):
+    name, case, _ = road
+    figure, least = case.figure
+    metrics = read("runs/small/metrics.json")
+    assert metrics["test"][figure] >= least and metrics["dev"][figure] >= least
+    assert tasks.TASKS[name].figures[0] == figure
+    if name == "regress":  # the numbers themselves, not their order alone
+        assert metrics["test"]["rmse"] < 0.6 * metrics["test"]["target_deviation"]
+    config = yaml.safe_load(Path("runs/small/config.yaml").read_text())
+    assert config["train"]["monitor"] == figure
+    assert config["data"]["target"] in ("auto", tasks.TASKS[name].target)
+    epochs = read("runs/small/history.json")["epochs"]
+    best = max(
+        range(len(epochs)), key=lambda n: (epochs[n][f"dev_{figure}"], -epochs[n]["dev_loss"])
+    )
+    assert metrics["train"]["best_epoch"] == best + 1
+    if not hasattr(tasks.find(name), "tuned"):  # what is tuned is tuned after the choice
+        kept = epochs[best][f"dev_{figure}"]
+        assert metrics["dev"][figure] == pytest.approx(kept, abs=1e-4)
+
+
+def test_the_folder_is_one_of_its_own(road):
+    name, case, _ = road
+    config = read("runs/small/model/config.json")
+    assert config["problem_type"] == case.problem_type
+    loaded = tasks.load_model("runs/small/model")
+    assert loaded.task == name
+    task = tasks.find(name)
+    values = task.values(loaded.model(loaded.tokenizer(texts_of(case)), training=False).numpy())
+    asked = load("runs/small").values(texts_of(case))
+    np.testing.assert_allclose(asked, values, atol=1e-5)
+    # Saved again, it is the same folder.
+    own = {"decoding": loaded.decoding} if loaded.decoding else {}
+    task.save(loaded.model, "again", tokenizer=loaded.tokenizer, labels=loaded.labels, **own)
+    again = task.load("again")
+    assert (again.labels, again.decoding) == (loaded.labels, loaded.decoding)
+    assert bool(own) == hasattr(task, "tuned")
+
+
+@pytest.mark.slow
+def test_transformers_gives_the_same_outputs(road):
+    _, case, _ = road
+    transformers, torch = needs.package("transformers"), needs.package("torch")
+    loaded = tasks.load_model("runs/small/model")
+    batch = loaded.tokenizer(texts_of(case))
+    theirs = transformers.AutoModelForSequenceClassification.from_pretrained("runs/small/model")
+    assert theirs.config.problem_type == case.problem_type
+    with torch.no_grad():
+        wanted = theirs(
+            input_ids=torch.tensor(batch["token_ids"].numpy().astype(np.int64)),
+            attention_mask=torch.tensor(batch["padding_mask"].numpy().astype(np.int64)),
+            token_type_ids=torch.tensor(batch["segment_ids"].numpy().astype(np.int64)),
+        ).logits.numpy()
+    np.testing.assert_allclose(loaded.model(batch, training=False), wanted, atol=1e-5)
+    # And what transformers saves of it is read back as the same task.
+    theirs.save_pretrained("theirs")
+    loaded.tokenizer.save("theirs")
+    again = tasks.load_model("theirs")
+    assert again.task == loaded.task
+    np.testing.assert_allclose(again.model(batch, training=False), wanted, atol=1e-5)
+
+
+def test_every_artifact_answers_alike(road):
+    _, case, _ = road
+    export = Path("runs/small/export")
+    parity = read(export / "parity.json")
+    assert parity["passed"]
+    assert [*parity["artifacts"]] == ["savedmodel", "tflite/float32", "tflite/int8"]
+    wanted = load("runs/small").values(texts_of(case))
+    scale = max(1.0, np.abs(wanted).max())
+    for path, tolerance in (
+        ("savedmodel", 1e-5),
+        ("tflite/float32.tflite", 1e-5),
+        ("tflite/int8.tflite", 0.3),
+    ):
+        given = load(export / path).values(texts_of(case))
+        np.testing.assert_allclose(given, wanted, atol=tolerance * scale)
+
+
+def test_the_savedmodel_names_its_outputs(road):
+    _, case, _ = road
+    import tensorflow as tf
+    import tensorflow_text  # noqa: F401
+
+    loaded = tf.saved_model.load("runs/small/export/savedmodel/1")
+    texts = texts_of(case)
+    answers = loaded.signatures["serving_default"](text=tf.constant(texts))
+    assert set(answers) == case.served
+    assert {len(values) for values in answers.values()} == {len(texts)}
+    predicted = load("runs/small").predict(texts)
+    for name in case.served & {"score", "label", "labels"}:
+        for given, answer in zip(answers[name].numpy().tolist(), predicted, strict=True):
+            if name == "score":
+                assert given == pytest.approx(answer[name], abs=1e-4)
+            elif name == "label":
+                assert given.decode() == answer[name]
+            else:
+                assert [label.decode() for label in given if label] == answer[name]
+
+
+def test_a_wrong_artifact_does_not_pass(road):
+    """The gate knows the task's answers: other weights are caught in every number format."""
+    from tfmodel.export import check_parity, export_savedmodel, export_tflite
+    from tfmodel.export.parity import ParityError
+
+    name, case, _ = road
+    loaded = tasks.load_model("runs/small/model")
+    texts = [text for text, _ in case.rows]
+    described = {
+        "labels": loaded.labels,
+        "max_length": loaded.max_length,
+        "task": name,
+        "decoding": loaded.decoding,
+    }
+    reference = tfmodel.export.predictor_of(loaded.model, loaded.tokenizer, **described)
+    spoiled = tasks.load_model("runs/small/model").model
+    head = spoiled.get_layer("head")
+    head.kernel.assign(-head.kernel.numpy())
+    saved = export_savedmodel(spoiled, loaded.tokenizer, "wrong", **described)
+    phone = export_tflite(
+        spoiled, loaded.tokenizer, "wrong.tflite", quantization="int8", **described
+    )
+    for path in (saved, phone):
+        with pytest.raises(ParityError, match="1 of 1 artifacts do not answer"):
+            check_parity(reference, {"x": path}, texts)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("door", ["onnx", "keras_hub"])
+def test_the_other_doors_answer_alike(road, door):
+    from tfmodel.export import export_keras_hub, export_onnx
+
+    name, case, _ = road
+    for package in {"onnx": ("onnx", "onnxruntime"), "keras_hub": ("keras_hub",)}[door]:
+        needs.package(package)
+    loaded = tasks.load_model("runs/small/model")
+    export = {"onnx": export_onnx, "keras_hub": export_keras_hub}[door]
+    folder = export(
+        loaded.model,
+        loaded.tokenizer,
+        door,
+        labels=loaded.labels,
+        max_length=loaded.max_length,
+        task=name,
+        decoding=loaded.decoding,
+    )
+    asked = load(folder)
+    wanted = load("runs/small").values(texts_of(case))
+    scale = max(1.0, np.abs(wanted).max())
+    tolerance = (1e-5 if asked.precision == "float32" else 5e-3) * scale
+    np.testing.assert_allclose(asked.values(texts_of(case)), wanted, atol=tolerance)
+    assert set(asked.predict(["the rain"])[0]) == case.answer
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "client", "packages"),
+    [
+        ("mediapipe", "ask_mediapipe", ["mediapipe==1.2.2"]),
+        (
+            "task-library-0.4",
+            "ask_task_library",
+            ["tflite-support==0.4.4", "numpy<2", "protobuf<4"],
+        ),
+    ],
+)
+def test_runtimes_of_phones_take_the_files(road, name, client, packages):
+    from tfmodel.export.parity.description import describe
+    from tfmodel.export.parity.phones import Phone, ask_phone
+
+    _, case, _ = road
+    phone = Phone(client, needs.environment(name, *packages), "")
+    texts = [text for text, _ in case.rows[:20]]
+    for file in ("float32", "int8"):
+        path = Path(f"runs/small/export/tflite/{file}.tflite")
+        figures = ask_phone(
+            phone,
+            describe(path),
+            texts,
+            load(path).values(texts),
+            None,
+            max_drop=0.05,
+            timeout_seconds=550,
+        )
+        assert figures["passed"], figures["failures"]
+        assert figures["rows_with_our_ids"] == 20
+
+
+def test_answers_have_the_keys_of_the_task(road):
+    _, case, _ = road
+    done = run_command("predict", "runs/small", "the storm was on monday", "the bank")
+    assert done.code == 0, done.err
+    answers = [json.loads(line) for line in done.out.splitlines()]
+    assert [set(answer) for answer in answers] == [case.answer] * 2
+    small_run.write_rows(Path("asked.csv"), [("rain", "1"), ("match", "2")], ("text", "id"))
+    done = run_command("predict", "runs/small", "--input", "asked.csv", "--output", "answers.csv")
+    assert done.code == 0, done.err
+    header, *lines = Path("answers.csv").read_text().splitlines()
+    expected = {"text", "id", *case.answer} - {"scores"}
+    assert expected <= set(header.split(",")) and len(lines) == 2
+
+
+def test_a_page_a_summary_and_tensorboard_tell_of_it(road):
+    _, case, folder = road
+    page = Path("runs/small/report.html").read_text("utf-8")
+    headings = {
+        section
+        for each in CASES.values()
+        for section in each.sections
+        if f">{section}</h2>" in page
+    }
+    assert headings == case.sections
+    said = (folder / "said.txt").read_text().lower()
+    assert case.figure[0].replace("_", " ") in said
+    events = needs.package("tensorboard.backend.event_processing.event_accumulator")
+    board = events.EventAccumulator("runs/small/logs/dev")
+    board.Reload()
+    shown = {*board.Tags()["tensors"]}
+    assert {f"pictures/{picture}" for picture in case.pictures} <= shown
+    assert {f"metrics/{case.figure[0]}", "texts/mistakes"} <= shown
+
+
+def test_a_card_travels_with_it(road):
+    name, _, _ = road
+    card = read("runs/small/export/savedmodel/1/card.json")
+    assert card["model"]["task"] == name
+    assert "README.md" in {path.name for path in Path("runs/small/export/savedmodel/1").iterdir()}
+
+
+def test_mistakes_are_told(road):
+    _, case, _ = road
+    for overrides, message in case.mistakes:
+        done = run_command("run", "small.yaml", "run=runs/wrong", *overrides)
+        assert done.code == 2, overrides
+        assert message in done.err

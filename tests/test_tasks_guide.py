@@ -1,0 +1,52 @@
+"""The guide to tasks, followed: its commands and its Python, on a small encoder.
+
+Run: pytest tests/test_tasks_guide.py
+"""
+
+import contextlib
+import io
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import small_run
+
+GUIDE = Path(__file__).parents[1] / "docs" / "tasks.md"
+# The guide's rows are few: a random encoder wants a larger rate than a pretrained one.
+FOR_A_RANDOM_ENCODER = ["encoder=encoder", "train.learning_rate=0.01", "train.precision=float32"]
+
+
+@pytest.mark.slow
+def test_the_guide_can_be_followed(tmp_path, monkeypatch, tfmodel):
+    monkeypatch.chdir(tmp_path)
+    small_run.write_encoder(Path("encoder"))
+    marked = re.findall(
+        r"<!-- test -->\n```(\w+)\n(.*?)^```$", GUIDE.read_text("utf-8"), re.S | re.M
+    )
+    assert [language for language, _ in marked] == ["bash", "bash", "python", "python"]
+    answers, printed, names = [], io.StringIO(), {}
+    for language, block in marked:
+        if language == "python":
+            with contextlib.redirect_stdout(printed):
+                exec(compile(block, "tasks.md", "exec"), names)
+            continue
+        for script in re.findall(r"^python - <<'END'\n(.*?\n)END$", block, re.S | re.M):
+            subprocess.run([sys.executable, "-c", script], check=True)
+        for line in re.findall(r"^tfmodel (.*)$", block, re.M):
+            words = shlex.split(line)
+            done = tfmodel(*words, *(FOR_A_RANDOM_ENCODER if words[0] == "run" else []))
+            assert done.code == 0, done.err
+            if words[0] == "predict":
+                answers += map(json.loads, done.out.splitlines())
+    numbers, labels = answers[:2], answers[2:]
+    assert [[*answer] for answer in numbers] == [["text", "score"]] * 2
+    assert [[*answer] for answer in labels] == [["text", "labels", "scores"]]
+    assert printed.getvalue().splitlines() == [
+        "['text', 'score']",
+        "(2, 1)",
+        "['text', 'score']",
+    ]

@@ -1,0 +1,13 @@
+"""The pages' words for the answers of each task: a module with the same functions."""
+
+from types import ModuleType
+
+from tfmodel.report import classification, labelling, regression
+
+OF_TASK = {"classify": classification, "multilabel": labelling, "regress": regression}
+"""By the task's name: `view`, `facts`, `dev_fact` and `lines`."""
+
+
+def words_of(task: str) -> ModuleType:
+    """The module of a task; of one that is not known here, that of labels."""
+    return OF_TASK.get(task, classification)

@@ -1,0 +1,272 @@
+"""A dense head on the sentence vector: what `BertForSequenceClassification` is, whatever it means.
+
+Tasks that read their answers from one vector a row share it; each says what its outputs are.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from tfmodel.config import ConfigError
+from tfmodel.model.checkpoints import (
+    CONFIG_FILE,
+    assign_encoder,
+    encoder_tensors,
+    read_config,
+    read_tensors,
+    write_model_folder,
+)
+from tfmodel.model.dropout import Dropout
+from tfmodel.model.encoder import build_encoder, encoder_config
+from tfmodel.model.sizes import BertConfig
+
+ARCHITECTURE = "BertForSequenceClassification"
+_OWN_KEY = "tfmodel"
+_UNITS = "units"
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadedModel:
+    """A fine-tuned model and what is needed to use it.
+
+    Attributes:
+        model: token batch to outputs (B, C).
+        tokenizer: the `Tokenizer` it was trained with.
+        labels: the name of each output.
+        has_pairs: whether it answers pairs of texts.
+        max_length: tokens a row at most.
+        task: the module under `tfmodel.tasks` that it belongs to.
+        decoding: what the task's `decode` and `served` take beside the labels.
+    """
+
+    model: keras.Model
+    tokenizer: Any
+    labels: list[str]
+    has_pairs: bool
+    max_length: int
+    task: str = "classify"
+    decoding: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def build(
+    encoder: keras.Model,
+    outputs: int,
+    *,
+    dropout: float | None = None,
+    mean: float = 0.0,
+    scale: float = 1.0,
+    name: str,
+) -> keras.Model:
+    """Put a dense head on an encoder's `pooled` output.
+
+    Args:
+        encoder: from `build_encoder` or `load_encoder`; only its `pooled` output is used.
+        outputs: how many numbers C a row is answered with.
+        dropout: share of pooled values dropped in training; the encoder's own by default.
+        mean: what is added to the head's numbers.
+        scale: what they are multiplied with before, so that it learns numbers around 1.
+        name: the model's name.
+
+    Returns:
+        A functional model from the encoder's batch to float32 outputs (B, C).
+
+    Raises:
+        ValueError: an encoder of another name than `encoder`, by which `save` and the exports
+            find it.
+    """
+    if encoder.name != "encoder":
+        raise ValueError(
+            f"Expected an encoder named encoder. Received: one named {encoder.name!r}."
+        )
+    if dropout is None:
+        dropout = encoder_config(encoder).dropout
+    inputs = {key: keras.Input((None,), dtype="int32", name=key) for key in encoder.input}
+    pooled = encoder(inputs)["pooled"]
+    pooled = Dropout(dropout, name="pooled_dropout")(pooled)
+    answers = keras.layers.Dense(
+        outputs,
+        name="head",
+        dtype="float32",
+        kernel_initializer=keras.initializers.TruncatedNormal(stddev=0.02),
+    )(pooled)
+    if (mean, scale) != (0.0, 1.0):
+        answers = keras.layers.Rescaling(scale, mean, name=_UNITS, dtype="float32")(answers)
+    return keras.Model(inputs, answers, name=name)
+
+
+def head_weights(model: keras.Model) -> tuple[np.ndarray, np.ndarray]:
+    """The head's kernel (D, C) and bias (C,), with the scale and mean it was built with in them.
+
+    Raises:
+        ValueError: the model has no layer named `head`.
+    """
+    head = model.get_layer("head")
+    kernel, bias = map(keras.ops.convert_to_numpy, (head.kernel, head.bias))
+    units = next((layer for layer in model.layers if layer.name == _UNITS), None)
+    if units is None:
+        return kernel, bias
+    return kernel * np.float32(units.scale), bias * np.float32(units.scale) + np.float32(
+        units.offset
+    )
+
+
+def save(
+    model: keras.Model,
+    folder: str | Path,
+    *,
+    tokenizer,
+    labels: Sequence[str],
+    problem_type: str,
+    has_pairs: bool = False,
+    max_length: int | None = None,
+    decoding: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write a folder that `transformers`' `BertForSequenceClassification` loads.
+
+    Args:
+        model: from `build`.
+        folder: replaced as a whole, once everything is written.
+        tokenizer: the `Tokenizer` the model was trained with.
+        labels: the C names of the outputs.
+        problem_type: as `transformers` calls what the outputs are.
+        has_pairs: whether the model answers pairs of texts.
+        max_length: tokens a row was cut to in training; the tokenizer's by default.
+        decoding: what answers are decoded by beside the labels, JSON values.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ValueError: not as many labels as outputs.
+    """
+    encoder = model.get_layer("encoder")
+    kernel, bias = head_weights(model)
+    if len(labels) != len(bias):
+        raise ValueError(f"Expected {len(bias)} labels. Received: {len(labels)}.")
+    own: dict[str, Any] = {
+        "has_pairs": has_pairs,
+        "max_length": max_length or tokenizer.max_length,
+        **({"decoding": dict(decoding)} if decoding else {}),
+    }
+    config = {
+        **encoder_config(encoder).to_huggingface(),
+        **huggingface_head(labels, problem_type),
+        "classifier_dropout": model.get_layer("pooled_dropout").rate,
+        _OWN_KEY: own,
+    }
+    tensors = {
+        **encoder_tensors(encoder, prefix="bert."),
+        "classifier.weight": np.ascontiguousarray(kernel.T),
+        "classifier.bias": bias,
+    }
+    return write_model_folder(folder, config, tensors, tokenizer=tokenizer)
+
+
+def huggingface_head(labels: Sequence[str], problem_type: str) -> dict[str, Any]:
+    """What Hugging Face's `config.json` says of the head."""
+    return {
+        "architectures": [ARCHITECTURE],
+        "problem_type": problem_type,
+        "id2label": {str(index): label for index, label in enumerate(labels)},
+        "label2id": {label: index for index, label in enumerate(labels)},
+    }
+
+
+def problem_type_of(config: Mapping[str, Any]) -> str:
+    """What a folder's outputs are, as `transformers` reads its `config.json`.
+
+    Where nothing is said, one output is a number, and several are one label of several.
+    """
+    named = config.get("id2label")
+    outputs = config.get("num_labels", 2) if named is None else len(named)
+    default = "regression" if outputs == 1 else "single_label_classification"
+    return config.get("problem_type") or default
+
+
+def load(
+    folder: str | Path,
+    *,
+    task: str,
+    labels_of: Callable[[Mapping[str, Any], int, Path], list[str]],
+    dtype: str = "float32",
+) -> LoadedModel:
+    """Load what `save`, or `transformers`' `save_pretrained`, wrote.
+
+    Args:
+        folder: a `BertForSequenceClassification` folder.
+        task: the task that it is loaded for.
+        labels_of: (config, number of outputs, folder) to the name of each output; refuses what is
+            no head of the task.
+        dtype: Keras dtype policy to build with.
+
+    Raises:
+        ConfigError: no weights, no head or another kind of head, no pooler under it, weights or
+            a vocabulary of another size.
+    """
+    from tfmodel.tokens.tokenizer import Tokenizer
+
+    folder = Path(folder)
+    config = read_config(folder)
+    tensors = read_tensors(folder)
+    try:
+        kernel, bias = tensors["classifier.weight"], tensors["classifier.bias"]
+    except KeyError as error:
+        raise ConfigError(
+            f"{folder}: expected a classification head. Received: no {error.args[0]}."
+        ) from None
+    labels = labels_of(config, kernel.shape[0], folder)
+    shape = BertConfig.from_huggingface(config, name=str(folder / CONFIG_FILE))
+    if kernel.shape[1] != shape.hidden_size or bias.shape != kernel.shape[:1]:
+        raise ConfigError(
+            f"{folder}: expected a head on {shape.hidden_size} values. Received: "
+            f"classifier.weight {kernel.shape}, classifier.bias {bias.shape}."
+        )
+    encoder = build_encoder(shape, sequence=False, dtype=dtype)
+    if missing := assign_encoder(encoder, tensors, name=str(folder)):
+        raise ConfigError(
+            f"{folder}: expected the pooler that the head was trained on. "
+            f"Received: no {', '.join(missing)}."
+        )
+    dropout = config.get("classifier_dropout")
+    model = build(encoder, len(labels), dropout=dropout, name=task)
+    head = model.get_layer("head")
+    head.kernel.assign(kernel.T)
+    head.bias.assign(bias)
+    own = config.get(_OWN_KEY, {})
+    max_length = min(own.get("max_length", shape.max_positions), shape.max_positions)
+    tokenizer = Tokenizer.from_folder(folder, max_length=max_length)
+    if len(tokenizer.vocabulary) > shape.vocabulary_size:
+        raise ConfigError(
+            f"{folder}: expected a vocabulary of at most {shape.vocabulary_size} pieces, as "
+            f"{CONFIG_FILE} says. Received: {len(tokenizer.vocabulary)}."
+        )
+    return LoadedModel(
+        model=model,
+        tokenizer=tokenizer,
+        labels=labels,
+        has_pairs=bool(own.get("has_pairs", False)),
+        max_length=max_length,
+        task=task,
+        decoding=own.get("decoding", {}),
+    )
+
+
+def label_names(config: Mapping[str, Any], outputs: int, folder: Path) -> list[str]:
+    """The names of the classes in `config.json`; `LABEL_0` and so on where it has none.
+
+    Raises:
+        ConfigError: it names others than there are outputs.
+    """
+    named = config.get("id2label") or {str(i): f"LABEL_{i}" for i in range(outputs)}
+    if set(named) != {str(i) for i in range(outputs)}:
+        raise ConfigError(
+            f"{folder / CONFIG_FILE}: expected id2label to name the {outputs} classes of "
+            f"classifier.weight. Received: {len(named)} labels."
+        )
+    return [named[str(i)] for i in range(outputs)]
