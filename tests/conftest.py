@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,14 @@ from command import run_command
 
 # A process for each artifact is seconds a run: the tests of the gate ask for it by themselves.
 os.environ.setdefault("TFMODEL_MEASURE_ARTIFACTS", "0")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _no_module_keeps_what_it_traced() -> Iterator[None]:
+    """Let go of graphs when a module ends: all of them together are some 10 GB."""
+    yield
+    if keras := sys.modules.get("keras"):
+        keras.backend.clear_session()
 
 
 @pytest.fixture

@@ -153,7 +153,15 @@ CASES = {
 }
 
 
-@pytest.fixture(scope="module", params=CASES)
+SLOWER = {"multilabel"}
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(name, marks=[pytest.mark.slow] if name in SLOWER else []) for name in CASES
+    ],
+)
 def road(request, tmp_path_factory):
     """A case, and the folder of its finished run; not to be changed."""
     case = CASES[request.param]
@@ -288,6 +296,7 @@ def test_the_savedmodel_names_its_outputs(road):
                 assert [label.decode() for label in given if label] == answer[name]
 
 
+@pytest.mark.slow
 def test_a_wrong_artifact_does_not_pass(road):
     """The gate knows the task's answers: other weights are caught in every number format."""
     from tfmodel.export import check_parity, export_savedmodel, export_tflite

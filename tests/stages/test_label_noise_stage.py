@@ -122,7 +122,7 @@ def test_data_reviews_and_run_goes_on_from_there(noisy):
     assert "Training was on the labels as they are" in page
 
 
-@pytest.mark.parametrize("action", ["drop", "relabel"])
+@pytest.mark.parametrize("action", [pytest.param("drop", marks=pytest.mark.slow), "relabel"])
 def test_disputed_rows_are_dropped_or_labelled_anew(noisy, tfmodel, action):
     before = read(RUN / "metrics.json")
     command = ["run", "noisy.yaml", f"data.label_noise.action={action}"]

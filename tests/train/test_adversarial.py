@@ -65,7 +65,9 @@ class Listener:
 # --- it trains --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", PIECES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] if n == "all" else []) for n in PIECES]
+)
 def test_a_model_learns_and_is_traced_once(name):
     # Rows of many lengths, a last batch of fewer.
     pieces, traces = dict(PIECES[name]), []

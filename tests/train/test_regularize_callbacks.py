@@ -304,7 +304,7 @@ def trained_depths(before, after):
 @pytest.mark.parametrize(
     ("epochs", "wrapped", "expected"),
     [
-        (3, False, [{3}, {2, 3}, {1, 2, 3}, {0, 1, 2, 3}]),
+        pytest.param(*(3, False, [{3}, {2, 3}, {1, 2, 3}, {0, 1, 2, 3}]), marks=pytest.mark.slow),
         (2, True, [{3}, {2, 3}, {0, 1, 2, 3}, {0, 1, 2, 3}]),
     ],
 )
