@@ -81,7 +81,7 @@ def peak_bytes(recompute: bool) -> None:
     )  # fmt: skip
     encoder = build_encoder(config, recompute=recompute, sequence=False)
     batch = {
-        name: tf.ones((16, 256), tf.int32) for name in ("token_ids", "segment_ids", "padding_mask")
+        name: tf.ones((32, 256), tf.int32) for name in ("token_ids", "segment_ids", "padding_mask")
     }
 
     @tf.function
@@ -105,9 +105,10 @@ def peak_kilobytes() -> int:
 @pytest.mark.slow
 def test_less_memory_is_taken():
     def measured(recompute):
+        # Which tensors live at once hangs of threads too: the least of three is the step's own.
         command = [sys.executable, __file__, str(int(recompute))]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        return int(done.stdout.split()[-1])
+        found = (subprocess.run(command, capture_output=True, text=True, check=True) for _ in "123")
+        return min(int(done.stdout.split()[-1]) for done in found)
 
     assert measured(True) < 0.6 * measured(False)
 
