@@ -297,6 +297,28 @@ def test_the_savedmodel_names_its_outputs(road):
 
 
 @pytest.mark.slow
+def test_every_artifact_answers_alike_in_a_process_of_its_own(road):
+    from tfmodel.export import check_parity
+
+    name, case, _ = road
+    loaded = tasks.load_model("runs/small/model")
+    reference = tfmodel.export.predictor_of(
+        loaded.model,
+        loaded.tokenizer,
+        labels=loaded.labels,
+        max_length=loaded.max_length,
+        task=name,
+        decoding=loaded.decoding,
+    )
+    artifacts = {
+        path: f"runs/small/export/{path}" for path in ("savedmodel/1", "tflite/int8.tflite")
+    }
+    texts = [text for text, _ in case.rows]
+    parity = check_parity(reference, artifacts, texts, measure=True, max_drop=0.1)
+    assert parity["passed"] and [*parity["artifacts"]] == [*artifacts]
+
+
+@pytest.mark.slow
 def test_a_wrong_artifact_does_not_pass(road):
     """The gate knows the task's answers: other weights are caught in every number format."""
     from tfmodel.export import check_parity, export_savedmodel, export_tflite

@@ -147,7 +147,10 @@ def served(
     import tensorflow as tf
 
     given = scores >= tf.constant(_limits(labels, thresholds))
-    order = tf.argsort(scores + tf.cast(given, tf.float32), direction="DESCENDING", stable=True)
+    order = tf.argsort(scores, direction="DESCENDING", stable=True)
+    first = tf.cast(tf.gather(given, order, batch_dims=1), tf.int32)
+    given_first = tf.argsort(first, direction="DESCENDING", stable=True)
+    order = tf.gather(order, given_first, batch_dims=1)
     names = tf.gather(tf.constant(list(labels)), order)
     return {
         "labels": tf.where(tf.gather(given, order, batch_dims=1), names, ""),

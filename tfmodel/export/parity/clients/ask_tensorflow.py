@@ -46,9 +46,10 @@ def _encoded(values):
 
 
 def _decoded(values):
-    return [
-        value.decode("utf-8", "replace") if isinstance(value, bytes) else value for value in values
-    ]
+    """Texts of bytes, in a row's list of them too."""
+    if isinstance(values, list):
+        return [_decoded(value) for value in values]
+    return values.decode("utf-8", "replace") if isinstance(values, bytes) else values
 
 
 if __name__ == "__main__":
