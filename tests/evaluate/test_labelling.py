@@ -63,8 +63,32 @@ def test_a_rare_label_has_the_threshold_of_all():
     targets[:9, 2] = 1
     found = tuned_thresholds(targets, scores)
     assert found[2] == found[3] == best_threshold(targets.reshape(-1) > 0, scores.reshape(-1))
-    assert found[0] == best_threshold(targets[:, 0] > 0, scores[:, 0].astype(np.float64))
     assert best_threshold(np.zeros(3, bool), np.array([0.1, 0.2, 0.3])) == 0.5
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_other_thresholds_together_are_better_on_these_rows(seed):
+    targets, scores = made(seed, rows=100)
+    targets, scores = targets[:, :2], scores[:, :2].astype(np.float64)
+    assert (targets.sum(0) >= 10).all()
+    limits = np.linspace(0, 1, 1001)
+    given = scores.T[:, None] >= limits[:, None]  # (label, limit, row)
+    hits = (given & (targets.T[:, None] > 0)).sum(-1)
+    count = given.sum(-1)
+    every = 2 * (hits[0][:, None] + hits[1]) / (count[0][:, None] + count[1] + targets.sum())
+    given = scores >= tuned_thresholds(targets, scores)
+    found = metrics.f1_score(targets, given, average="micro", zero_division=0)
+    assert found >= every.max() - 1e-12
+
+
+def test_a_label_that_the_scores_do_not_tell_is_not_given_to_all():
+    random = np.random.default_rng(0)
+    known = random.integers(0, 2, 200)
+    rare = (random.random(200) < 0.1).astype(int)
+    scores = np.stack([known * 0.8 + 0.1, random.random(200) * 0.2], axis=1)
+    found = tuned_thresholds(np.stack([known, rare], axis=1), scores)
+    assert (scores[:, 1] >= found[1]).mean() < 0.05
+    assert ((scores[:, 0] >= found[0]) == known).all()
 
 
 def test_equal_scores_are_not_parted():
