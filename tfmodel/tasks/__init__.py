@@ -19,7 +19,8 @@ What a task is to everything that trains, measures, exports and asks it:
   dev rows.
 - `TITLE`, `GIVES` and `SAYS`: what a file for phones says of itself: its name, what it gives (of so
   many outputs), what the numbers are.
-- `save` and `load`: a Hugging Face folder with `ARCHITECTURE` and `PROBLEM_TYPE`.
+- `save` and `load`: a Hugging Face folder with `ARCHITECTURE`, which is what BERT's is called
+  (`Task.families` says which others there are), and `PROBLEM_TYPE`.
 
 A new task is its module, its entry in `TASKS`, its page in `tfmodel.report`, its words in
 `tfmodel.export.card`, and a row in `tests/test_task_contract.py`.
@@ -40,12 +41,14 @@ class Task:
         target: `data.target`: the labels that it learns.
         figures: dev figures that can choose the epoch, the natural one first.
         foreign: keys of a config that mean nothing to it.
+        families: kinds of encoder, by `model_type`, that it can be trained on and saved with.
     """
 
     name: str
     target: str
     figures: tuple[str, ...]
     foreign: tuple[str, ...] = ()
+    families: tuple[str, ...] = ("bert",)
 
 
 _OF_ONE_CLASS = (
@@ -56,13 +59,25 @@ _OF_ONE_CLASS = (
     "data.label_noise",
 )
 
+_ON_SENTENCE_VECTOR = ("bert", "distilbert", "electra", "roberta")
+
 TASKS = {
-    "classify": Task("classify", "class", figures=("accuracy", "loss")),
+    "classify": Task(
+        "classify", "class", figures=("accuracy", "loss"), families=_ON_SENTENCE_VECTOR
+    ),
     "multilabel": Task(
-        "classify", "classes", figures=("micro_f1", "macro_f1", "loss"), foreign=_OF_ONE_CLASS
+        "classify",
+        "classes",
+        figures=("micro_f1", "macro_f1", "loss"),
+        foreign=_OF_ONE_CLASS,
+        families=_ON_SENTENCE_VECTOR,
     ),
     "regress": Task(
-        "regress", "number", figures=("spearman", "pearson", "loss"), foreign=_OF_ONE_CLASS
+        "regress",
+        "number",
+        figures=("spearman", "pearson", "loss"),
+        foreign=_OF_ONE_CLASS,
+        families=_ON_SENTENCE_VECTOR,
     ),
 }
 """The tasks there are; each is the module of this name."""
@@ -152,15 +167,17 @@ def load_model(folder, *, dtype: str = "float32"):
     Raises:
         ConfigError: not a model folder, or a head that no task here has.
     """
-    from tfmodel.model.checkpoints import read_config
+    from tfmodel.model.checkpoints import CONFIG_FILE, read_config
+    from tfmodel.model.families import FAMILIES, family_of
     from tfmodel.tasks.sequence_head import problem_type_of
 
     config = read_config(folder)
+    family = FAMILIES[family_of(config, name=f"{folder}/{CONFIG_FILE}")]
     architectures = config.get("architectures") or ["none named"]
     known = [find(name) for name in TASKS]
-    fitting = [task for task in known if task.ARCHITECTURE in architectures]
+    fitting = [task for task in known if family.named(task.ARCHITECTURE) in architectures]
     if not fitting:
-        names = ", ".join(dict.fromkeys(task.ARCHITECTURE for task in known))
+        names = ", ".join(dict.fromkeys(family.named(task.ARCHITECTURE) for task in known))
         raise ConfigError(
             f"{folder}: expected a fine-tuned model ({names}). Received: "
             f"{', '.join(architectures)}. An encoder without a head answers nothing: fine-tune it "

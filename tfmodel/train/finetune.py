@@ -17,7 +17,7 @@ from tfmodel.config import ConfigError
 from tfmodel.data import Split
 from tfmodel.tasks import TASKS
 from tfmodel.tokens.batches import Batches, TokenRows
-from tfmodel.tokens.tokenizer import Tokenizer
+from tfmodel.tokens.row_tokenizer import RowTokenizer
 from tfmodel.train import adversarial
 from tfmodel.train.callbacks import (
     DevFigures,
@@ -74,7 +74,7 @@ class FinetuneResult:
 
 def finetune(
     model: keras.Model,
-    tokenizer: Tokenizer,
+    tokenizer: RowTokenizer,
     train: Split,
     dev: Split | None = None,
     *,
@@ -254,7 +254,7 @@ def _watching(
     return [] if watch is None else [watch]
 
 
-def _rows(tokenizer: Tokenizer, split: Split, settings: FinetuneSettings) -> TokenRows:
+def _rows(tokenizer: RowTokenizer, split: Split, settings: FinetuneSettings) -> TokenRows:
     return TokenRows.from_texts(
         tokenizer, split.texts, split.text_pairs, max_length=settings.max_length
     )

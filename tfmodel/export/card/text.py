@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from tfmodel import tasks
+from tfmodel.model.families import FAMILIES
 
 _UNKNOWN = "not known: whoever exported this did not say"
 _METRICS = {
@@ -67,7 +68,7 @@ def _front_matter(card: Mapping[str, Any]) -> dict[str, Any]:
         "license": card["license"],
         "library_name": "tfmodel",
         "pipeline_tag": "text-classification",
-        "tags": ["tfmodel", "tensorflow", "bert", "text-classification"],
+        "tags": ["tfmodel", "tensorflow", _family(card), "text-classification"],
         "base_model": encoder[1] if encoder else None,
         "metrics": list(
             dict.fromkeys(metric["type"] for result in results for metric in result["metrics"])
@@ -94,7 +95,7 @@ def _head(card: Mapping[str, Any]) -> str:
         gives, below = "a number", ""
     rows = [
         ("Answers", f"{gives} for {reads}"),
-        ("Encoder", f"BERT, {size}; from {_code(card['encoder']) or _UNKNOWN}"),
+        ("Encoder", f"{_kind(card)}, {size}; from {_code(card['encoder']) or _UNKNOWN}"),
         ("Reads", f"at most {model['max_length']} tokens; text is {case}"),
         ("Vocabulary", f"{model['vocabulary_pieces']:,} WordPieces"),
         ("Number format", model["precision"]),
@@ -103,6 +104,15 @@ def _head(card: Mapping[str, Any]) -> str:
     ]
     title = plain(card["name"] or f"A {title}")
     return f"# {title}\n\n{_table(('', ''), rows)}{below}"
+
+
+def _family(card: Mapping[str, Any]) -> str:
+    return (card["model"]["encoder_shape"] or {}).get("family", "bert")
+
+
+def _kind(card: Mapping[str, Any]) -> str:
+    family = _family(card)
+    return "BERT" if family == "bert" else FAMILIES[family].architecture
 
 
 def _rest(card: Mapping[str, Any]) -> str:

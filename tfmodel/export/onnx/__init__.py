@@ -27,6 +27,7 @@ from tfmodel.export.settings import ExportSettings
 from tfmodel.export.trained import Trained
 from tfmodel.export.weights import read_classifier
 from tfmodel.model.checkpoints import CONFIG_FILE
+from tfmodel.model.encoder import encoder_config
 from tfmodel.run_folder import write_aside
 from tfmodel.tasks.sequence_head import huggingface_head
 from tfmodel.tokens.tokenizer import Tokenizer
@@ -35,6 +36,7 @@ from tfmodel.tokens.vocabulary import Vocabulary
 NAME = "onnx"
 MODEL_FILE = "model.onnx"
 
+_FAMILIES = ("bert", "distilbert", "electra", "roberta")
 _LARGEST_BYTES = 2**31 - 2**20  # of a protobuf, less what is not weights
 _EXTRA = "pip install 'tfmodel[onnx]'"
 _BATCH_OF_INPUTS = dict(
@@ -66,9 +68,10 @@ def export_onnx(
         decoding: what the task's answers are decoded by beside the labels.
 
     Returns:
-        `folder`: `model.onnx` takes `input_ids`, `attention_mask` and `token_type_ids`, int64
-        (B, T), and gives `logits`, float32 (B, C): of `regress` the number. `tokenizer.json` makes
-        the three inputs with `tokenizers.Tokenizer.from_file`; `config.json` names the labels.
+        `folder`: `model.onnx` takes `input_ids`, `attention_mask` and, of an encoder with
+        segments, `token_type_ids`, int64 (B, T), and gives `logits`, float32 (B, C): of `regress`
+        the number. `tokenizer.json` makes the inputs with `tokenizers.Tokenizer.from_file`;
+        `config.json` names the labels.
 
     Raises:
         ConfigError: the package onnx is missing, labels or `max_length` do not fit the model, it
@@ -81,7 +84,7 @@ def export_onnx(
     """
     import_extra("onnx")
     check_exportable(model, labels=labels, max_length=max_length, positions=positions_of(model))
-    shape, tensors = read_classifier(model, door="ONNX")
+    shape, tensors = read_classifier(model, door="ONNX", families=_FAMILIES)
     if (size := sum(value.nbytes for value in tensors.values())) > _LARGEST_BYTES:
         raise ConfigError(
             "ONNX: expected a model of at most 2 GB, which is what one file can hold. Received: "
@@ -98,7 +101,7 @@ def export_onnx(
     ).manifest()
     config = {
         **shape.to_huggingface(),
-        **huggingface_head(labels, tasks.find(task).PROBLEM_TYPE),
+        **huggingface_head(labels, tasks.find(task).PROBLEM_TYPE, family=shape.family),
     }
     proto = classifier_graph(shape, tensors, classes=len(labels), producer=manifest.version)
     folder = Path(folder)
@@ -158,6 +161,9 @@ def _call(trained: Trained) -> str:
         "number": "the number",
         "sets": "a sigmoid gives the scores, in the order of labels.txt",
     }[tasks.find(trained.task).ANSWERS]
+    segments = ""
+    if encoder_config(trained.model.get_layer("encoder")).segments > 1:
+        segments = '    "token_type_ids": numpy.array([row.type_ids for row in rows]),\n'
     return f"""
 ```python
 import numpy, onnxruntime, tokenizers
@@ -166,8 +172,7 @@ rows = tokenizers.Tokenizer.from_file("{TOKENIZER_FILE}").encode_batch([{row}])
 logits = onnxruntime.InferenceSession("{MODEL_FILE}").run(["{OUTPUT}"], {{
     "input_ids": numpy.array([row.ids for row in rows]),
     "attention_mask": numpy.array([row.attention_mask for row in rows]),
-    "token_type_ids": numpy.array([row.type_ids for row in rows]),
-}})[0]  # {reads}
+{segments}}})[0]  # {reads}
 ```
 
 Inputs are int64 (rows, tokens), the output is float32 (rows, {len(trained.labels)}); any number of
@@ -230,8 +235,8 @@ def load_onnx(folder: Path, *, threads: int | None = None) -> Predictor:
     def answer(texts: list[str], text_pairs: list[str] | None) -> np.ndarray:
         batch = tokenize(*_utf8(texts, text_pairs))
         feed = {
-            theirs: batch[ours].numpy().astype(np.int64)
-            for theirs, ours in _BATCH_OF_INPUTS.items()
+            each.name: batch[_BATCH_OF_INPUTS[each.name]].numpy().astype(np.int64)
+            for each in session.get_inputs()
         }
         return to_values(session.run([OUTPUT], feed)[0])
 
@@ -305,7 +310,7 @@ def _session(path: Path, threads: int | None) -> Any:
         ) from None
     inputs = [each.name for each in session.get_inputs()]
     outputs = [each.name for each in session.get_outputs()]
-    if sorted(inputs) != sorted(INPUTS) or outputs != [OUTPUT]:
+    if not {*INPUTS[:2]} <= {*inputs} <= {*INPUTS} or outputs != [OUTPUT]:
         raise ConfigError(
             f"{path}: expected inputs {', '.join(INPUTS)} and the output {OUTPUT}. Received: "
             f"inputs {', '.join(inputs)} and outputs {', '.join(outputs)}. Export it again."
