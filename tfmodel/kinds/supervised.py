@@ -55,7 +55,7 @@ class RunSettings(Settings):
     encoder: str = Field(
         sources.DEFAULT_ENCODER,
         min_length=1,
-        description="Pretrained BERT, DistilBERT, ELECTRA or RoBERTa: a Hugging Face model folder or a "
+        description="Pretrained BERT, DistilBERT, ELECTRA or RoBERTa: a Hugging Face folder or a "
         "source; MiniLM by default.",
     )
     data: DataSettings = Field(description="Labelled rows: where they are, how they are read.")

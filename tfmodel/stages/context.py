@@ -112,16 +112,15 @@ class Context:
 
         shape = BertConfig.from_huggingface(read_config(self.encoder_folder))
         task = getattr(self.settings, "task", None)
-        families, of = ("bert",), "pretraining"
+        families, use = ("bert",), "pretraining"
         if task is not None:
             families = next(e.families for e in tasks.TASKS.values() if e.name == task.name)
-            of = f"task {task.name}"
+            use = f"task {task.name}"
         if shape.family not in families:
             raise ConfigError(
                 f"{self.settings.encoder}: expected an encoder of model_type "
-                f"{', '.join(families)}, which {of} can be trained on. Received: model_type "
-                f"{shape.family}. Choose another encoder; in Python, tm.load_encoder and "
-                "tm.save_encoder take this one."
+                f"{', '.join(families)} for {use}. Received: model_type {shape.family}. Choose "
+                "another encoder; in Python, tm.load_encoder and tm.save_encoder take this one."
             )
         return shape
 
