@@ -39,6 +39,8 @@ def road(request, tmp_path_factory):
     family = request.param
     folder = tmp_path_factory.mktemp(family)
     config = yaml.safe_load(small_run.CONFIG)
+    longer = {"epochs": 15, "patience": None, "learning_rate": 0.003, "warmup_share": 0.1}
+    config["train"] |= longer
     config["export"] = {"tflite": ["float32", "int8"]}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)

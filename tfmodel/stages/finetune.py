@@ -278,9 +278,12 @@ def encoder_shape(context: Context) -> BertConfig:
     if shape.family != "bert":
         from tfmodel.tokens import load_tokenizer
 
-        load_tokenizer(context.encoder_folder)
+        tokenizer = load_tokenizer(context.encoder_folder)
         if export is not None:
+            from tfmodel.export.tflite.phone_runtimes import check_tokenizer
+
             export.check_family(shape.family)
+            check_tokenizer(export.runtime, tokenizer)
     return shape
 
 

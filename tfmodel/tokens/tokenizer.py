@@ -60,6 +60,8 @@ class Tokenizer(RowTokenizer):
         TensorShape([1, 8])
     """
 
+    kind = "wordpiece"
+
     def __init__(
         self,
         vocabulary: Vocabulary,

@@ -21,6 +21,7 @@ _METRICS = {
     "pearson": ("pearsonr", "Pearson's correlation"),
     "spearman": ("spearmanr", "Spearman's correlation"),
 }
+_PIECES = {"wordpiece": "WordPieces", "byte_pairs": "pieces of byte-level BPE"}
 _CORRELATIONS = ("pearson", "spearman")
 
 
@@ -97,7 +98,7 @@ def _head(card: Mapping[str, Any]) -> str:
         ("Answers", f"{gives} for {reads}"),
         ("Encoder", f"{_kind(card)}, {size}; from {_code(card['encoder']) or _UNKNOWN}"),
         ("Reads", f"at most {model['max_length']} tokens; text is {case}"),
-        ("Vocabulary", f"{model['vocabulary_pieces']:,} WordPieces"),
+        ("Vocabulary", f"{model['vocabulary_pieces']:,} {_PIECES[model['tokenizer']]}"),
         ("Number format", model["precision"]),
         ("Exported", plain(card["date"] or _UNKNOWN)),
         ("Licence", plain(card["license"] or f"{_UNKNOWN}; the encoder's and the data's apply")),

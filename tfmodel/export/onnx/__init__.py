@@ -18,7 +18,14 @@ from tfmodel import tasks
 from tfmodel.config import ConfigError
 from tfmodel.export.card import card_files
 from tfmodel.export.graph import batch_function, check_exportable, positions_of
-from tfmodel.export.manifest import MANIFEST_FILE, Manifest, files_of, read_files
+from tfmodel.export.manifest import (
+    MANIFEST_FILE,
+    TOKENIZER_FILES,
+    Manifest,
+    files_of,
+    read_files,
+    read_tokenizer,
+)
 from tfmodel.export.onnx.graph import INPUTS, OUTPUT, classifier_graph
 from tfmodel.export.onnx.tokenizer import TOKENIZER_FILE, tokenizer_json
 from tfmodel.export.places import make_folder
@@ -30,8 +37,7 @@ from tfmodel.model.checkpoints import CONFIG_FILE
 from tfmodel.model.encoder import encoder_config
 from tfmodel.run_folder import write_aside
 from tfmodel.tasks.sequence_head import huggingface_head
-from tfmodel.tokens.tokenizer import Tokenizer
-from tfmodel.tokens.vocabulary import Vocabulary
+from tfmodel.tokens.row_tokenizer import RowTokenizer
 
 NAME = "onnx"
 MODEL_FILE = "model.onnx"
@@ -46,7 +52,7 @@ _BATCH_OF_INPUTS = dict(
 
 def export_onnx(
     model: keras.Model,
-    tokenizer: Tokenizer,
+    tokenizer: RowTokenizer,
     folder: str | Path,
     *,
     labels: Sequence[str],
@@ -108,10 +114,9 @@ def export_onnx(
     make_folder(folder.parent)
     with write_aside(folder, replace=True) as aside:
         aside.mkdir(parents=True, exist_ok=True)
-        Tokenizer(tokenizer.vocabulary, lowercase=tokenizer.lowercase, max_length=max_length).save(
-            aside
-        )
-        for name, content in files_of(manifest, tokenizer.vocabulary.pieces).items():
+        written = files_of(manifest, tokenizer)
+        read_tokenizer(written, manifest, name=NAME).save(aside)  # with the length of the artifact
+        for name, content in written.items():
             (aside / name).write_bytes(content)
         for name, values in (
             (CONFIG_FILE, config),
@@ -273,23 +278,23 @@ def token_skew(
     )
 
 
-def _read(folder: Path) -> tuple[Manifest, Tokenizer]:
+def _read(folder: Path) -> tuple[Manifest, RowTokenizer]:
     files = {
         path.name: path.read_bytes()
         for path in folder.iterdir()
         if path.is_file() and path.name != MODEL_FILE
     }
-    manifest, pieces = read_files(files, name=str(folder))
-    vocabulary = Vocabulary(pieces, name=f"{folder}: vocab.txt")
-    tokenizer = Tokenizer(vocabulary, lowercase=manifest.lowercase, max_length=manifest.max_length)
+    manifest = read_files(files, name=str(folder))
+    tokenizer = read_tokenizer(files, manifest, name=str(folder))
     try:
         found = json.loads(files[TOKENIZER_FILE])
     except (KeyError, ValueError) as error:
         found = f"none that can be read ({error!r})"
     if found != tokenizer_json(tokenizer, max_length=manifest.max_length):
+        told = f"{MANIFEST_FILE} and {TOKENIZER_FILES[manifest.tokenizer][0]}"
         raise ConfigError(
-            f"{folder / TOKENIZER_FILE}: expected the tokenizer that {MANIFEST_FILE} and vocab.txt "
-            f"tell of. Received: {found if isinstance(found, str) else 'another'}. Export it again."
+            f"{folder / TOKENIZER_FILE}: expected the tokenizer that {told} tell of. Received: "
+            f"{found if isinstance(found, str) else 'another'}. Export it again."
         )
     return manifest, tokenizer
 

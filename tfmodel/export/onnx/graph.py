@@ -85,9 +85,9 @@ class _Graph:
         names = {part: f"{name}.weight" for part, name in family.embeddings.items()}
         word = self.table(names["token_table"])
         word = self.add("Gather", word, ids, name="embeddings/word", axis=0)
-        shape = self.add("Shape", ids, name="embeddings/shape")
+        sizes = self.add("Shape", ids, name="embeddings/shape")
         one, zero = (self.constant(name, value, np.int64) for name, value in _SCALARS)
-        length = self.add("Gather", shape, one, name="embeddings/length", axis=0)
+        length = self.add("Gather", sizes, one, name="embeddings/length", axis=0)
         positions = self.add("Range", zero, length, one, name="embeddings/positions")
         table = self.tensors[names["position_table"]][family.first_position :]
         if shape.segments == 1:  # every token is of the only one

@@ -116,6 +116,8 @@ class Gate:
         for name, phone in phones().items():
             if phone.python is None:
                 found[name] = {"not_run": phone.missing}
+            elif described.manifest.tokenizer != "wordpiece":
+                found[name] = {"not_run": f"it has no tokenizer {described.manifest.tokenizer}"}
             elif self.first.text_pairs is not None:
                 found[name] = {"not_run": "it takes single texts alone"}
             elif asked.values is None:
