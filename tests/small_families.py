@@ -17,13 +17,21 @@ def write_encoder(folder: Path, family: str, *, seed: int = 0) -> Path:
     """Write a Hugging Face folder with a random encoder of 2 layers, D 32, 48 positions."""
     import keras
 
-    from tfmodel.model import BertConfig, build_encoder, save_encoder
+    from tfmodel.model import build_encoder, save_encoder
 
     keras.utils.set_random_seed(seed)
-    tokenizer = byte_pairs() if family == "roberta" else word_pieces(family)
-    config = BertConfig(
+    tokenizer = tokenizer_of(family)
+    shape = shape_of(family, len(tokenizer.vocabulary))
+    return save_encoder(build_encoder(shape), folder, tokenizer=tokenizer)
+
+
+def shape_of(family: str, pieces: int):
+    """The shape of the encoder, with so many pieces."""
+    from tfmodel.model import BertConfig
+
+    return BertConfig(
         family=family,
-        vocabulary_size=len(tokenizer.vocabulary),
+        vocabulary_size=pieces,
         hidden_size=32,
         layers=2,
         heads=2,
@@ -31,18 +39,19 @@ def write_encoder(folder: Path, family: str, *, seed: int = 0) -> Path:
         max_positions=48,
         **SHAPES[family],
     )
-    return save_encoder(build_encoder(config), folder, tokenizer=tokenizer)
 
 
-def word_pieces(family: str):
-    """The tokenizer of `small_run.write_encoder`."""
+def tokenizer_of(family: str):
+    """Word pieces as in `small_run.write_encoder`, or byte-level BPE of the same words."""
     from tfmodel.tokens import Tokenizer, Vocabulary
 
+    if family == "roberta":
+        return _byte_pairs()
     name = "DistilBertTokenizer" if family == "distilbert" else "BertTokenizer"
     return Tokenizer(Vocabulary(small_run.vocabulary()), max_length=48, class_name=name)
 
 
-def byte_pairs():
+def _byte_pairs():
     """Byte-level BPE that joins each word of the topics, letter by letter."""
     from tfmodel.tokens.byte_pairs import SPECIAL_PIECES, BytePairTokenizer, byte_letters
     from tfmodel.tokens.vocabulary import Vocabulary
