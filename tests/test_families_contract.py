@@ -84,7 +84,9 @@ def test_a_server_can_run_it(road):
         for name, figures in read("runs/small/export/parity.json")["artifacts"].items()
         if name == "savedmodel"
     ]
-    assert found["needs"] == "2.12" and not found["warnings"]
+    # Byte-level BPE is of core operations, which are older than those of WordPiece.
+    assert found["needs"] == ("2.10" if road[0] == "roberta" else "2.12")
+    assert not found["warnings"]
     card = Path("runs/small/export/savedmodel/1/README.md").read_text("utf-8")
     assert f"{CLASSES[road[0]]}, " in card
 
@@ -132,5 +134,7 @@ def test_onnx_answers_alike(road):
 def test_a_phones_file_has_what_a_runtime_needs(road):
     family, _ = road
     files = read_associated_files("runs/small/export/tflite/float32.tflite")
-    splitter = {"vocab.json", "merges.txt"} if family == "roberta" else {"vocab.txt"}
+    splitter = {"vocab.txt"}
+    if family == "roberta":  # which no runtime can read: the metadata names no tokenizer
+        splitter = {"vocab.json", "merges.txt", "tokenizer_config.json"}
     assert set(files) == {*splitter, "labels.txt", "tfmodel.json"}
