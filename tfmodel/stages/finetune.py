@@ -9,6 +9,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tfmodel import sources
 from tfmodel.config import ConfigError
 from tfmodel.run_folder import seed_everything, write_json
 from tfmodel.stages.context import Context, Stage, identity_of_source
@@ -38,9 +39,9 @@ def _finetune_inputs(context: Context) -> dict:
     if augment is not None:
         values = augment.model_dump(mode="json").items()
         inputs |= {f"data.augment.{key}": value for key, value in values}
-        if augment.synonyms is not None:
-            identity = identity_of_source(augment.synonyms)
-            inputs["the content of data.augment.synonyms"] = identity
+        for key in ("synonyms", "model"):
+            if (source := getattr(augment, key)) is not None:
+                inputs[f"the content of data.augment.{key}"] = identity_of_source(source)
     return inputs
 
 
@@ -194,13 +195,23 @@ def _augmented(
 ) -> tuple[Split, dict[str, int]]:
     """The rows and their new versions, where the config asks for some, and how many."""
     from tfmodel.data.augmentation import augment_split
+    from tfmodel.tasks import fill
 
     settings, dataset = context.settings, context.dataset
     if settings.data.augment is None:
         return rows, counts
     apart = [dataset.split(part) for part in ("dev", "test") if part in dataset.counts]
+    replace = None
+    if (source := settings.data.augment.model) is not None:
+        loaded = fill.load(sources.fetch(source))
+        replace = fill.replacer(loaded.model, loaded.tokenizer)
     more = augment_split(
-        rows, settings.data.augment, seed=settings.seed, apart=apart, target=dataset.target
+        rows,
+        settings.data.augment,
+        seed=settings.seed,
+        apart=apart,
+        target=dataset.target,
+        replace=replace,
     )
     return more, {**counts, "new_rows": len(more.texts) - len(rows.texts)}
 
