@@ -4,6 +4,7 @@ import json
 from types import SimpleNamespace
 
 import pytest
+import small_families
 
 from tfmodel.config import ConfigError
 from tfmodel.export import ExportSettings
@@ -12,6 +13,7 @@ from tfmodel.stages.context import Context
 
 CONFIGS = {
     "distilbert": {"dim": 16, "hidden_dim": 24, "n_layers": 2, "n_heads": 4},
+    "roberta": {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4},
     "albert": {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4},
     "xlm-roberta": {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4},
 }
@@ -77,6 +79,16 @@ def test_an_export_that_is_of_bert_alone_is_refused_before_the_rows(tmp_path):
     )
     with pytest.raises(ConfigError, match=message):
         beginning(context(tmp_path, family="distilbert", task="classify", export=export))
+
+
+@pytest.mark.parametrize("runtime", ["mediapipe", "task-library-0.4"])
+def test_a_phone_that_cannot_split_its_texts_is_refused_before_the_rows(tmp_path, runtime):
+    small_families.tokenizer_of("roberta").save(tmp_path)
+    export = ExportSettings(runtime=runtime)
+    with pytest.raises(ConfigError, match=rf"export\.runtime={runtime}: expected a WordPiece"):
+        beginning(context(tmp_path, family="roberta", task="classify", export=export))
+    export = ExportSettings(runtime=runtime, tflite=[])
+    beginning(context(tmp_path, family="roberta", task="classify", export=export))
 
 
 def test_googles_folder_is_a_bert(tmp_path):

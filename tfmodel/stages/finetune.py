@@ -310,7 +310,7 @@ def encoder_shape(context: Context) -> BertConfig:
             from tfmodel.export.tflite.phone_runtimes import check_tokenizer
 
             export.check_family(shape.family)
-            check_tokenizer(export.runtime, tokenizer)
+            check_tokenizer(export.runtime if export.tflite else "auto", tokenizer)
     return shape
 
 
