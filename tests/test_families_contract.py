@@ -100,6 +100,28 @@ def test_answers_by_the_command_line(road):
 
 
 @pytest.mark.slow
+def test_keys_of_training_mean_the_same(road):
+    asked = {
+        "regularize": {
+            "layer_decay": 0.9,
+            "reinitialize_layers": 1,
+            "unfreeze_epochs": 1,
+            "dropout": {"words": 0.1, "hidden": 0.2},
+            "weight_decay": {"embeddings": 0.0},
+        },
+        "adversarial": {"name": "fgm"},
+        "epochs": 2,
+        "recompute": True,
+    }
+    config = yaml.safe_load(Path("small.yaml").read_text())
+    config = {**config, "run": "runs/other", "train": {**config["train"], **asked}}
+    Path("other.yaml").write_text(yaml.safe_dump(config))
+    done = run_command("run", "other.yaml", "export.tflite=[]")
+    assert done.code == 0, done.err
+    assert read("runs/other/metrics.json")["train"]["epochs"] == 2
+
+
+@pytest.mark.slow
 def test_transformers_gives_the_same_outputs(road):
     _, texts = road
     transformers, torch = needs.package("transformers"), needs.package("torch")
