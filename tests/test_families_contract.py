@@ -100,6 +100,26 @@ def test_answers_by_the_command_line(road):
 
 
 @pytest.mark.slow
+def test_every_artifact_answers_alike_in_processes_of_their_own(road):
+    """MediaPipe, too, where it is installed and has such a tokenizer."""
+    from tfmodel.export import check_parity, predictor_of
+
+    family, texts = road
+    loaded = tasks.load_model("runs/small/model")
+    described = {"labels": loaded.labels, "max_length": loaded.max_length}
+    reference = predictor_of(loaded.model, loaded.tokenizer, **described)
+    artifacts = {
+        path: f"runs/small/export/{path}" for path in ("savedmodel/1", "tflite/float32.tflite")
+    }
+    runtime = "litert" if family == "roberta" else "mediapipe"
+    parity = check_parity(reference, artifacts, texts, measure=True, runtime=runtime)
+    assert parity["passed"] and [*parity["artifacts"]] == [*artifacts]
+    phones = parity["artifacts"]["tflite/float32.tflite"]["runtimes"]
+    if family == "roberta":
+        assert phones["mediapipe"] == {"not_run": "it has no tokenizer byte_pairs"}
+
+
+@pytest.mark.slow
 def test_keys_of_training_mean_the_same(road):
     asked = {
         "regularize": {
