@@ -169,6 +169,15 @@ def test_onnx_answers_alike(road):
     wanted = load("runs/small").values(texts)
     np.testing.assert_allclose(load(folder).values(texts), wanted, atol=1e-5)
     inputs = [each.name for each in onnx.load(folder / "model.onnx").graph.input]
+    assert read(folder / "tokenizer_config.json")["model_max_length"] == 12
+    assert (
+        read(folder / "tokenizer_config.json")["tokenizer_class"]
+        == {
+            "distilbert": "DistilBertTokenizer",
+            "electra": "BertTokenizer",
+            "roberta": "RobertaTokenizer",
+        }[family]
+    )
     segments = ["token_type_ids"] if family == "electra" else []
     assert inputs == ["input_ids", "attention_mask", *segments]
 

@@ -6,6 +6,7 @@ TensorFlow, and what they give does not load (docs/LOG.md).
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -114,9 +115,10 @@ def export_onnx(
     make_folder(folder.parent)
     with write_aside(folder, replace=True) as aside:
         aside.mkdir(parents=True, exist_ok=True)
-        written = files_of(manifest, tokenizer)
-        read_tokenizer(written, manifest, name=NAME).save(aside)  # with the length of the artifact
-        for name, content in written.items():
+        of_its_length = copy.copy(tokenizer)
+        of_its_length.max_length = max_length
+        of_its_length.save(aside)
+        for name, content in files_of(manifest, of_its_length).items():
             (aside / name).write_bytes(content)
         for name, values in (
             (CONFIG_FILE, config),
