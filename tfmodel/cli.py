@@ -155,7 +155,8 @@ def _predict(options: argparse.Namespace) -> None:
 
 
 def _serve(options: argparse.Namespace) -> None:
-    from tfmodel.serve.server import Server, labels_of, policy_of, serve_settings
+    from tfmodel.serve import Server, serve_settings
+    from tfmodel.serve.server import labels_of, policy_of
 
     names = ("host", "rest_port", "grpc_port", "token_file", "tls_certificate", "tls_key")
     limits = ("max_batch_size", "batch_timeout_ms", "batch_threads", "max_queue", "timeout_seconds")

@@ -19,7 +19,7 @@ from tfmodel.export.places import is_version, versions
 from tfmodel.serve.metrics import Metrics
 from tfmodel.serve.models import Models
 from tfmodel.serve.rest import RestApplication
-from tfmodel.serve.settings import ServeSettings, serve_settings
+from tfmodel.serve.settings import ServeSettings
 from tfmodel.serve.versions import ALL_VERSIONS, Policy
 
 _log = logging.getLogger(__name__)
@@ -42,9 +42,9 @@ class Server:
             the extra is not installed.
 
     Example:
-        >>> with Server("runs/news/export/savedmodel", settings=serve_settings(rest_port=0)) as server:
+        >>> with Server("runs/news/export/savedmodel") as server:
         ...     print(server.rest_address)
-        127.0.0.1:43121
+        127.0.0.1:8501
     """
 
     def __init__(
@@ -292,8 +292,8 @@ def _base(name: str, base: str | Path) -> Path:
         )
     if not versions(base):
         raise ConfigError(
-            f"{base}: expected {wanted}. Received: a folder without. Name RUN/export/savedmodel, or "
-            "export first: tfmodel export CONFIG"
+            f"{base}: expected {wanted}. Received: a folder without. Name RUN/export/savedmodel, "
+            "or export first: tfmodel export CONFIG"
         )
     return base
 

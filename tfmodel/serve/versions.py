@@ -299,14 +299,10 @@ class Model:
         """A refused version gets another chance when its files change."""
         with self._lock:
             for number, entry in [*self._entries.items()]:
-                if entry.state != "END":
+                if entry.state != "END" or entry.code == "OK":
                     continue
-                if entry.code != "OK":
-                    changed = (
-                        number not in found or _fingerprint(found[number]) != entry.fingerprint
-                    )
-                    if changed:
-                        del self._entries[number]
+                if number not in found or _fingerprint(found[number]) != entry.fingerprint:
+                    del self._entries[number]
             ended = [n for n, entry in self._entries.items() if entry.state == "END"]
             for number in sorted(ended)[:-_ENDED_KEPT]:
                 del self._entries[number]
