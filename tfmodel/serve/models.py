@@ -183,6 +183,8 @@ class Models:
                 if fresh.get(name) is not model:
                     model.close()
             self._move_labels(fresh, {entry.name: dict(entry.version_labels) for entry in entries})
+            for model in fresh.values():
+                model.poll()
 
     def _checked(self, entries: list) -> dict[str, Path]:
         names = [entry.name for entry in entries]

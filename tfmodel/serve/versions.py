@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 
 from tfmodel.export.places import is_version
-from tfmodel.serve.admission import admit
+from tfmodel.serve.admission import PARITY_FILE, admit
 from tfmodel.serve.batching import Batcher
 from tfmodel.serve.errors import ServingError, invalid
 from tfmodel.serve.metrics import Metrics
@@ -370,10 +370,10 @@ class Model:
 
 
 def _fingerprint(folder: Path) -> Fingerprint:
-    """Names, sizes and times of a version's files: whether somebody is still writing it."""
+    """Sizes and times of a version's files and of its verdict: whether somebody has changed them."""
     found = []
-    with contextlib.suppress(OSError):
-        for path in sorted(folder.rglob("*")):
+    for path in (folder.parent.parent / PARITY_FILE, *sorted(folder.rglob("*"))):
+        with contextlib.suppress(OSError):
             status = path.stat()
-            found.append((str(path.relative_to(folder)), status.st_size, status.st_mtime_ns))
+            found.append((str(path), status.st_size, status.st_ctime_ns))
     return tuple(found)
