@@ -184,6 +184,7 @@ REFUSALS = [
     ("POST", EXAMPLES, {"examples": [1]}, 400, "Example must be JSON object"),
     ("POST", EXAMPLES, {"examples": [{"x": [1, "a"]}]}, 400, "Unexpected element type in feature"),
     ("POST", EXAMPLES, {"examples": [{"x": [[1]]}]}, 400, "unexpected JSON type"),
+    ("POST", EXAMPLES, {"examples": [{"x": 1e39}]}, 400, "without loss of precision"),
     ("POST", EXAMPLES, {"examples": [{"x": 2**63}]}, 400, "Only int64 is supported"),
 ]  # fmt: skip
 

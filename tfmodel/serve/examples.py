@@ -6,6 +6,7 @@ Source: `servables/tensorflow/classifier.cc`, `regressor.cc` and `util.cc` of TF
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from concurrent.futures import Future
 from typing import Any
@@ -191,7 +192,7 @@ def _add(feature: Any, number: int, value: Any) -> None:
             raise invalid(f"Feature {number} has uint64 element. Only int64 is supported.")
     elif isinstance(value, float):
         kind, own = "float_list", value
-        if np.isfinite(value) and abs(value) > np.finfo(np.float32).max:
+        if math.isfinite(value) and abs(value) > float(np.finfo(np.float32).max):
             raise invalid("Cannot convert JSON value to float without loss of precision.")
     else:
         raise invalid(f"Feature {number} has element with unexpected JSON type")
