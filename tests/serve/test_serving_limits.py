@@ -257,7 +257,7 @@ def test_while_it_loads_health_answers_and_readiness_says_no(version, tmp_path, 
     monkeypatch.setattr(server.models, "load", look_and_load)
     with server:
         seen.append(ask(server.rest_address, "/readyz")[0])
-    assert seen == [200, 503, 404, 200]
+    assert seen == [200, 503, 503, 200]
 
 
 def test_the_extra_is_named_where_it_is_missing(version, monkeypatch):

@@ -48,6 +48,7 @@ class Models:
             for name, base in bases.items()
         }
         next(iter(self._models.values())).labels = dict(labels or {})
+        self._are_loaded = False
         self._reloading = threading.Lock()
         self._stopped = threading.Event()
         self._poller: threading.Thread | None = None
@@ -60,11 +61,14 @@ class Models:
         """A version of a model to ask; see `Model.use`.
 
         Raises:
-            ServingError: NOT_FOUND or INVALID_ARGUMENT.
+            ServingError: NOT_FOUND or INVALID_ARGUMENT; UNAVAILABLE while the first versions are
+                loaded.
         """
         if not name:
             raise invalid("ModelSpec has no name specified.")
         model = self._models.get(name)
+        if not self._are_loaded and not (model and model.live):
+            raise ServingError("UNAVAILABLE", "The models are being loaded.")
         if model is None:
             asked = f"Latest({_shown(name)})"
             if number is not None:
@@ -120,6 +124,7 @@ class Models:
         """Load what is in the folders now."""
         for model in self:
             model.poll()
+        self._are_loaded = True
 
     def watch(self) -> None:
         """Look at the folders from now on, in a thread of its own."""

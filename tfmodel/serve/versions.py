@@ -370,7 +370,7 @@ class Model:
 
 
 def _fingerprint(folder: Path) -> Fingerprint:
-    """Sizes and times of a version's files and of its verdict: whether somebody has changed them."""
+    """Sizes and times of a version's files and of its verdict, to see that they have changed."""
     found = []
     for path in (folder.parent.parent / PARITY_FILE, *sorted(folder.rglob("*"))):
         with contextlib.suppress(OSError):
