@@ -73,12 +73,15 @@ def read_tensors(folder: str | Path) -> dict[str, np.ndarray]:
     return {_present_name(name): value for name, value in tensors.items()}
 
 
-def load_encoder(folder: str | Path, **build_arguments: Any) -> keras.Model:
+def load_encoder(
+    folder: str | Path, *, pooled: bool = True, **build_arguments: Any
+) -> keras.Model:
     """Build an encoder of a model folder's shape and give it the folder's weights.
 
     Args:
         folder: a Hugging Face folder of a BERT or one of its family (`config.json`,
             `model.safetensors` or what else `read_tensors` reads).
+        pooled: whether `pooled` will be asked for; see the warning.
         **build_arguments: passed to `build_encoder`: `dtype`, `projection`, `sequence`,
             `recompute`, `name`.
 
@@ -97,12 +100,16 @@ def load_encoder(folder: str | Path, **build_arguments: Any) -> keras.Model:
     config = BertConfig.from_huggingface(read_config(folder), name=str(folder / CONFIG_FILE))
     tensors = read_tensors(folder)
     encoder = build_encoder(config, **build_arguments)
-    assign_encoder(encoder, tensors, name=str(folder))
+    assign_encoder(encoder, tensors, name=str(folder), pooled=pooled)
     return encoder
 
 
 def assign_encoder(
-    encoder: keras.Model, tensors: Mapping[str, np.ndarray], *, name: str = "weights"
+    encoder: keras.Model,
+    tensors: Mapping[str, np.ndarray],
+    *,
+    name: str = "weights",
+    pooled: bool = True,
 ) -> list[str]:
     """Give an encoder the tensors of a checkpoint.
 
@@ -110,6 +117,7 @@ def assign_encoder(
         encoder: a model of `build_encoder`.
         tensors: arrays by Hugging Face name, as `read_tensors` gives them.
         name: what messages call the checkpoint.
+        pooled: whether `pooled` will be asked for: a warning says where its layer is random.
 
     Returns:
         The names that the encoder has and the checkpoint has not: those of the layer of `pooled`
@@ -157,7 +165,7 @@ def assign_encoder(
     for layer in projections(encoder):
         if hasattr(layer, "remember_pretrained"):  # such as mixout's, which goes back to them
             layer.remember_pretrained()
-    if missing:
+    if missing and pooled:
         _log.warning("%s: no weights for the pooler; it starts from random ones.", name)
     if unused:
         named = [f"{n} {shape}" for n, shape in unused.items()]
