@@ -21,6 +21,14 @@ What a task is to everything that trains, measures, exports and asks it:
   many outputs), what the numbers are.
 - `save` and `load`: a Hugging Face folder with `ARCHITECTURE` and `PROBLEM_TYPE`.
 
+A task whose `READS` is `tokens` answers by the tokens of a row's windows (`tfmodel.tokens.windows`),
+outputs (B, T, C), not by one vector of it. Its values are a list, one item a text, and of it:
+
+- `learned(windows, tokenizer, targets, labels)`: targets and weights of the tokens.
+- `read(windows, tokenizer, scores)`: what a model says of each token to values;
+  `values_of_served(outputs)`: what a SavedModel gives to values.
+- `dev_figures(targets, values, labels)` and `decode(values, labels, texts=…)` take values.
+
 A new task is its module, its entry in `TASKS`, its page in `tfmodel.report`, its words in
 `tfmodel.export.card`, and a row in `tests/test_task_contract.py`.
 """
@@ -40,12 +48,14 @@ class Task:
         target: `data.target`: the labels that it learns.
         figures: dev figures that can choose the epoch, the natural one first.
         foreign: keys of a config that mean nothing to it.
+        pairs: whether a row may be two texts.
     """
 
     name: str
     target: str
     figures: tuple[str, ...]
     foreign: tuple[str, ...] = ()
+    pairs: bool = True
 
 
 _OF_ONE_CLASS = (
@@ -63,6 +73,13 @@ TASKS = {
     ),
     "regress": Task(
         "regress", "number", figures=("spearman", "pearson", "loss"), foreign=_OF_ONE_CLASS
+    ),
+    "tag": Task(
+        "tag",
+        "spans",
+        figures=("f1", "loss"),
+        foreign=(*_OF_ONE_CLASS, "train.regularize.mixup"),
+        pairs=False,
     ),
 }
 """The tasks there are; each is the module of this name."""
@@ -91,6 +108,7 @@ __all__ = [
     "find_objective",
     "learning",
     "load_model",
+    "reads_tokens",
 ]
 
 
@@ -106,6 +124,11 @@ def find(name: str):
     if name not in TASKS:
         raise ConfigError(f"task.name must be one of {', '.join(NAMES)}. Received: {name!r}.")
     return importlib.import_module(f"tfmodel.tasks.{name}")
+
+
+def reads_tokens(name: str) -> bool:
+    """Whether a task answers by the tokens of windows over a text, not by one vector a row."""
+    return getattr(find(name), "READS", "row") == "tokens"
 
 
 def learning(target: str, *, name: str | None = None) -> str | None:

@@ -54,7 +54,7 @@ class SWASettings(Settings):
 class PlateauSettings(Settings):
     """A lower learning rate where a dev figure no longer gets better."""
 
-    monitor: Literal["accuracy", "micro_f1", "macro_f1", "spearman", "pearson", "loss"] = Field(
+    monitor: Literal["accuracy", "micro_f1", "macro_f1", "spearman", "pearson", "f1", "loss"] = Field(
         "loss", description="Dev figure that is watched."
     )
     factor: float = Field(
