@@ -119,7 +119,7 @@ class Predictor:
         texts, text_pairs = self._checked(texts, text_pairs, batch_size)
         if not texts:
             empty = np.zeros((0, len(self.labels)), np.float32)
-            return [] if tasks.reads_tokens(self.task) else empty
+            return [] if self.gives_lists else empty
         return _in_batches(self._scores, texts, text_pairs, batch_size)
 
     def vectors(
@@ -184,7 +184,7 @@ class Predictor:
         else:
             values = self.values(texts, text_pairs, batch_size=batch_size)
             beside = dict(self.manifest.decoding)
-            if tasks.reads_tokens(self.task):
+            if self.gives_lists:
                 beside["texts"] = texts
             answers = tasks.find(self.task).decode(values, self.labels, **beside)
         rows = [{"text": text} for text in texts]
@@ -196,6 +196,11 @@ class Predictor:
     def gives_scores(self) -> bool:
         """Whether `values` answers."""
         return self._scores is not None
+
+    @property
+    def gives_lists(self) -> bool:
+        """Whether `values` is a list, with one item a text."""
+        return self.gives_scores and tasks.reads_tokens(self.task)
 
     @property
     def gives_vectors(self) -> bool:

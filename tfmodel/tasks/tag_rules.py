@@ -118,6 +118,22 @@ def _best_paths(scores, lengths, first, following, last) -> np.ndarray:
     return paths
 
 
+def worth(scores: np.ndarray, path: np.ndarray, tags: Sequence[str]) -> float:
+    """The logarithm of a sequence's probability; far lower where it breaks a rule.
+
+    Args:
+        scores: float32 (N, C).
+        path: int32 (N,), indices of tags.
+        tags: C names.
+    """
+    if not len(path):
+        return 0.0
+    first, following, last = _costs(rules_of(tags))
+    given = np.log(np.maximum(scores[np.arange(len(path)), path], np.float32(_LEAST)))
+    rules = first[path[0]] + following[path[:-1], path[1:]].sum() + last[path[-1]]
+    return float(given.sum(dtype=np.float64) + rules)
+
+
 def best_sequences_in_graph(scores: Any, lengths: Any, tags: Sequence[str]) -> Any:
     """`best_sequences` inside a TensorFlow graph.
 
