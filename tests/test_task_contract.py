@@ -202,7 +202,10 @@ CASES["tag"] = Case(
     mistakes=[
         (["train.class_weights=balanced"], f"train.class_weights: {_ONE_CLASS} tag"),
         (["train.regularize.mixup=0.2"], f"train.regularize.mixup: {_ONE_CLASS} tag"),
-        (["train.monitor=accuracy"], "train.monitor must be one of f1, loss where task.name is tag"),
+        (
+            ["train.monitor=accuracy"],
+            "train.monitor must be one of f1, loss where task.name is tag",
+        ),
         (["data.target=tags"], "data.target must be spans where task.name is tag. Received: tags"),
         (["data.text_pair=other"], "data.text_pair: expected single texts where task.name is tag"),
     ],
@@ -448,7 +451,9 @@ def test_the_other_doors_answer_alike(road, door):
     loaded = tasks.load_model("runs/small/model")
     if tasks.reads_tokens(name):
         done = run_command("export", "small.yaml", f"export.{door}=true")
-        assert done.code == 2 and f"export.{door}: expected a task with one answer a row" in done.err
+        assert (
+            done.code == 2 and f"export.{door}: expected a task with one answer a row" in done.err
+        )
         return
     for package in {"onnx": ("onnx", "onnxruntime"), "keras_hub": ("keras_hub",)}[door]:
         needs.package(package)

@@ -268,7 +268,9 @@ def test_entities_in_json_lines(write, row, found):
 
 
 def test_lists_that_are_no_entities_are_not_taken_for_some(write):
-    rows = [{"text": f"text {i} of words", "label": "ab"[i % 2], "n": [[1, 2, 3]]} for i in range(9)]
+    rows = [
+        {"text": f"text {i} of words", "label": "ab"[i % 2], "n": [[1, 2, 3]]} for i in range(9)
+    ]
     look = look_at(write("a.jsonl", "".join(f"{json.dumps(row)}\n" for row in rows)))
     assert not look.spans and set(look.labels) == {"a", "b"}
 

@@ -20,7 +20,12 @@ from tfmodel.tokens.batches import Batches, TokenValues
 from tfmodel.tokens.windows import WindowRows
 
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz", *".-,"]
-PIECES += [*(f"##{letter}" for letter in "abcdefghijklmnopqrstuvwxyz"), *"北京大学她在", "zoe", "paris"]
+PIECES += [
+    *(f"##{letter}" for letter in "abcdefghijklmnopqrstuvwxyz"),
+    *"北京大学她在",
+    "zoe",
+    "paris",
+]
 LABELS = ["LOC", "PER"]
 TAGS = ["O", "B-LOC", "I-LOC", "B-PER", "I-PER"]
 # Accents, characters of two UTF-16 units, marks that compose, Chinese, and a text without words.
@@ -139,9 +144,7 @@ def test_the_loss_is_the_mean_over_the_words():
     assert float(given) == pytest.approx(float(wanted), rel=1e-5)
 
 
-def test_spans_are_exact_to_the_character_whatever_answers(
-    model, tokenizer, described, tmp_path
-):
+def test_spans_are_exact_to_the_character_whatever_answers(model, tokenizer, described, tmp_path):
     answers = {"model": predictor_of(model, tokenizer, **described)}
     answers["savedmodel"] = load(export_savedmodel(model, tokenizer, tmp_path / "s", **described))
     for length in ("fixed", "dynamic"):
@@ -232,9 +235,7 @@ def test_folders_that_are_none_are_refused(model, tokenizer, tmp_path):
         tag.save(model, tmp_path / "x", tokenizer=tokenizer, labels=["O", "B-x"])
     with pytest.raises(ValueError, match="tags must be 2 or more"):
         tag.build(model.get_layer("encoder"), tags=1)
-    shape = BertConfig(
-        vocabulary_size=9, hidden_size=8, layers=1, heads=1, intermediate_size=8
-    )
+    shape = BertConfig(vocabulary_size=9, hidden_size=8, layers=1, heads=1, intermediate_size=8)
     pooled = build_encoder(shape, sequence=False)
     with pytest.raises(ValueError, match="Make it with sequence=True"):
         tag.build(pooled, tags=3)

@@ -38,7 +38,9 @@ def test_rules_of_bioes():
     first, following, last = rules_of(BIOES)
     assert first.tolist() == [True, True, False, False, True, True]
     assert last.tolist() == [True, False, False, True, True, True]
-    assert following[1].tolist() == following[2].tolist() == [False, False, True, True, False, False]
+    assert (
+        following[1].tolist() == following[2].tolist() == [False, False, True, True, False, False]
+    )
     assert following[3].tolist() == [True, True, False, False, True, True]
 
 

@@ -86,7 +86,9 @@ def test_what_stands_before_is_in_every_window(tokenizer):
 
 
 def test_each_text_may_have_a_limit_of_its_own_in_a_graph(tokenizer):
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string), tf.TensorSpec([None], tf.int32)])
+    @tf.function(
+        input_signature=[tf.TensorSpec([None], tf.string), tf.TensorSpec([None], tf.int32)]
+    )
     def cut(texts, limits):
         return cut_windows(tokenizer, tokenizer.tokenize(texts), max_length=limits).token_ids
 

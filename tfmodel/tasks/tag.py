@@ -259,9 +259,7 @@ def evaluate(
     return tagging(targets, spans(values, output_labels(labels)), labels, **rows)
 
 
-def pictures(
-    targets: np.ndarray, values: Sequence[Words], labels: Sequence[str]
-) -> dict[str, Any]:
+def pictures(targets: np.ndarray, values: Sequence[Words], labels: Sequence[str]) -> dict[str, Any]:
     """Words by their right and their given label: name to figure.
 
     Call it inside `tfmodel.evaluate.drawing.drawing_style`.
@@ -366,4 +364,3 @@ def load(folder: str | Path, *, dtype: str = "float32") -> LoadedModel:
     return token_head.load(
         folder, task="tag", head=token_head.CLASSIFIER, labels_of=label_names, dtype=dtype
     )
-

@@ -230,9 +230,7 @@ def finetune(
     )
 
 
-def _dev(
-    tokenizer, dev: Split, task, labels, settings, size: int
-) -> tuple[Batches, DevRows, list]:
+def _dev(tokenizer, dev: Split, task, labels, settings, size: int) -> tuple[Batches, DevRows, list]:
     """The batches of dev, what is shown of it, and what measures its figures."""
     rows = learned(task, tokenizer, dev, labels, max_length=settings.max_length)
     batches = Batches(

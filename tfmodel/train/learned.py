@@ -45,9 +45,7 @@ def learned(
         max_length: tokens a row at most.
     """
     if getattr(task, "READS", "row") == "row":
-        rows = TokenRows.from_texts(
-            tokenizer, split.texts, split.text_pairs, max_length=max_length
-        )
+        rows = TokenRows.from_texts(tokenizer, split.texts, split.text_pairs, max_length=max_length)
         return Learned(rows, split.labels, None, np.arange(len(rows)), task.values)
     from tfmodel.tokens.windows import WindowRows
 

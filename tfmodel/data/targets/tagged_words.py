@@ -17,7 +17,9 @@ OUTSIDE = "O"
 
 _PREFIXED = re.compile(r"([BIESLUM])[-_](\S.*)")
 _SAME = {"L": "E", "U": "S", "M": "I"}
-_CJK = re.compile("[\u3000-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff00-\uff65\U00020000-\U0002fa1f]")
+_CJK = re.compile(
+    "[\u3000-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff00-\uff65\U00020000-\U0002fa1f]"
+)
 
 
 def parts_of_tag(tag: str) -> tuple[str, str]:

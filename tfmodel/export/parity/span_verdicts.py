@@ -42,9 +42,13 @@ def compare_spans(
     for ours, theirs in zip(wanted, given, strict=True):
         for name in Words._fields:
             if np.shape(getattr(ours, name)) != np.shape(getattr(theirs, name)):
-                failure = f"{len(theirs.starts)} words and {theirs.scores.shape[-1:]} tags in a text"
+                failure = (
+                    f"{len(theirs.starts)} words and {theirs.scores.shape[-1:]} tags in a text"
+                )
                 return {"rows": count, "failures": [f"it finds {failure} of other shape"]}
-        if not (np.array_equal(ours.starts, theirs.starts) and np.array_equal(ours.ends, theirs.ends)):
+        if not (
+            np.array_equal(ours.starts, theirs.starts) and np.array_equal(ours.ends, theirs.ends)
+        ):
             return {"rows": count, "failures": ["its words stand in other places of the texts"]}
     ours, theirs = (np.concatenate([words.scores for words in each]) for each in (wanted, given))
     if not np.isfinite(theirs).all():

@@ -107,9 +107,7 @@ def _words(outputs: Mapping[str, Any], task: Any) -> list[Any]:
     return task.values_of_served(arrays)
 
 
-def _missing(
-    told: Told, checks: Mapping[str, Any], description: Description
-) -> list[str]:
+def _missing(told: Told, checks: Mapping[str, Any], description: Description) -> list[str]:
     """In words, which signatures and outputs are not there."""
     task, failures = tasks.find(description.manifest.task), []
     for number, name in enumerate(checks):

@@ -34,9 +34,9 @@ def token_functions(
         pieces, starts, ends = tokenizer.tokenize_with_offsets(text)
         windows = cut_windows(tokenizer, pieces, max_length=limit)
         lengths = tf.cast(windows.token_ids.row_lengths(), tf.int32)
-        scores = answer(
-            windows.token_ids.flat_values, windows.segment_ids.flat_values, lengths
-        )["scores"]
+        scores = answer(windows.token_ids.flat_values, windows.segment_ids.flat_values, lengths)[
+            "scores"
+        ]
         of_pieces = tf.boolean_mask(scores, windows.is_read.flat_values)
         begins = tokenizer.begins_word(pieces.flat_values)
         # A word ends where its last piece does: the one before the next that begins.
