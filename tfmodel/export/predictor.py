@@ -13,8 +13,8 @@ from tfmodel.config import ConfigError
 from tfmodel.export.manifest import Manifest
 
 Answer = Callable[[list[str], list[str] | None], np.ndarray | list]
-"""Texts and, for pairs, as many second texts, at least one, to values (n, C) or vectors (n, D); of a
-task that reads tokens to a list of values, one a text."""
+"""Texts and, for pairs, as many second texts, at least one, to values (n, C) or vectors (n, D);
+of a task that reads tokens to a list of values, one a text."""
 
 
 class Predictor:

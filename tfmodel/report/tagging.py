@@ -54,8 +54,8 @@ def lines(part: str, figures: Figures) -> list[tuple[str, str, str]]:
 def _headline(part: str, figures: Figures) -> dict[str, Any]:
     low, high = figures["f1_interval"]
     context = (
-        f"{_interval(figures)}. An entity is right where its first and last character and its label "
-        f"are: {wording.percent(figures['precision'])} of those given, "
+        f"{_interval(figures)}. An entity is right where its first and last character and its "
+        f"label are: {wording.percent(figures['precision'])} of those given, "
         f"{wording.percent(figures['recall'])} of those that are there."
     )
     if part == "dev":

@@ -99,7 +99,7 @@ def learned(
 
 
 def loss() -> keras.losses.Loss:
-    """Cross-entropy of logits (B, T, C) against ids of tags (B, T), the mean over what has weight."""
+    """Cross-entropy of logits (B, T, C) against ids of tags (B, T), the mean of what has weight."""
     return keras.losses.SparseCategoricalCrossentropy(
         from_logits=True, reduction="mean_with_sample_weight"
     )

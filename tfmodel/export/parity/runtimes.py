@@ -24,7 +24,8 @@ class Asked:
     """What an artifact answers to the rows, and what it takes.
 
     Attributes:
-        values: the task's values (n, C), or one a text, or vectors (n, D); None where there are failures instead.
+        values: the task's values (n, C), or one a text, or vectors (n, D); None where there are
+            failures instead.
         figures: load time, latency and memory.
         failures: in words.
         others: what other signatures answer to the first rows, by name.

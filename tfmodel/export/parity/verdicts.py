@@ -89,6 +89,7 @@ def compare_scores(
 
 
 def float32_failure(figures: Figures) -> str:
+    """In words, that a score is off by more than its limit."""
     difference = figures["largest_score_difference"]
     if difference <= LARGEST_FLOAT32_DIFFERENCE:
         return ""

@@ -72,8 +72,8 @@ def export_savedmodel(
         `token_ids`, `segment_ids` and `padding_mask` (B, T). Of `classify` they give `label` (B,)
         string, `score` (B,) and `scores` (B, C), of `multilabel` `labels` (B, C), filled up with
         "", and `scores` (B, C), of `regress` `score` (B,), of `tag` `tags` (B, N) for each word,
-        filled up with "", its `starts` and `ends` (B, N) in characters and `scores` (B, N, C); `ids`
-        then gives `scores` (B, T, C) of the tokens. `vector` takes what
+        filled up with "", its `starts` and `ends` (B, N) in characters and `scores` (B, N, C);
+        `ids` then gives `scores` (B, T, C) of the tokens. `vector` takes what
         `serving_default` takes and gives `vector` (B, D), what the answers are read from (BERT's
         pooled output). A model that is not made of `build_encoder` and a task's `build`, or reads
         tokens, has no `vector`.
