@@ -23,7 +23,7 @@ What a task is to everything that trains, measures, exports and asks it:
   many outputs), what the numbers are.
 - `save` and `load`: a Hugging Face folder with `ARCHITECTURE` and `PROBLEM_TYPE`.
 
-A task whose `READS` is `tokens` answers by the tokens of windows over a text
+A task with `READS_TOKENS` answers by the tokens of windows over a text
 (`tfmodel.tokens.windows`), outputs (B, T, C), not by one vector of it. Its values are a list, one item a text,
 and of it:
 
@@ -133,7 +133,7 @@ def find(name: str):
 
 def reads_tokens(name: str) -> bool:
     """Whether a task answers by the tokens of windows over a text, not by one vector a row."""
-    return getattr(find(name), "READS", "row") == "tokens"
+    return getattr(find(name), "READS_TOKENS", False)
 
 
 def learning(target: str, *, name: str | None = None) -> str | None:

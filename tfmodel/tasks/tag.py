@@ -19,7 +19,7 @@ from tfmodel.tasks.tag_words import Words, learned_tags, read_words
 ARCHITECTURE = "BertForTokenClassification"
 PROBLEM_TYPE = None
 """Hugging Face has no name for it: the architecture says all."""
-READS = "tokens"
+READS_TOKENS = True
 ANSWERS = "spans"
 VALUES = "scores"
 SERVED = ("tags", "starts", "ends", "scores")

@@ -237,7 +237,7 @@ def _dev(tokenizer, dev: Split, task, labels, settings, size: int) -> tuple[Batc
         rows.rows, rows.targets, weights=rows.weights, batch_size=size, order="length"
     )
     order = np.concatenate(batches.plan(0))  # of the outputs
-    if getattr(task, "READS", "row") == "row":
+    if not getattr(task, "READS_TOKENS", False):
         dev = select_rows(dev, order)
         shown = DevRows(dev.labels, labels, dev.texts, dev.text_pairs, task=task)
         if not hasattr(task, "dev_figures"):
@@ -250,7 +250,7 @@ def _dev(tokenizer, dev: Split, task, labels, settings, size: int) -> tuple[Batc
     def figures(outputs: np.ndarray) -> dict[str, float]:
         return task.dev_figures(dev.labels, read(outputs), labels)
 
-    shown = DevRows(dev.labels, labels, dev.texts, task=task, read=read, outputs=len(order))
+    shown = DevRows(dev.labels, labels, dev.texts, task=task, values=read, outputs=len(order))
     return batches, shown, [DevFigures(figures)]
 
 
@@ -266,7 +266,7 @@ def _watching(model, tokenizer, shown, settings, total_steps, logs, config, seed
         monitor=monitor,
         total_steps=total_steps,
         embed=None
-        if shown is not None and shown.read is not None  # no sentence vector is read
+        if shown is not None and shown.values is not None  # no sentence vector is read
         else sentence_vectors(
             model.get_layer("encoder"), tokenizer, max_length=settings.max_length
         ),

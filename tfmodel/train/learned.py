@@ -44,7 +44,7 @@ def learned(
         labels: label names in the order of their ids.
         max_length: tokens a row at most.
     """
-    if getattr(task, "READS", "row") == "row":
+    if not getattr(task, "READS_TOKENS", False):
         rows = TokenRows.from_texts(tokenizer, split.texts, split.text_pairs, max_length=max_length)
         return Learned(rows, split.labels, None, np.arange(len(rows)), task.values)
     from tfmodel.tokens.windows import WindowRows

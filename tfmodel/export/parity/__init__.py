@@ -79,7 +79,7 @@ def check_parity(
     is right now about as often, so half of them at most are lost; one row is never proof. Of a
     task that gives numbers, one of reduced precision fails when it loses more than `max_drop` of
     Spearman's correlation, or strays from the Keras model's; see `verdicts.compare_numbers`. Of
-    entities it is their F1; see `span_verdicts.compare_spans`. With
+    entities it is their F1; see `entity_verdicts.compare_spans`. With
     more rows at hand, a reduced one that fails on the first is asked up to 1,000 before the
     verdict, which chance must not give. Sentence vectors: see `verdicts.compare_vectors`.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tfmodel.export.parity.span_verdicts import compare_spans, span_quality
+from tfmodel.export.parity.entity_verdicts import compare_spans, span_quality
 from tfmodel.export.parity.verdicts import (
     compare_numbers,
     compare_scores,

@@ -25,7 +25,7 @@ class DevRows:
         text_pairs: n second texts, or None.
         task: the task's module, such as `tasks.regress`; by default `tasks.classify`, of a model
             that may give probabilities, too.
-        read: (outputs in the order of `validation_data`) -> the task's values, where a text is
+        values: (outputs in the order of `validation_data`) -> the task's values, where a text is
             answered by several rows of it; by default the task's own `values`.
         outputs: how many rows those are.
     """
@@ -35,7 +35,7 @@ class DevRows:
     texts: Sequence[str] | None = None
     text_pairs: Sequence[str] | None = None
     task: Any = None
-    read: Callable[[np.ndarray], Any] | None = None
+    values: Callable[[np.ndarray], Any] | None = None
     outputs: int | None = None
 
     def __len__(self) -> int:
@@ -43,8 +43,8 @@ class DevRows:
         return len(self.targets)
 
     @property
-    def rows(self) -> int:
-        """Rows of `validation_data`."""
+    def answered(self) -> int:
+        """How many outputs an evaluation gives."""
         return len(self) if self.outputs is None else self.outputs
 
 
@@ -93,5 +93,5 @@ def _read(dev: DevRows, outputs: np.ndarray | None) -> tuple[Any, np.ndarray | N
     """The task, and the outputs as its values."""
     from tfmodel.tasks import classify
 
-    to_values = dev.read or (probabilities if dev.task is None else dev.task.values)
+    to_values = dev.values or (probabilities if dev.task is None else dev.task.values)
     return dev.task or classify, None if outputs is None else to_values(outputs)

@@ -289,10 +289,10 @@ class Watch(keras.callbacks.Callback):
         if self.dev is None or not gathered:
             return None
         outputs = joined(gathered)
-        if len(outputs) != self.dev.rows:
+        if len(outputs) != self.dev.answered:
             _log.warning(
                 "no pictures: expected an evaluation of the %d dev rows, received %d outputs",
-                self.dev.rows,
+                self.dev.answered,
                 len(outputs),
             )
             return None
