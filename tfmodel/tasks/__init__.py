@@ -24,8 +24,8 @@ What a task is to everything that trains, measures, exports and asks it:
 - `save` and `load`: a Hugging Face folder with `ARCHITECTURE` and `PROBLEM_TYPE`.
 
 A task with `READS_TOKENS` answers by the tokens of windows over a text
-(`tfmodel.tokens.windows`), outputs (B, T, C), not by one vector of it. Its values are a list, one item a text,
-and of it:
+(`tfmodel.tokens.windows`), outputs (B, T, C), not by one vector of it. Its values are a list, one
+item a text, and of it:
 
 - `learned(windows, tokenizer, targets, labels)`: targets and weights of the tokens.
 - `read(windows, tokenizer, scores)`: what a model says of each token to values;
