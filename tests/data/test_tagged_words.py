@@ -112,9 +112,6 @@ def test_words_and_tags_of_json_are_spans_too():
         (["O"], "two words", "bad_tags"),
         (["O", "O"], ["a", ""], "bad_tags"),
         ([{"start": 0, "end": 2, "label": "x"}], ["a", "b"], "not_text"),
-        ([[0, 4, "a"], [3, 6, "b"]], "some text", "overlapping_spans"),
-        ([[0, 6, "a"], [0, 4, "b"]], "some text", "overlapping_spans"),
-        ([[0, 4, "a"], [0, 4, "a"]], "some text", "overlapping_spans"),
         ([[5, 40, "a"]], "some text", "bad_span"),
     ],
 )
@@ -122,7 +119,3 @@ def test_labels_that_do_not_fit_have_a_reason(label, text, reason):
     with pytest.raises(BadLabel) as caught:
         parse(label, text)
     assert caught.value.reason == reason
-
-
-def test_spans_that_touch_do_not_overlap():
-    assert len(parse([[0, 3, "a"], [3, 6, "b"]]).label) == 2

@@ -107,9 +107,16 @@ def test_chinese_characters_are_words(tokenizer):
 
 def test_a_span_inside_a_word_takes_all_of_it_and_is_told_of(tokenizer, caplog):
     assert tags_of(tokenizer, "unhappy a", [(2, 7, "PER")]) == [("u", "B-PER"), ("a", "O")]
-    assert "1 of 1 entities begin or end inside a word" in caplog.text
+    assert "1 of 1 entities overlap a longer one, begin or end inside a word" in caplog.text
     two = tags_of(tokenizer, "ab", [(0, 1, "PER"), (1, 2, "LOC")])
     assert two == [("a", "B-PER")]
+
+
+def test_of_spans_that_overlap_the_longest_is_learned(tokenizer, caplog):
+    spans = [(0, 1, "PER"), (0, 3, "LOC"), (2, 5, "PER"), (6, 7, "PER")]
+    tags = [tag for _, tag in tags_of(tokenizer, "a b c d", spans)]
+    assert tags == ["B-LOC", "I-LOC", "O", "B-PER"]
+    assert "2 of 4 entities overlap a longer one" in caplog.text
 
 
 def test_special_tokens_padding_and_what_another_window_reads_have_no_weight(tokenizer):

@@ -31,7 +31,6 @@ _REASONS = {
     "bad_time": "Time is no number, date or time",
     "bad_tags": "Tags do not fit the words",
     "bad_span": "A span does not fit the text",
-    "overlapping_spans": "Spans overlap",
     "span_lost": "A span of which cleaning leaves nothing",
     "bad_answers": "Answers cannot be read",
     "answer_not_in_context": "The answer does not stand in the context",

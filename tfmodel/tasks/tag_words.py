@@ -67,7 +67,7 @@ def learned_tags(
     """The tag of each token of the windows, and whether it is learned.
 
     The first word of a span is `B`, its others `I`; a word that a span begins or ends in belongs to
-    it. Each word is learned in the window in which it is read, by its first piece.
+    it. Of spans that share words the longest is learned. Each word is learned in the window in which it is read, by its first piece.
 
     Args:
         windows: `WindowRows` of n texts, R tokens.
@@ -81,22 +81,23 @@ def learned_tags(
     starts, ends, splits = places_of_words(windows, begins)
     tags = np.zeros(len(starts), np.int32)
     place = {label: index for index, label in enumerate(labels)}
-    inside_words = 0
+    lost = 0
     for row, of_text in enumerate(spans):
         here = slice(splits[row], splits[row + 1])
-        for start, end, label in of_text:
+        for start, end, label in sorted(of_text, key=lambda span: span[0] - span[1]):
             words = np.flatnonzero((starts[here] < end) & (ends[here] > start)) + splits[row]
-            free = words[tags[words] == 0]
-            if len(free):
-                tags[free] = 2 + 2 * place[label]
-                tags[free[0]] -= 1
-            whole = len(free) and starts[free[0]] == start and ends[free[-1]] == end
-            inside_words += not whole
-    if inside_words:
+            if not len(words) or tags[words].any():
+                lost += 1
+                continue
+            tags[words] = 2 + 2 * place[label]
+            tags[words[0]] -= 1
+            lost += starts[words[0]] != start or ends[words[-1]] != end
+    if lost:
         _log.warning(
-            "%s of %s entities begin or end inside a word of the vocabulary, or hold none: they "
-            "are never answered exactly, and count as missing where they are measured",
-            f"{inside_words:,}",
+            "%s of %s entities overlap a longer one, begin or end inside a word of the vocabulary, "
+            "or hold none: they are never answered exactly, and count as missing where they are "
+            "measured",
+            f"{lost:,}",
             f"{sum(map(len, spans)):,}",
         )
     is_learned = windows.is_read.copy()
