@@ -67,7 +67,8 @@ def learned_tags(
     """The tag of each token of the windows, and whether it is learned.
 
     The first word of a span is `B`, its others `I`; a word that a span begins or ends in belongs to
-    it. Of spans that share words the longest is learned. Each word is learned in the window in which it is read, by its first piece.
+    it. Of spans that share words the longest is learned. Each word is learned in the window in
+    which it is read, by its first piece.
 
     Args:
         windows: `WindowRows` of n texts, R tokens.
