@@ -27,7 +27,7 @@ def test_the_guide_can_be_followed(tmp_path, monkeypatch, tfmodel):
     marked = re.findall(
         r"<!-- test -->\n```(\w+)\n(.*?)^```$", GUIDE.read_text("utf-8"), re.S | re.M
     )
-    assert [language for language, _ in marked] == ["bash", "bash", "python", "python"]
+    assert [language for language, _ in marked] == ["bash"] * 4 + ["python"] * 3
     answers, printed, names = [], io.StringIO(), {}
     for language, block in marked:
         if language == "python":
@@ -42,9 +42,19 @@ def test_the_guide_can_be_followed(tmp_path, monkeypatch, tfmodel):
             assert done.code == 0, done.err
             if words[0] == "predict":
                 answers += map(json.loads, done.out.splitlines())
-    numbers, labels = answers[:2], answers[2:]
+    numbers, labels, questions, entities = answers[:2], answers[2:3], answers[3:5], answers[5:]
     assert [[*answer] for answer in numbers] == [["text", "score"]] * 2
     assert [[*answer] for answer in labels] == [["text", "labels", "scores"]]
+    assert [[*answer] for answer in questions] == [["text", "label", "score", "scores"]] * 2
+    assert [[*answer] for answer in entities] == [["text", "entities"]]
+    # What the guide decodes on the host is what the file answers.
+    (decoded,) = (
+        names["tm"].load("runs/trips/export/tflite/float32.tflite").predict([names["text"]])
+    )
+    begun = [word for word, tag in names["words"] if tag.startswith("B-")]
+    found = [entity["text"] for entity in decoded["entities"]]
+    assert len(begun) == len(found)
+    assert all(text.startswith(word) for text, word in zip(found, begun, strict=True))
     assert printed.getvalue().splitlines() == [
         "['text', 'score']",
         "(2, 1)",

@@ -42,6 +42,7 @@ def read_classifier(
         shape = encoder_config(encoder)
         tensors = encoder_tensors(encoder)
         kernel, bias = head_weights(model)
+        model.get_layer("pooled_dropout")  # or it reads another output
     except (ValueError, AttributeError):
         layers = ", ".join(layer.name for layer in getattr(model, "layers", [])) or "none"
         raise ConfigError(

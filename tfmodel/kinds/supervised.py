@@ -38,10 +38,10 @@ from tfmodel.train.settings import FinetuneSettings
 class TaskSettings(Settings):
     """What the model answers."""
 
-    name: Literal["classify", "regress"] = Field(
+    name: Literal["classify", "regress", "tag"] = Field(
         "classify",
         description="classify: one label of several for a text or a pair of texts (with "
-        "data.target classes any number of them); regress: a number.",
+        "data.target classes any number of them); regress: a number; tag: entities of a text.",
     )
 
 
@@ -93,6 +93,11 @@ class RunSettings(Settings):
                 )
             key = name  # the rows can be prepared all the same, for a script of one's own
         task = tasks.TASKS[key]
+        if self.data.text_pair is not None and not task.pairs:
+            raise ValueError(
+                f"data.text_pair: expected single texts where task.name is {name}. Received: "
+                f"{self.data.text_pair}. Leave it out"
+            )
         foreign = [path for path in task.foreign if _is_set(self, path)]
         if foreign:
             raise ValueError(

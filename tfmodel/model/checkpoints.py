@@ -73,12 +73,13 @@ def read_tensors(folder: str | Path) -> dict[str, np.ndarray]:
     return {_present_name(name): value for name, value in tensors.items()}
 
 
-def load_encoder(folder: str | Path, **build_arguments: Any) -> keras.Model:
+def load_encoder(folder: str | Path, *, pooled: bool = True, **build_arguments: Any) -> keras.Model:
     """Build an encoder of a model folder's shape and give it the folder's weights.
 
     Args:
         folder: a Hugging Face folder of a BERT or one of its family (`config.json`,
             `model.safetensors` or what else `read_tensors` reads).
+        pooled: whether `pooled` will be asked for; see the warning.
         **build_arguments: passed to `build_encoder`: `dtype`, `projection`, `sequence`,
             `recompute`, `name`.
 
@@ -97,7 +98,7 @@ def load_encoder(folder: str | Path, **build_arguments: Any) -> keras.Model:
     config = BertConfig.from_huggingface(read_config(folder), name=str(folder / CONFIG_FILE))
     tensors = read_tensors(folder)
     encoder = build_encoder(config, **build_arguments)
-    assign_encoder(encoder, tensors, name=str(folder))
+    assign_encoder(encoder, tensors, name=str(folder), pooled=pooled)
     return encoder
 
 
@@ -106,6 +107,7 @@ def assign_encoder(
     tensors: Mapping[str, np.ndarray],
     *,
     under_head: bool = False,
+    pooled: bool = True,
     name: str = "weights",
 ) -> list[str]:
     """Give an encoder the tensors of a checkpoint.
@@ -116,6 +118,7 @@ def assign_encoder(
         under_head: of the layer of `pooled`, take the one of the family's classification head,
             though the base model's be there too.
         name: what messages call the checkpoint.
+        pooled: whether `pooled` will be asked for: a warning says where its layer is random.
 
     Returns:
         The names that the encoder has and the checkpoint has not: those of the layer of `pooled`
@@ -164,7 +167,7 @@ def assign_encoder(
     for layer in projections(encoder):
         if hasattr(layer, "remember_pretrained"):  # such as mixout's, which goes back to them
             layer.remember_pretrained()
-    if missing:
+    if missing and pooled:
         _log.warning("%s: no weights for the pooler; it starts from random ones.", name)
     if unused:
         named = [f"{n} {shape}" for n, shape in unused.items()]

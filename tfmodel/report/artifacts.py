@@ -66,11 +66,13 @@ class Names:
 _NAMES = {
     "multilabel": Names("Same decisions", "label_agreement", "Micro F1"),
     "regress": Names("Correlation", "score_correlation", "Spearman"),
+    "tag": Names("Same tags", "label_agreement", "F1"),
 }
 _OF_ONE_LABEL = Names("Same label", "label_agreement", "Accuracy")
 _QUALITIES = {
     "spearman": wording.correlation,
     "micro_f1": wording.percent,
+    "f1": wording.percent,
     "accuracy": wording.percent,
 }
 

@@ -24,6 +24,15 @@ What a task is to everything that trains, measures, exports and asks it:
 - `save` and `load`: a Hugging Face folder with `ARCHITECTURE`, which is what BERT's is called
   (`Task.families` says which others there are), and `PROBLEM_TYPE`.
 
+A task with `READS_TOKENS` answers by the tokens of windows over a text
+(`tfmodel.tokens.windows`), outputs (B, T, C), not by one vector of it. Its values are a list, one
+item a text, and of it:
+
+- `learned(windows, tokenizer, targets, labels)`: targets and weights of the tokens.
+- `read(windows, tokenizer, scores)`: what a model says of each token to values;
+  `values_of_served(outputs)`: what a SavedModel gives to values.
+- `dev_figures(targets, values, labels)` and `decode(values, labels, texts=…)` take values.
+
 A new task is its module, its entry in `TASKS`, its page in `tfmodel.report`, its words in
 `tfmodel.export.card`, and a row in `tests/test_task_contract.py`.
 """
@@ -43,6 +52,7 @@ class Task:
         target: `data.target`: the labels that it learns.
         figures: dev figures that can choose the epoch, the natural one first.
         foreign: keys of a config that mean nothing to it.
+        pairs: whether a row may be two texts.
         families: kinds of encoder, by `model_type`, that it can be trained on and saved with.
     """
 
@@ -50,6 +60,7 @@ class Task:
     target: str
     figures: tuple[str, ...]
     foreign: tuple[str, ...] = ()
+    pairs: bool = True
     families: tuple[str, ...] = ("bert",)
 
 
@@ -83,6 +94,13 @@ TASKS = {
         foreign=_OF_ONE_CLASS,
         families=_ON_SENTENCE_VECTOR,
     ),
+    "tag": Task(
+        "tag",
+        "spans",
+        figures=("f1", "loss"),
+        foreign=(*_OF_ONE_CLASS, "train.regularize.mixup"),
+        pairs=False,
+    ),
 }
 """The tasks there are; each is the module of this name."""
 
@@ -110,6 +128,7 @@ __all__ = [
     "find_objective",
     "learning",
     "load_model",
+    "reads_tokens",
 ]
 
 
@@ -125,6 +144,11 @@ def find(name: str):
     if name not in TASKS:
         raise ConfigError(f"task.name must be one of {', '.join(NAMES)}. Received: {name!r}.")
     return importlib.import_module(f"tfmodel.tasks.{name}")
+
+
+def reads_tokens(name: str) -> bool:
+    """Whether a task answers by the tokens of windows over a text, not by one vector a row."""
+    return getattr(find(name), "READS_TOKENS", False)
 
 
 def learning(target: str, *, name: str | None = None) -> str | None:

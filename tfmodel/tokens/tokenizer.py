@@ -135,6 +135,17 @@ class Tokenizer(RowTokenizer):
         starts, ends = character_offsets(pieces, texts, sources)
         return pieces.ragged(pieces.ids), pieces.ragged(starts), pieces.ragged(ends)
 
+    def begins_word(self, ids: tf.Tensor) -> tf.Tensor:
+        """Whether pieces begin a word: those that are written without `##`.
+
+        Args:
+            ids: int32, of any shape.
+
+        Returns:
+            bool, of the same shape.
+        """
+        return tf.logical_not(tf.gather(self._continues, ids))
+
     def _split(self, normalized: tf.Tensor) -> Pieces:
         ids, starts, ends = self._splitter.tokenize_with_offsets(normalized)
         pieces = Pieces(ids.flat_values, starts.flat_values, ends.flat_values, ids.row_splits)

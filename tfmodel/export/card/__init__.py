@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tfmodel.export.card.text import gives_number, gives_one, gives_several, readme
+from tfmodel.export.card.text import gives_number, gives_one, gives_several, gives_spans, readme
 from tfmodel.export.manifest import package_version
 from tfmodel.export.trained import Trained
 
@@ -139,6 +139,11 @@ _FIGURES = (
     "micro_f1",
     "micro_f1_interval",
     "exact_match",
+    "f1",
+    "f1_interval",
+    "precision",
+    "recall",
+    "entities",
     "rmse",
     "mae",
     "target_deviation",
@@ -192,7 +197,10 @@ def _limits(card: Mapping[str, Any]) -> list[str]:
     limits = [
         *_limits_of_figures(card),
         _limit_of_answers(model),
-        f"Of {texts} no more than {model['max_length']} tokens are read; the rest is cut off.",
+        f"A text of more than {model['max_length']} tokens is read in windows: what is farther "
+        "apart than one of them is not seen together."
+        if gives_spans(model)
+        else f"Of {texts} no more than {model['max_length']} tokens are read; the rest is cut off.",
         _limit_of_languages(card),
         "Nothing was measured for groups of people. What is one-sided in the encoder's texts or "
         "in the training rows is one-sided in the answers.",
@@ -213,6 +221,11 @@ def _limit_of_answers(model: Mapping[str, Any]) -> str:
             "has no such number, and nothing keeps it inside their range."
         )
     names = len(model["labels"])
+    if gives_spans(model):
+        return (
+            "An entity is a run of whole words with one label: one inside another, or one that "
+            "begins inside a word, is not found."
+        )
     if gives_several(model):
         return (
             f"Every answer is any of {names} labels, or none: each where its score reaches its "

@@ -6,6 +6,7 @@ import dataclasses
 import logging
 from collections.abc import Mapping
 
+from tfmodel import tasks
 from tfmodel.config import ConfigError
 from tfmodel.export.settings import PHONE_RUNTIMES
 from tfmodel.export.tflite.phone_operations import MEDIAPIPE, TASK_LIBRARY_0_4
@@ -58,10 +59,17 @@ def choose_runtime(wish: str, trained: Trained) -> str:
         raise ConfigError(
             f"export.runtime must be one of {', '.join(PHONE_RUNTIMES)}. Received: {wish!r}."
         )
+    of_tokens = tasks.reads_tokens(trained.task)
     if wish == "auto":
-        is_taken = not trained.has_pairs and trained.tokenizer.kind == "wordpiece"
+        is_taken = trained.tokenizer.kind == "wordpiece" and not (trained.has_pairs or of_tokens)
         wish = next(iter(RUNTIMES)) if is_taken else "litert"
     runtime = RUNTIMES[wish]
+    if runtime.takes_text and of_tokens:
+        raise ConfigError(
+            f"export.runtime={wish}: expected a task that {runtime.shown} has. Received: "
+            f"{trained.task}, which answers each token. Set export.runtime=litert, fill ids, mask "
+            "and segment_ids in the app, and decode there; the guide to tasks says how."
+        )
     if runtime.takes_text and trained.has_pairs:
         raise ConfigError(
             f"export.runtime={wish}: expected a model of single texts, for {runtime.shown} "
