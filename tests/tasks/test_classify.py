@@ -297,8 +297,8 @@ def test_tasks_are_found_by_name():
         ConfigError, match=r"must be one of classify, regress, .*\. Received: 'rank'"
     ):
         tasks.find("rank")
-    with pytest.raises(AttributeError, match="no attribute 'span'"):
-        tasks.span  # noqa: B018
+    with pytest.raises(AttributeError, match="no attribute 'rank'"):
+        tasks.rank  # noqa: B018
 
 
 def test_a_folder_that_names_no_architecture(folder):
