@@ -223,6 +223,13 @@ def test_only_this_machine_is_answered_unless_it_is_said_otherwise(serve):
     assert server.grpc_address.startswith("127.0.0.1:")
 
 
+def test_an_answer_does_not_wait_for_the_clients_word_that_its_head_came():
+    from tfmodel.serve.server import _listen
+
+    with _listen("127.0.0.1", 0) as listening:
+        assert listening.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 def test_requests_that_are_open_are_answered_when_it_stops(serve):
     server = serve()
     with concurrent.futures.ThreadPoolExecutor(4) as pool:

@@ -12,11 +12,15 @@ class PatientProtocol(H11Protocol):
     """uvicorn's HTTP, with a time in which the head of each request must have come.
 
     The body's time is kept by the application, the time between requests by uvicorn.
+
+    Args:
+        head_seconds: from the connection, or from a request's first byte, to the end of its head.
+        options: of uvicorn.
     """
 
-    def __init__(self, config: Any, *arguments: Any, **options: Any):
-        super().__init__(config, *arguments, **options)
-        self._head_seconds = config.read_seconds
+    def __init__(self, *, head_seconds: float, **options: Any):
+        super().__init__(**options)
+        self._head_seconds = head_seconds
         self._head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:
