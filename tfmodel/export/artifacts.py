@@ -99,6 +99,17 @@ def predictor_of(
 
     positions = graph.positions_of(model)
     graph.check_exportable(model, labels=labels, max_length=max_length, positions=positions)
+    manifest = Manifest(
+        labels=tuple(labels),
+        max_length=max_length,
+        lowercase=tokenizer.lowercase,
+        has_pairs=has_pairs,
+        task=task,
+        decoding=decoding or {},
+    )
+    if tasks.find(task).ANSWERS == "span":
+        answer = _span_answer(model, tokenizer, manifest)
+        return Predictor(answer, manifest, kind="model", where=where)
     batch = graph.batch_function(tokenizer, max_length=max_length, has_pairs=has_pairs)
     tokenize = batch.get_concrete_function()
     scores = graph.scores_function(model, task).get_concrete_function()
@@ -112,14 +123,6 @@ def predictor_of(
     def vector(texts: list[str], text_pairs: list[str] | None) -> np.ndarray:
         return trace_vector()(**tokenize(*_utf8(texts, text_pairs))).numpy()
 
-    manifest = Manifest(
-        labels=tuple(labels),
-        max_length=max_length,
-        lowercase=tokenizer.lowercase,
-        has_pairs=has_pairs,
-        task=task,
-        decoding=decoding or {},
-    )
     return Predictor(
         answer,
         manifest,
@@ -127,6 +130,27 @@ def predictor_of(
         where=where,
         vector=None if positions is None else vector,  # another model has no encoder to ask
     )
+
+
+def _span_answer(model: Any, tokenizer: Any, manifest: Manifest) -> Answer:
+    """Ask a Keras model of the answer in a text."""
+    import tensorflow as tf
+
+    from tfmodel.export import graph
+    from tfmodel.export.spans import Spans
+
+    logits = graph.scores_function(model, manifest.task).get_concrete_function()
+    spans = Spans(tokenizer, max_length=manifest.max_length, decoding=manifest.decoding)
+    text = tf.TensorSpec((None,), tf.string)
+    ask = tf.function(
+        spans.function(logits), input_signature=[text, text], autograph=False
+    ).get_concrete_function()
+
+    def answer(texts: list[str], text_pairs: list[str] | None) -> np.ndarray:
+        return ask(*_utf8(texts, text_pairs)).numpy()
+
+    answer.model = model  # a traced function does not keep its weights alive
+    return answer
 
 
 def _utf8(*columns: list[str] | None) -> list[Any]:
@@ -283,6 +307,13 @@ def _tflite_answer(
             f"{MANIFEST_FILE} inside says. Received: a model that gives {run.output} of rows of "
             f"{run.length or 'any number'}. Export it again."
         )
+
+    if tasks.find(manifest.task).ANSWERS == "span":
+        from tfmodel.export.spans import Spans
+
+        spans = Spans(tokenizer, max_length=manifest.max_length, decoding=manifest.decoding)
+        ask = spans.ask(run, run.length)
+        return lambda texts, text_pairs: ask(*_utf8(texts, text_pairs))
 
     tokenize = graph.batch_function(
         tokenizer, max_length=manifest.max_length, has_pairs=manifest.has_pairs, length=run.length

@@ -102,7 +102,8 @@ class Predictor:
 
         Returns:
             float32 (n, C), in the order of `texts`: of `classify` the probability of each label,
-            of `regress` the number, where C is 1.
+            of `regress` the number, where C is 1, of `span` start, end, score and margin of
+            the best span.
 
         Raises:
             ConfigError: not a list of strings, pairs where there should be none or the other way
@@ -166,7 +167,8 @@ class Predictor:
         Returns:
             For each row `{"text", "label", "score", "scores": {label: score}}`, where a row may
             have several labels `{"text", "labels": [label, …], "scores"}`, of `regress` `{"text",
-            "score"}`, and `text_pair` for pairs; `vector`, a list of numbers, in place of the
+            "score"}`, of `span` `{"text", "answer", "start", "end", "score"}`, and `text_pair` for
+            pairs; `vector`, a list of numbers, in place of the
             answer where what was loaded gives vectors alone.
 
         Raises:
@@ -177,12 +179,19 @@ class Predictor:
             answers = [{"vector": vector.tolist()} for vector in vectors]
         else:
             values = self.values(texts, text_pairs, batch_size=batch_size)
-            decode = tasks.find(self.task).decode
-            answers = decode(values, self.labels, **self.manifest.decoding)
+            answers = self._decoded(values, text_pairs)
         rows = [{"text": text} for text in texts]
         if text_pairs is not None:
             rows = [row | {"text_pair": pair} for row, pair in zip(rows, text_pairs, strict=True)]
         return [row | answer for row, answer in zip(rows, answers, strict=True)]
+
+    def _decoded(
+        self, values: np.ndarray, text_pairs: Sequence[str] | None
+    ) -> list[dict[str, Any]]:
+        task = tasks.find(self.task)
+        # An answer that is part of a text is cut out of it.
+        texts = {"text_pairs": text_pairs} if task.ANSWERS == "span" else {}
+        return task.decode(values, self.labels, **texts, **self.manifest.decoding)
 
     @property
     def gives_scores(self) -> bool:

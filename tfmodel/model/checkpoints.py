@@ -73,9 +73,7 @@ def read_tensors(folder: str | Path) -> dict[str, np.ndarray]:
     return {_present_name(name): value for name, value in tensors.items()}
 
 
-def load_encoder(
-    folder: str | Path, *, pooled: bool = True, **build_arguments: Any
-) -> keras.Model:
+def load_encoder(folder: str | Path, *, pooled: bool = True, **build_arguments: Any) -> keras.Model:
     """Build an encoder of a model folder's shape and give it the folder's weights.
 
     Args:

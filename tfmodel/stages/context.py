@@ -13,7 +13,12 @@ from tfmodel.config import ConfigError
 from tfmodel.run_folder import Run, fingerprint, read_json
 
 TIMINGS_FILE = "timings.json"
-_ROWS_WITH = {"class": "one class", "classes": "several classes", "number": "one number"}
+_ROWS_WITH = {
+    "class": "one class",
+    "classes": "several classes",
+    "number": "one number",
+    "answers": "answers",
+}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,6 +9,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tfmodel import tasks
 from tfmodel.config import ConfigError
 from tfmodel.run_folder import seed_everything, write_json
 from tfmodel.stages.context import Context, Stage, identity_of_source
@@ -52,6 +53,7 @@ def training_inputs(context: Context) -> dict:
         "encoder": settings.encoder,
         "the content of encoder": identity_of_source(settings.encoder),
         "task.name": settings.task.name,
+        **{f"task.{key}": value for key, value in decoding_of(settings).items()},
         **{
             f"train.{key}": value
             for key, value in settings.train.model_dump(mode="json").items()
@@ -83,16 +85,18 @@ def _finetune(context: Context) -> None:
         has_pairs=dataset.has_pairs,
         max_length=train.max_length,
     )
-    save(model)
+    decoding = decoding_of(context.settings)
+    save(model, **({"decoding": decoding} if decoding else {}))
     context.__dict__.pop("trained", None)
     if hasattr(task, "tuned"):
-        save(context.trained.model, decoding=_tuned(context))
+        save(context.trained.model, decoding={**decoding, **(_tuned(context) or {})})
         context.__dict__.pop("trained", None)
     write_json(run.folder / HISTORY_FILE, {"steps": result.steps, "epochs": result.epochs})
     run.update_metrics(
         "train",
         {
             **counts,
+            **result.windows,
             "examples": result.examples,
             "seconds": result.seconds,
             "examples_per_second": result.examples / result.seconds,
@@ -114,7 +118,14 @@ def _tuned(context: Context) -> dict[str, Any] | None:
         return None
     dev = dataset.split("dev")
     values = load(context.run.model).values(dev.texts, dev.text_pairs)
-    return task.tuned(task.targets(dev.labels, dataset.labels), values)
+    return task.tuned(tasks.right_answers(task, dev, dataset.labels), values)
+
+
+def decoding_of(settings: Any) -> dict[str, Any]:
+    """What is settled before the training of how a task's answers are read; mostly nothing."""
+    if settings.task.name != "span":
+        return {}
+    return settings.task.model_dump(mode="json", exclude={"name"})
 
 
 def train_along(context: Context) -> str:
@@ -212,7 +223,7 @@ def train_model(
     with scope():
         encoder = load_encoder(
             context.encoder_folder,
-            sequence=False,
+            sequence=getattr(context.task, "READS_TOKENS", False),
             recompute=train.recompute,
             dtype=policy,
             **mixing,
@@ -236,6 +247,7 @@ def train_model(
         logs=logs,
         config={"encoder": settings.encoder, "task": settings.task.name, "rows": len(rows.texts)},
         key=key,
+        decoding=decoding_of(settings),
     )
     return model, tokenizer, result
 

@@ -17,6 +17,8 @@ What a task is to everything that trains, measures, exports and asks it:
 - `evaluate(targets, values, labels, **rows, **decoding)`: every figure of a part, with its
   `mistakes`, whose columns are `MISTAKE`; `pictures` and `described`: what a training shows of its
   dev rows.
+- Where rows are learned in pieces, `examples(tokenizer, split, max_length=…, **decoding)`: the
+  windows of a split, their targets, and the way from their outputs back to values of rows.
 - `TITLE`, `GIVES` and `SAYS`: what a file for phones says of itself: its name, what it gives (of so
   many outputs), what the numbers are.
 - `save` and `load`: a Hugging Face folder with `ARCHITECTURE` and `PROBLEM_TYPE`.
@@ -48,7 +50,7 @@ class Task:
     foreign: tuple[str, ...] = ()
 
 
-_OF_ONE_CLASS = (
+OF_ONE_CLASS = (
     "train.class_weights",
     "train.regularize.label_smoothing",
     "train.regularize.focal_gamma",
@@ -56,13 +58,37 @@ _OF_ONE_CLASS = (
     "data.label_noise",
 )
 
+_OF_WINDOWS = ("task.doc_stride", "task.max_query_length", "task.max_answer_length")
+_OF_ONE_VECTOR = (
+    "train.regularize.mixup",
+    "train.regularize.r_drop",
+    "data.augment",
+    "export.tflite_vector",
+    "export.tflite_length",
+    "export.savedmodel_precision",
+    "export.keras_hub",
+    "export.onnx",
+)
+
 TASKS = {
-    "classify": Task("classify", "class", figures=("accuracy", "loss")),
+    "classify": Task("classify", "class", figures=("accuracy", "loss"), foreign=_OF_WINDOWS),
     "multilabel": Task(
-        "classify", "classes", figures=("micro_f1", "macro_f1", "loss"), foreign=_OF_ONE_CLASS
+        "classify",
+        "classes",
+        figures=("micro_f1", "macro_f1", "loss"),
+        foreign=(*OF_ONE_CLASS, *_OF_WINDOWS),
     ),
     "regress": Task(
-        "regress", "number", figures=("spearman", "pearson", "loss"), foreign=_OF_ONE_CLASS
+        "regress",
+        "number",
+        figures=("spearman", "pearson", "loss"),
+        foreign=(*OF_ONE_CLASS, *_OF_WINDOWS),
+    ),
+    "span": Task(
+        "span",
+        "answers",
+        figures=("f1", "exact_match", "loss"),
+        foreign=(*OF_ONE_CLASS, *_OF_ONE_VECTOR),
     ),
 }
 """The tasks there are; each is the module of this name."""
@@ -91,6 +117,7 @@ __all__ = [
     "find_objective",
     "learning",
     "load_model",
+    "right_answers",
 ]
 
 
@@ -120,6 +147,19 @@ def learning(target: str, *, name: str | None = None) -> str | None:
     """
     fitting = (key for key, task in TASKS.items() if task.target == target)
     return next((key for key in fitting if name in (None, TASKS[key].name)), None)
+
+
+def right_answers(task, split, labels):
+    """What `evaluate` and the like compare answers with: a task's `targets` of a split.
+
+    Args:
+        task: the task's module.
+        split: its rows.
+        labels: the names of the labels.
+    """
+    if task.ANSWERS == "span":  # an answer is compared as its context's language has it
+        return task.targets(split.labels, labels, text_pairs=split.text_pairs)
+    return task.targets(split.labels, labels)
 
 
 def find_objective(name: str):

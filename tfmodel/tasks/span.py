@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,13 @@ from tfmodel.config import ConfigError
 from tfmodel.evaluate.answering import Question, best_null_threshold, scored
 from tfmodel.tasks import token_head
 from tfmodel.tasks.sequence_head import LoadedModel
-from tfmodel.tasks.span_search import is_answered
+from tfmodel.tasks.span_search import best_spans, is_answered
+from tfmodel.tasks.span_windows import (
+    DOC_STRIDE,
+    MAX_ANSWER_LENGTH,
+    MAX_QUERY_LENGTH,
+    check_windows,
+)
 
 ARCHITECTURE = "BertForQuestionAnswering"
 PROBLEM_TYPE = "question_answering"
@@ -31,9 +37,6 @@ READS_TOKENS = True
 
 _OUTPUT_LABELS = ("start", "end")
 _APART = -1e9
-WINDOWS = {"doc_stride": 128, "max_query_length": 64}
-"""How contexts are cut into windows, where nothing else is said: as BERT does for SQuAD."""
-MAX_ANSWER_LENGTH = 30
 
 
 def build(encoder: keras.Model, *, dropout: float | None = None, name: str = "span") -> keras.Model:
@@ -102,7 +105,7 @@ class Examples:
         targets: int32 (W, 3): first and last token of the answer, 0 and 0 where the window has
             none, and how many tokens the window has.
         of: int32 (W,), the question of each.
-        windows: the `QuestionWindows`.
+        values: logits of all windows, float (W, T or more, 2), to the best spans (n, 4).
         counts: `windows`, `windows_without_answer`, `questions_cut` and `answers_in_no_window`:
             of a question that is learned as one without.
     """
@@ -110,7 +113,7 @@ class Examples:
     rows: Any
     targets: np.ndarray
     of: np.ndarray
-    windows: Any
+    values: Callable[[np.ndarray], np.ndarray]
     counts: dict[str, int]
 
 
@@ -119,9 +122,9 @@ def examples(
     split,
     *,
     max_length: int,
-    doc_stride: int = WINDOWS["doc_stride"],
-    max_query_length: int = WINDOWS["max_query_length"],
-    **decoding: Any,
+    doc_stride: int = DOC_STRIDE,
+    max_query_length: int = MAX_QUERY_LENGTH,
+    max_answer_length: int = MAX_ANSWER_LENGTH,
 ) -> Examples:
     """Cut a split into windows, and say where the answer is in each.
 
@@ -134,7 +137,7 @@ def examples(
         max_length: tokens a window at most.
         doc_stride: tokens from one window to the next.
         max_query_length: tokens that a question is cut to.
-        **decoding: not read.
+        max_answer_length: tokens of an answer at most.
 
     Raises:
         ConfigError: a window has no room for a context.
@@ -142,7 +145,7 @@ def examples(
     from tfmodel.tokens.batches import TokenRows
     from tfmodel.tokens.question_windows import question_windows
 
-    check_windows(max_length, doc_stride=doc_stride, max_query_length=max_query_length)
+    check_windows(max_length=max_length, max_query_length=max_query_length)
     windows = question_windows(
         tokenizer,
         split.texts,
@@ -170,7 +173,9 @@ def examples(
         rows=rows,
         targets=np.concatenate([found, lengths[:, np.newaxis]], axis=1).astype(np.int32),
         of=of,
-        windows=windows,
+        values=lambda logits: best_spans(
+            logits, windows, rows=len(spans), max_answer_length=max_answer_length
+        ).numpy(),
         counts={
             "windows": len(of),
             "windows_without_answer": int((found[:, 1] == 0).sum()),
@@ -201,22 +206,6 @@ def _answer_tokens(windows, splits: np.ndarray, spans: np.ndarray) -> np.ndarray
     at_first, at_last = (np.where(found, splits[:-1] + each, 0) for each in (first, last))
     whole = (starts[at_first] <= spans[:, 0]) & (ends[at_last] >= spans[:, 1])
     return np.where((found & whole)[:, np.newaxis], np.stack([first, last], axis=1), 0)
-
-
-def check_windows(max_length: int, *, doc_stride: int, max_query_length: int) -> None:
-    """Refuse windows that have no room for a context behind the longest question.
-
-    Raises:
-        ConfigError: there is none, or the next window would begin where the last one did.
-    """
-    if max_length < max_query_length + 4:
-        raise ConfigError(
-            "train.max_length must be at least task.max_query_length + 4, for a question, three "
-            f"special tokens and some of its context. Received: {max_length} with "
-            f"task.max_query_length {max_query_length}. Raise the one or lower the other."
-        )
-    if doc_stride < 1:
-        raise ConfigError(f"task.doc_stride must be 1 or more. Received: {doc_stride}.")
 
 
 @keras.saving.register_keras_serializable("tfmodel")

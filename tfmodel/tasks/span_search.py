@@ -43,15 +43,10 @@ def best_spans(logits, windows, *, rows: int | Any, max_answer_length: int):
     may_start = in_context & windows.padded(windows.best, False)
     begin_score = tf.where(may_start, begin, _NEVER)
     end_score = tf.where(in_context, end, _NEVER)
-    # (W, T, M): the end, for each start, of a span of 1 to M tokens.
-    reach = tf.pad(end_score, [[0, 0], [0, max_answer_length - 1]], constant_values=_NEVER)
-    places = tf.range(length)[:, tf.newaxis] + tf.range(max_answer_length)[tf.newaxis]
-    sums = begin_score[:, :, tf.newaxis] + tf.gather(reach, places, axis=1)
-    sums = tf.reshape(sums, [windows_there, length * max_answer_length])
-    best = tf.argmax(sums, axis=1, output_type=tf.int32)
-    highest = tf.reduce_max(sums, axis=1)
-    first = best // max_answer_length
-    last = tf.minimum(first + best % max_answer_length, length - 1)
+    highest, reach = _best_ends(begin_score, end_score, max_answer_length)
+    first = tf.argmax(highest, axis=1, output_type=tf.int32)
+    last = first + tf.gather(reach, first, batch_dims=1)
+    highest = tf.reduce_max(highest, axis=1)
     none = begin[:, 0] + end[:, 0]
 
     # The first of a row's windows that has its best span.
@@ -74,6 +69,28 @@ def best_spans(logits, windows, *, rows: int | Any, max_answer_length: int):
     found = [tf.where(is_span, each, 0.0) for each in found]
     margin = tf.where(is_span, of_row - lowest_none, _NOTHING)
     return tf.stack([*found, margin], axis=1)
+
+
+def _best_ends(begin, end, longest: int):
+    """Of spans that start at each token the highest sum (W, T), and how far on its last one is."""
+    import tensorflow as tf
+
+    length = tf.shape(begin)[1]
+
+    def further(distance, best, reach):
+        moved = tf.pad(end[:, distance:], [[0, 0], [0, distance]], constant_values=2 * _NEVER)
+        sums = begin + moved
+        is_better = sums > best
+        return distance + 1, tf.where(is_better, sums, best), tf.where(is_better, distance, reach)
+
+    # One length after the other: all at once would take so many times the memory.
+    _, best, reach = tf.while_loop(
+        lambda distance, *_: distance < tf.minimum(longest, length),
+        further,
+        (tf.constant(1), begin + end, tf.zeros_like(begin, tf.int32)),
+        shape_invariants=(tf.TensorShape([]), begin.shape, begin.shape),
+    )
+    return best, reach
 
 
 def is_answered(values, null_threshold: float | None):

@@ -39,9 +39,20 @@ class QuestionWindows(NamedTuple):
     pieces: tf.Tensor
 
     def padded(self, values: tf.Tensor, filling: int | bool = 0) -> tf.Tensor:
-        """Values (R,) as one row a window: (W, T), T as the longest."""
+        """Values (R,) as one row a window: (W, T), T as the longest, and 1 where there is none."""
+        filling = tf.cast(filling, values.dtype)
         ragged = tf.RaggedTensor.from_row_lengths(values, self.lengths, validate=False)
-        return ragged.to_tensor(tf.cast(filling, values.dtype))
+        padded = ragged.to_tensor(filling)
+        missing = tf.maximum(1 - tf.shape(padded)[1], 0)
+        return tf.concat([padded, tf.fill([tf.shape(padded)[0], missing], filling)], axis=1)
+
+    def batch(self) -> dict[str, tf.Tensor]:
+        """What a model reads: `token_ids`, `segment_ids` and `padding_mask`, int32 (W, T)."""
+        return {
+            "token_ids": self.padded(self.token_ids),
+            "segment_ids": self.padded(self.segment_ids),
+            "padding_mask": self.padded(tf.ones_like(self.token_ids)),
+        }
 
 
 def question_windows(

@@ -16,7 +16,7 @@ import numpy as np
 from tfmodel.config import ConfigError
 from tfmodel.data import Split
 from tfmodel.tasks import TASKS
-from tfmodel.tokens.batches import Batches, TokenRows
+from tfmodel.tokens.batches import Batches
 from tfmodel.tokens.tokenizer import Tokenizer
 from tfmodel.train import adversarial
 from tfmodel.train.callbacks import (
@@ -32,6 +32,7 @@ from tfmodel.train.callbacks import (
 )
 from tfmodel.train.checkpoint import Checkpoint
 from tfmodel.train.distribute.workers import from_chief, give_chiefs, is_chief
+from tfmodel.train.examples import Part, part_of
 from tfmodel.train.optimizer import adamw
 from tfmodel.train.out_of_fold import select_rows
 from tfmodel.train.regularize import assemble
@@ -59,6 +60,7 @@ class FinetuneResult:
         resumed_at_steps: steps at which training was taken up again.
         best_epoch: epoch (from 0) whose weights were kept, None without dev rows.
         stopped_early: whether patience ran out.
+        windows: of a task that reads its rows in windows: how many there are, and what was cut.
     """
 
     steps: list[dict]
@@ -70,6 +72,7 @@ class FinetuneResult:
     resumed_at_steps: list[int]
     best_epoch: int | None
     stopped_early: bool
+    windows: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
 def finetune(
@@ -86,6 +89,7 @@ def finetune(
     logs: str | Path | None = None,
     config: Mapping[str, Any] | None = None,
     key: str = "",
+    decoding: Mapping[str, Any] | None = None,
 ) -> FinetuneResult:
     """Train a task model; the best dev epoch's weights are in it afterwards.
 
@@ -106,6 +110,7 @@ def finetune(
         config: settings beside these, to show where the training is watched.
         key: fingerprint of everything that the result depends on; a checkpoint of another
             key is refused.
+        decoding: how a task that reads its rows in windows cuts them.
 
     Returns:
         Figures and history.
@@ -123,8 +128,17 @@ def finetune(
             "Expected settings without auto. Received: "
             f"{settings!r}. Call settings.resolve(hidden_size=encoder_config(encoder).hidden_size)."
         )
-    train = dataclasses.replace(train, labels=task.targets(train.labels, labels))
-    batches = _batches(tokenizer, train, task, labels, settings, seed)
+    read = functools.partial(
+        part_of,
+        tokenizer=tokenizer,
+        task=task,
+        labels=labels,
+        max_length=settings.max_length,
+        decoding=decoding or {},
+    )
+    part = read(train)
+    _tell_windows(part)
+    batches = _batches(part, task, labels, settings, seed)
     total_steps = settings.epochs * len(batches)
     with strategy.scope():
         assemble.prepare(model, settings.regularize, seed=seed)
@@ -147,21 +161,24 @@ def finetune(
     recorder = StepRecorder(batches)
     clock = Stopwatch(start)
     epochs = EpochRecorder()
-    dev_batches = None
+    dev_batches = shown = None
     if dev is not None:
-        dev = dataclasses.replace(dev, labels=task.targets(dev.labels, labels))
-        rows = _rows(tokenizer, dev, settings)
+        dev_part = read(dev)
         size = 2 * (settings.batch_size or 32)
-        dev_batches = Batches(rows, dev.labels, batch_size=size, order="length")
-        dev = select_rows(dev, np.concatenate(dev_batches.plan(0)))  # in the order of the batches
+        dev_batches = Batches(dev_part.tokens, dev_part.targets, batch_size=size, order="length")
+        shown = _shown(dev_part, np.concatenate(dev_batches.plan(0)), task, labels)
         if hasattr(task, "dev_figures"):
-            measuring = [DevFigures(functools.partial(task.dev_figures, dev.labels))]
+            measuring = [
+                DevFigures(
+                    lambda outputs: task.dev_figures(
+                        shown.targets, shown.values(outputs) if shown.values else outputs
+                    )
+                )
+            ]
     watching = _watching(
         model,
         tokenizer,
-        dev,
-        task,
-        labels,
+        shown,
         settings,
         total_steps,
         logs if chief else None,
@@ -178,7 +195,10 @@ def finetune(
     stop = StopOnNaN(
         batches,
         folder=checkpoints if chief else None,
-        describe=lambda row: {"origin": train.origins[row], "text": train.texts[row]},
+        describe=lambda row: {
+            "origin": train.origins[part.of[row]],
+            "text": train.texts[part.of[row]],
+        },
         before=resume.save,
     )
     progress = [Progress(recorder, total_steps=total_steps, epochs=settings.epochs)] * chief
@@ -228,17 +248,36 @@ def finetune(
         resumed_at_steps=resume.resumed_at_steps,
         best_epoch=best.best_epoch,
         stopped_early=len(epochs.history) < settings.epochs,
+        windows=part.counts,
     )
 
 
-def _watching(
-    model, tokenizer, dev, task, labels, settings, total_steps, logs, config, seed
-) -> list:
+def _tell_windows(part: Part) -> None:
+    if part.counts:
+        words = (f"{name.replace('_', ' ')}: {count:,}" for name, count in part.counts.items())
+        _log.info("trains on %s of %d rows", ", ".join(words), len(part.split.texts))
+
+
+def _shown(part: Part, order: np.ndarray, task: Any, labels: Sequence[str]) -> DevRows:
+    """The rows of dev; those that are read whole in the order of the batches."""
+    if part.values is not None:
+        split, right, values = part.split, part.right, part.values_in(order)
+    else:
+        split, right, values = select_rows(part.split, order), part.right[order], None
+    return DevRows(
+        right,
+        labels,
+        split.texts,
+        split.text_pairs,
+        task=task,
+        values=values,
+        outputs=len(order),
+    )
+
+
+def _watching(model, tokenizer, shown, settings, total_steps, logs, config, seed) -> list:
     """The callback that shows the training, where it is to be shown."""
-    shown, monitor = None, None
-    if dev is not None:
-        shown = DevRows(dev.labels, labels, dev.texts, dev.text_pairs, task=task)
-        monitor = f"val_{settings.monitor}"
+    monitor = None if shown is None else f"val_{settings.monitor}"
     own = settings.model_dump(mode="json", exclude={"watch", "checkpoint_seconds"})
     watch = watch_callback(
         settings.watch,
@@ -254,16 +293,10 @@ def _watching(
     return [] if watch is None else [watch]
 
 
-def _rows(tokenizer: Tokenizer, split: Split, settings: FinetuneSettings) -> TokenRows:
-    return TokenRows.from_texts(
-        tokenizer, split.texts, split.text_pairs, max_length=settings.max_length
-    )
-
-
-def _batches(tokenizer, train, task, labels, settings, seed) -> Batches:
-    weights = None
+def _batches(part: Part, task, labels, settings, seed) -> Batches:
+    weights, right = None, part.right
     if settings.class_weights == "balanced":
-        weights = task.class_weights(train.labels, len(labels))[train.labels]
+        weights = task.class_weights(right, len(labels))[right]
     elif isinstance(settings.class_weights, dict):
         unknown = sorted(set(settings.class_weights) - set(labels))
         if unknown:
@@ -272,12 +305,12 @@ def _batches(tokenizer, train, task, labels, settings, seed) -> Batches:
                 f"Received: {', '.join(unknown)}."
             )
         by_label = [settings.class_weights.get(label, 1.0) for label in labels]
-        weights = np.array(by_label, np.float32)[train.labels]
+        weights = np.array(by_label, np.float32)[right]
     elif (beta := settings.regularize.class_balance) is not None:
-        weights = task.effective_class_weights(train.labels, len(labels), beta)[train.labels]
+        weights = task.effective_class_weights(right, len(labels), beta)[right]
     return Batches(
-        _rows(tokenizer, train, settings),
-        train.labels,
+        part.tokens,
+        part.targets,
         weights=weights,
         batch_size=settings.batch_size,
         batch_tokens=settings.batch_tokens,

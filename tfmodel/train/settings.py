@@ -73,12 +73,20 @@ class FinetuneSettings(Settings):
         description="Compile the step with XLA; auto: no (rows differ in length, and each length "
         "would be compiled anew).",
     )
-    monitor: Literal["auto", "accuracy", "micro_f1", "macro_f1", "spearman", "pearson", "loss"] = (
-        Field(
-            "auto",
-            description="Dev figure by which the best epoch is chosen and restored; auto: "
-            "accuracy, micro_f1 where rows have several labels, spearman of numbers.",
-        )
+    monitor: Literal[
+        "auto",
+        "accuracy",
+        "micro_f1",
+        "macro_f1",
+        "spearman",
+        "pearson",
+        "f1",
+        "exact_match",
+        "loss",
+    ] = Field(
+        "auto",
+        description="Dev figure by which the best epoch is chosen and restored; auto: accuracy, "
+        "micro_f1 where rows have several labels, spearman of numbers, f1 of answers.",
     )
     patience: int | None = Field(
         3, ge=1, description="Epochs without a better dev figure before training stops; null: all."

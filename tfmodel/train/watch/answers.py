@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,8 @@ class DevRows:
         text_pairs: n second texts, or None.
         task: the task's module, such as `tasks.regress`; by default `tasks.classify`, of a model
             that may give probabilities, too.
+        values: the outputs to the task's values of the n rows; by default the task's own `values`.
+        outputs: how many there are of `validation_data`, where rows are read in windows.
     """
 
     targets: np.ndarray
@@ -31,9 +33,16 @@ class DevRows:
     texts: Sequence[str] | None = None
     text_pairs: Sequence[str] | None = None
     task: Any = None
+    values: Callable[[np.ndarray], np.ndarray] | None = None
+    outputs: int | None = None
 
     def __len__(self) -> int:
         return len(self.targets)
+
+    @property
+    def answered(self) -> int:
+        """How many outputs an evaluation gives."""
+        return len(self.targets) if self.outputs is None else self.outputs
 
 
 def probabilities(outputs: np.ndarray) -> np.ndarray:
@@ -81,5 +90,5 @@ def _read(dev: DevRows, outputs: np.ndarray | None) -> tuple[Any, np.ndarray | N
     """The task, and the outputs as its values."""
     from tfmodel.tasks import classify
 
-    to_values = probabilities if dev.task is None else dev.task.values
+    to_values = dev.values or (probabilities if dev.task is None else dev.task.values)
     return dev.task or classify, None if outputs is None else to_values(outputs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,18 @@ def as_rows(outputs: Any) -> np.ndarray:
     """
     found = np.asarray(outputs, np.float32)
     return found.reshape(1, 1) if found.ndim == 0 else found
+
+
+def joined(outputs: Sequence[np.ndarray]) -> np.ndarray:
+    """The outputs of batches as one array; rows of tokens are filled up to the longest.
+
+    Args:
+        outputs: float (B, …) or, of tokens, (B, T, C), where T differs.
+    """
+    if outputs[0].ndim > 2:
+        longest = max(each.shape[1] for each in outputs)
+        outputs = [np.pad(each, [(0, 0), (0, longest - each.shape[1]), (0, 0)]) for each in outputs]
+    return np.concatenate(outputs)
 
 
 def input_figures(inputs, *, clock: bool) -> dict[str, tf.Tensor]:
