@@ -2,9 +2,14 @@
 
 from types import ModuleType
 
-from tfmodel.report import classification, labelling, regression
+from tfmodel.report import answering, classification, labelling, regression
 
-OF_TASK = {"classify": classification, "multilabel": labelling, "regress": regression}
+OF_TASK = {
+    "classify": classification,
+    "multilabel": labelling,
+    "regress": regression,
+    "span": answering,
+}
 """By the task's name: `view`, `facts`, `dev_fact` and `lines`."""
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tfmodel.export.card.text import gives_number, gives_one, gives_several, readme
+from tfmodel.export.card.text import gives_number, gives_one, gives_several, gives_span, readme
 from tfmodel.export.manifest import package_version
 from tfmodel.export.trained import Trained
 
@@ -139,6 +139,13 @@ _FIGURES = (
     "micro_f1",
     "micro_f1_interval",
     "exact_match",
+    "exact_match_interval",
+    "f1",
+    "f1_interval",
+    "has_answer_f1",
+    "has_answer_exact_match",
+    "no_answer_accuracy",
+    "unanswerable",
     "rmse",
     "mae",
     "target_deviation",
@@ -191,11 +198,14 @@ def _limits(card: Mapping[str, Any]) -> list[str]:
     limits = [
         *_limits_of_figures(card),
         _limit_of_answers(model),
-        f"Of {texts} no more than {model['max_length']} tokens are read; the rest is cut off.",
+        f"Of {texts} no more than {model['max_length']} tokens are read; the rest is cut off."
+        if not gives_span(model)
+        else f"A long context is read in windows of {model['max_length']} tokens: an answer that "
+        "no window holds whole is not found. On a phone the first window alone is read.",
         _limit_of_languages(card),
         "Nothing was measured for groups of people. What is one-sided in the encoder's texts or "
         "in the training rows is one-sided in the answers.",
-        *_limits_of_phones(card["skew"], model["has_pairs"]),
+        *_limits_of_phones(card["skew"], model["has_pairs"] and not gives_span(model)),
     ]
     if model["precision"] != "float32":
         limits.append(
@@ -210,6 +220,11 @@ def _limit_of_answers(model: Mapping[str, Any]) -> str:
         return (
             "Every answer is a number on the scale of the training rows: there is none for what "
             "has no such number, and nothing keeps it inside their range."
+        )
+    if gives_span(model):
+        return (
+            "Every answer is a span of the context, word for word, or none where the training rows "
+            "had questions without an answer: whether it is true is the context's matter."
         )
     names = len(model["labels"])
     if gives_several(model):

@@ -19,6 +19,7 @@ _METRICS = {
     "micro_f1": ("f1", "Micro F1"),
     "pearson": ("pearsonr", "Pearson's correlation"),
     "spearman": ("spearmanr", "Spearman's correlation"),
+    "f1": ("f1", "F1 of the answers' words"),
 }
 _CORRELATIONS = ("pearson", "spearman")
 
@@ -52,7 +53,7 @@ def _front_matter(card: Mapping[str, Any]) -> dict[str, Any]:
     encoder = re.fullmatch(r"hf:([\w.-]+/[\w.-]+)(?:@.*)?", card["encoder"] or "")
     results = [
         {
-            "task": {"type": "text-classification"},
+            "task": {"type": _pipeline(card["model"])},
             "dataset": {"type": name, "name": f"{name}, {part} part", "split": part},
             "metrics": [
                 {"type": kind, "name": title, "value": round(figures[key], 6)}
@@ -66,8 +67,8 @@ def _front_matter(card: Mapping[str, Any]) -> dict[str, Any]:
         "language": card["language"],
         "license": card["license"],
         "library_name": "tfmodel",
-        "pipeline_tag": "text-classification",
-        "tags": ["tfmodel", "tensorflow", "bert", "text-classification"],
+        "pipeline_tag": _pipeline(card["model"]),
+        "tags": ["tfmodel", "tensorflow", "bert", _pipeline(card["model"])],
         "base_model": encoder[1] if encoder else None,
         "metrics": list(
             dict.fromkeys(metric["type"] for result in results for metric in result["metrics"])
@@ -80,6 +81,8 @@ def _front_matter(card: Mapping[str, Any]) -> dict[str, Any]:
 def _head(card: Mapping[str, Any]) -> str:
     model = card["model"]
     reads = "a pair of texts" if model["has_pairs"] else "a text"
+    if gives_span(model):
+        reads = "a question (`text`) and a context (`text_pair`)"
     shape = model["encoder_shape"] or {}
     size = f"{model['parameters']:,} parameters"
     if shape:
@@ -92,6 +95,8 @@ def _head(card: Mapping[str, Any]) -> str:
     below = f"\n\nLabels, in the order of the scores: {labels}."
     if gives_number(model):
         gives, below = "a number", ""
+    if gives_span(model):
+        gives, below = "a span of the context", ""
     rows = [
         ("Answers", f"{gives} for {reads}"),
         ("Encoder", f"BERT, {size}; from {_code(card['encoder']) or _UNKNOWN}"),
@@ -132,6 +137,9 @@ def _example(model: Mapping[str, Any]) -> Any:
     """An answer as TF Serving words it: of a single named output, the number alone."""
     if gives_number(model):
         return 1.25
+    if gives_span(model):
+        answer = {"answer": "another", "start": 0, "end": 7, "score": 0.92}
+        return answer | {"span": [0.0, 7.0, 0.92, 6.5]}
     count = len(model["labels"])
     best = round(1 - 0.01 * (count - 1), 2) if count <= 20 else 0.9
     if gives_several(model):
@@ -156,6 +164,16 @@ def gives_number(model: Mapping[str, Any]) -> bool:
     return tasks.find(model["task"]).ANSWERS == "number"
 
 
+def gives_span(model: Mapping[str, Any]) -> bool:
+    """Whether a card's `model` answers with a span of its second text."""
+    return tasks.find(model["task"]).ANSWERS == "span"
+
+
+def _pipeline(model: Mapping[str, Any]) -> str:
+    """What Hugging Face calls the task of a card's `model`."""
+    return "question-answering" if gives_span(model) else "text-classification"
+
+
 def _tensors(described: Mapping[str, str]) -> str:
     return "; ".join(f"{_code(name)}: {plain(kind)}" for name, kind in described.items())
 
@@ -178,6 +196,8 @@ def _figures(evaluation: Mapping[str, Any] | None) -> str:
                 ("rmse", "Root mean squared error"),
                 ("mae", "Mean absolute error"),
                 ("target_deviation", "Standard deviation of the right numbers"),
+                ("has_answer_f1", "F1 where there is an answer"),
+                ("no_answer_accuracy", "Right where there is none"),
             )
             if figures.get(key) is not None
         ]

@@ -117,7 +117,7 @@ class Gate:
             if phone.python is None:
                 found[name] = {"not_run": phone.missing}
             elif self.first.text_pairs is not None:
-                found[name] = {"not_run": "it takes single texts alone"}
+                found[name] = {"not_run": _not_asked(described.manifest, name)}
             elif asked.values is None:
                 found[name] = {"not_run": "it does not answer in LiteRT"}
             else:
@@ -182,6 +182,13 @@ class Gate:
             max_drop=self.max_drop,
             **rows.reference.manifest.decoding,
         )
+
+
+def _not_asked(manifest: Manifest, runtime: str) -> str:
+    """Why a runtime of phones is not asked pairs of texts."""
+    if tasks.find(manifest.task).ANSWERS == "span" and runtime == "task-library-0.4":
+        return "its BertQuestionAnswerer gives words, not logits"
+    return "it takes single texts alone"
 
 
 def _linted(path: Path, found: dict[str, Any]) -> dict[str, Any]:

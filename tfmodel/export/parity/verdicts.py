@@ -10,6 +10,7 @@ import numpy as np
 from tfmodel.evaluate.classification import wilson_interval
 from tfmodel.evaluate.labelling import given_labels, labelling
 from tfmodel.evaluate.regression import pearson, regression
+from tfmodel.export.parity.span_verdicts import compare_spans, span_quality
 
 LARGEST_FLOAT32_DIFFERENCE = 1e-4
 NEAR_TIE = 0.02
@@ -415,8 +416,18 @@ def _unlike(given: np.ndarray, wanted: np.ndarray, what: str) -> Figures:
     return {"rows": len(wanted), "failures": [failure]}
 
 
-COMPARE = {"classes": compare_scores, "number": compare_numbers, "sets": compare_sets}
+COMPARE = {
+    "classes": compare_scores,
+    "number": compare_numbers,
+    "sets": compare_sets,
+    "span": compare_spans,
+}
 """How the values of an artifact are compared, by a task's `ANSWERS`."""
 
-QUALITY = {"classes": label_quality, "number": number_quality, "sets": set_quality}
+QUALITY = {
+    "classes": label_quality,
+    "number": number_quality,
+    "sets": set_quality,
+    "span": span_quality,
+}
 """How good values are, by a task's `ANSWERS`."""

@@ -17,7 +17,7 @@ import tensorflow as tf
 from tfmodel import tasks
 from tfmodel.export import graph
 from tfmodel.export.tflite.litert import BATCH_OF_INPUTS
-from tfmodel.export.tflite.metadata import INPUT_NAMES, OUTPUT_NAMES
+from tfmodel.export.tflite.metadata import INPUT_NAMES, LOGIT_NAMES, OUTPUT_NAMES
 from tfmodel.model.attention import SelfAttention
 from tfmodel.model.embeddings import BertEmbeddings
 from tfmodel.model.encoder import encoder_config
@@ -49,8 +49,9 @@ def phone_module(
 
     Returns:
         A module with `serve`, a function of `ids`, `mask` (1 for a token, 0 for padding) and
-        `segment_ids`, int32 (1, T), that gives `probability`, float32 (1, C), or `vector`,
-        float32 (1, D); and `weights`, the variables it reads.
+        `segment_ids`, int32 (1, T), that gives `probability`, float32 (1, C), `vector`, float32
+        (1, D), or `start_logits` and `end_logits`, float32 (1, T); and `weights`, the
+        variables it reads.
     """
     length = None if is_dynamic else max_length
     answer = _by_layers(model, output, task, small_tables) or _by_batch(model, output, task)
@@ -61,7 +62,10 @@ def phone_module(
         row = (ids, mask, segment_ids)
         if is_dynamic:
             row = [_at_most(values, max_length) for values in row]
-        return {OUTPUT_NAMES[output]: answer(*row)}
+        found = answer(*row)
+        if tasks.find(task).ANSWERS == "span":
+            return dict(zip(LOGIT_NAMES, tf.unstack(found, axis=-1), strict=True))
+        return {OUTPUT_NAMES[output]: found}
 
     module = tf.Module()
     module.serve = serve
@@ -89,13 +93,20 @@ def _by_batch(model: keras.Model, output: str, task: str) -> Callable:
 
 
 def _by_layers(model: keras.Model, output: str, task: str, small_tables: bool) -> Callable | None:
-    """Ask a head on our encoder's sentence vector layer by layer; None for another model."""
+    """Ask a head on our encoder's sentence vector, or on all its hidden states, layer by layer.
+
+    None for another model.
+    """
+    reads_tokens = getattr(tasks.find(task), "READS_TOKENS", False)
     try:
         encoder = model.get_layer("encoder")
         layers = encoder_config(encoder).layers
-        # Named, or its number would be in the file: equal models give equal files.
-        pooled = model.get_layer("pooled_dropout").input
-        head = keras.Model(pooled, model.output, name="from_pooled")
+        if reads_tokens:
+            head = model.get_layer("head")
+        else:
+            # Named, or its number would be in the file: equal models give equal files.
+            pooled = model.get_layer("pooled_dropout").input
+            head = keras.Model(pooled, model.output, name="from_pooled")
     except ValueError:
         return None
     embeddings = encoder.get_layer("embeddings")
@@ -115,6 +126,8 @@ def _by_layers(model: keras.Model, output: str, task: str, small_tables: bool) -
             hidden = encoder.get_layer(f"layer_{index}_attention_norm")(attended, hidden)
             widened = encoder.get_layer(f"layer_{index}_feed_forward")(hidden)
             hidden = encoder.get_layer(f"layer_{index}_feed_forward_norm")(widened, hidden)
+        if reads_tokens:
+            return activate(head(hidden))[tf.newaxis]
         first = tf.reshape(hidden[:1], (1, hidden.shape[-1]))
         pooled = encoder.get_layer("pooler")(first)
         return pooled if output == "vector" else activate(head(pooled, training=False))
