@@ -15,7 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from tfmodel.evaluate.classification import wilson_interval
+from tfmodel.evaluate.classification import (
+    calibration_bins,
+    calibration_error,
+    wilson_interval,
+)
 from tfmodel.evaluate.examples import check_columns, shown_row
 
 MISTAKES = 50
@@ -155,7 +159,8 @@ def answering(
         A dict that `json.dumps` takes: `examples` (n), `exact_match` and `f1` with their
         `_interval` (95%, low and high), both in [0, 1]; where some questions have no answer
         `has_answer_exact_match`, `has_answer_f1`, `no_answer_accuracy` and `unanswerable` (how
-        many they are); `mistakes` (at most 50, the surest of the worst first) and `correct` (at
+        many they are); `calibration` and `calibration_error` of the scores and exact matches, as
+        `classification` has them; `mistakes` (at most 50, the surest of the worst first) and `correct` (at
         most 20), each with `answers`, `predicted`, `f1` and `score`.
 
     Raises:
@@ -182,6 +187,7 @@ def answering(
         }
 
     order = np.lexsort((-sure, f1))
+    calibration = calibration_bins(sure, exact, 10)
     return {
         "examples": len(questions),
         "exact_match": float(exact.mean()),
@@ -189,6 +195,8 @@ def answering(
         "f1": float(f1.mean()),
         "f1_interval": _interval(f1),
         **({} if answerable.all() else _by_kind(exact, f1, answerable)),
+        "calibration_error": calibration_error(calibration),
+        "calibration": calibration,
         "mistakes": [example(row) for row in order.tolist() if not exact[row]][:MISTAKES],
         "correct": [example(row) for row in np.flatnonzero(exact)[:CORRECT].tolist()],
     }

@@ -4,7 +4,7 @@ from typing import Any
 
 from tfmodel.report import wording
 from tfmodel.report.results import Figures
-from tfmodel.report.sections import folded
+from tfmodel.report.sections import calibration, folded
 
 _NONE = "no answer"
 
@@ -15,6 +15,7 @@ def view(part: str, figures: Figures) -> dict[str, Any]:
         return {}
     return {
         "headline": _headline(part, figures),
+        "calibration": calibration({**figures, "accuracy": figures["exact_match"]}),
         "mistakes": {
             "lede": "The worst that the model is surest of come first. An answer may be right in "
             "other words than the ones that are known.",

@@ -372,11 +372,10 @@ def pictures(targets: Sequence[Question], values: np.ndarray, labels: Sequence[s
 
     Call it inside `tfmodel.evaluate.drawing.drawing_style`.
     """
-    from tfmodel.evaluate.scatter import scatter_figure
+    from tfmodel.evaluate.plots import reliability_figure
 
-    given = given_answers(targets, values, **tuned(targets, values))
-    f1 = [scored(question, each)[1] for question, each in zip(targets, given, strict=True)]
-    return {"score_by_f1": scatter_figure(list(zip(f1, map(float, values[:, 2]), strict=True)))}
+    figures = evaluate(targets, values, labels, **tuned(targets, values))
+    return {"reliability": reliability_figure(figures["calibration"])}
 
 
 def described(
