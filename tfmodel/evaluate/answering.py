@@ -160,8 +160,8 @@ def answering(
         `_interval` (95%, low and high), both in [0, 1]; where some questions have no answer
         `has_answer_exact_match`, `has_answer_f1`, `no_answer_accuracy` and `unanswerable` (how
         many they are); `calibration` and `calibration_error` of the scores and exact matches, as
-        `classification` has them; `mistakes` (at most 50, the surest of the worst first) and `correct` (at
-        most 20), each with `answers`, `predicted`, `f1` and `score`.
+        `classification` has them; `mistakes` (at most 50, the surest of the worst first) and
+        `correct` (at most 20), each with `answers`, `predicted`, `f1` and `score`.
 
     Raises:
         ValueError: no rows, or columns that are not as long as there are rows.
