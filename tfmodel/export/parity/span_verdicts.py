@@ -125,7 +125,7 @@ def _reduced_failure(figures: Figures, max_drop: float) -> str:
         if changed <= max(1, 2 * max_drop * count):
             return ""
         return f"another answer on {changed} of {count} rows (limit {2 * max_drop:.1%})"
-    if drop <= max(max_drop, 1 / count):
+    if drop <= max(max_drop, 1 / count) + 1e-9:
         return ""
     after = figures["f1"]
     return (
