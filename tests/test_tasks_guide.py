@@ -27,7 +27,7 @@ def test_the_guide_can_be_followed(tmp_path, monkeypatch, tfmodel):
     marked = re.findall(
         r"<!-- test -->\n```(\w+)\n(.*?)^```$", GUIDE.read_text("utf-8"), re.S | re.M
     )
-    assert [language for language, _ in marked] == ["bash", "bash", "python", "python"]
+    assert [language for language, _ in marked] == ["bash", "bash", "bash", "python", "python"]
     answers, printed, names = [], io.StringIO(), {}
     for language, block in marked:
         if language == "python":
@@ -45,6 +45,8 @@ def test_the_guide_can_be_followed(tmp_path, monkeypatch, tfmodel):
     numbers, labels = answers[:2], answers[2:]
     assert [[*answer] for answer in numbers] == [["text", "score"]] * 2
     assert [[*answer] for answer in labels] == [["text", "labels", "scores"]]
+    asked = json.loads(Path("answered.jsonl").read_text())
+    assert asked["context"][asked["start"] : asked["end"]] == asked["answer"]
     assert printed.getvalue().splitlines() == [
         "['text', 'score']",
         "(2, 1)",

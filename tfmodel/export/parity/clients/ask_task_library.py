@@ -1,8 +1,8 @@
 """Ask a `.tflite` in the Task Library 0.4 (tflite-support), which tokenizes by itself.
 
 Rows and answers are those of `ask_mediapipe.py`; where the request's `output` is a list, the file
-is a question answerer: a row is `[question, context]`, its answer a list of `[text, start, end, logit]`,
-the best first, in words of the context and in tokens of the row. One thread.
+is a question answerer: a row is `[question, context]`, its answer `[text, start, end, logit]` of
+several spans, the best first, in words of the context and in tokens of the row. One thread.
 """
 
 from protocol import serve
