@@ -27,7 +27,7 @@ def test_the_guide_can_be_followed(tmp_path, monkeypatch, tfmodel):
     marked = re.findall(
         r"<!-- test -->\n```(\w+)\n(.*?)^```$", GUIDE.read_text("utf-8"), re.S | re.M
     )
-    assert [language for language, _ in marked] == ["bash", "bash", "bash", "python", "python"]
+    assert [language for language, _ in marked] == [*["bash"] * 4, "python", "python"]
     answers, printed, names = [], io.StringIO(), {}
     for language, block in marked:
         if language == "python":
@@ -42,9 +42,11 @@ def test_the_guide_can_be_followed(tmp_path, monkeypatch, tfmodel):
             assert done.code == 0, done.err
             if words[0] == "predict":
                 answers += map(json.loads, done.out.splitlines())
-    numbers, labels = answers[:2], answers[2:]
-    assert [[*answer] for answer in numbers] == [["text", "score"]] * 2
-    assert [[*answer] for answer in labels] == [["text", "labels", "scores"]]
+    assert [[*answer] for answer in answers] == [
+        *[["text", "score"]] * 2,
+        ["text", "labels", "scores"],
+        *[["text", "label", "score", "scores"]] * 2,
+    ]
     asked = json.loads(Path("answered.jsonl").read_text())
     assert asked["context"][asked["start"] : asked["end"]] == asked["answer"]
     assert printed.getvalue().splitlines() == [

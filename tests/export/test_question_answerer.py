@@ -14,7 +14,7 @@ from tfmodel.evaluate.answering import Question
 from tfmodel.export import check_parity, export_savedmodel, export_tflite, lint, load, predictor_of
 from tfmodel.export.parity import ParityError
 from tfmodel.export.parity.measure import run_client
-from tfmodel.export.parity.span_verdicts import compare_spans
+from tfmodel.export.parity.answer_verdicts import compare_spans
 from tfmodel.export.spans import Spans
 from tfmodel.export.tflite.metadata import LOGIT_NAMES, read_associated_files
 from tfmodel.export.tflite.phone_runtimes import choose_runtime

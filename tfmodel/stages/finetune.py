@@ -9,7 +9,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfmodel import tasks
+from tfmodel import sources, tasks
 from tfmodel.config import ConfigError
 from tfmodel.run_folder import seed_everything, write_json
 from tfmodel.stages.context import Context, Stage, identity_of_source
@@ -39,9 +39,9 @@ def _finetune_inputs(context: Context) -> dict:
     if augment is not None:
         values = augment.model_dump(mode="json").items()
         inputs |= {f"data.augment.{key}": value for key, value in values}
-        if augment.synonyms is not None:
-            identity = identity_of_source(augment.synonyms)
-            inputs["the content of data.augment.synonyms"] = identity
+        for key in ("synonyms", "model"):
+            if (source := getattr(augment, key)) is not None:
+                inputs[f"the content of data.augment.{key}"] = identity_of_source(source)
     return inputs
 
 
@@ -88,8 +88,13 @@ def _finetune(context: Context) -> None:
     decoding = decoding_of(context.settings)
     save(model, **({"decoding": decoding} if decoding else {}))
     context.__dict__.pop("trained", None)
+    settled = {}
     if hasattr(task, "tuned"):
         save(context.trained.model, decoding={**decoding, **(_tuned(context) or {})})
+        context.__dict__.pop("trained", None)
+    elif train.calibrate and hasattr(task, "calibrate") and "dev" in dataset.counts:
+        settled = task.calibrate(context.trained.model, *_answered_dev(context), **_none(context))
+        save(context.trained.model)
         context.__dict__.pop("trained", None)
     write_json(run.folder / HISTORY_FILE, {"steps": result.steps, "epochs": result.epochs})
     run.update_metrics(
@@ -105,20 +110,26 @@ def _finetune(context: Context) -> None:
             "epochs": len(result.epochs),
             "best_epoch": None if result.best_epoch is None else result.best_epoch + 1,
             "resumed_at_steps": result.resumed_at_steps,
+            **settled,
         },
     )
 
 
 def _tuned(context: Context) -> dict[str, Any] | None:
     """What the task decides on dev by the weights that are saved; None without dev rows."""
+    if "dev" not in context.dataset.counts:
+        return None
+    return context.task.tuned(*_answered_dev(context))
+
+
+def _answered_dev(context: Context) -> tuple[Any, Any]:
+    """Targets of dev's rows, and the values by which the saved weights answer them."""
     from tfmodel.export import load
 
-    task, dataset = context.task, context.dataset
-    if "dev" not in dataset.counts:
-        return None
+    dataset = context.dataset
     dev = dataset.split("dev")
     values = load(context.run.model).values(dev.texts, dev.text_pairs)
-    return task.tuned(tasks.right_answers(task, dev, dataset.labels), values)
+    return tasks.right_answers(context.task, dev, dataset.labels), values
 
 
 def decoding_of(settings: Any) -> dict[str, Any]:
@@ -126,6 +137,12 @@ def decoding_of(settings: Any) -> dict[str, Any]:
     if settings.task.name != "span":
         return {}
     return settings.task.model_dump(mode="json", exclude={"name"})
+
+
+def _none(context: Context) -> dict[str, int]:
+    """The index of the label of rows that have none of the others, where there is such a label."""
+    name = context.settings.data.none_label
+    return {} if name is None else {"none": context.dataset.labels.index(name)}
 
 
 def train_along(context: Context) -> str:
@@ -188,13 +205,23 @@ def _augmented(
 ) -> tuple[Split, dict[str, int]]:
     """The rows and their new versions, where the config asks for some, and how many."""
     from tfmodel.data.augmentation import augment_split
+    from tfmodel.tasks import fill
 
     settings, dataset = context.settings, context.dataset
     if settings.data.augment is None:
         return rows, counts
     apart = [dataset.split(part) for part in ("dev", "test") if part in dataset.counts]
+    replace = None
+    if (source := settings.data.augment.model) is not None:
+        loaded = fill.load(sources.fetch(source))
+        replace = fill.replacer(loaded.model, loaded.tokenizer)
     more = augment_split(
-        rows, settings.data.augment, seed=settings.seed, apart=apart, target=dataset.target
+        rows,
+        settings.data.augment,
+        seed=settings.seed,
+        apart=apart,
+        target=dataset.target,
+        replace=replace,
     )
     return more, {**counts, "new_rows": len(more.texts) - len(rows.texts)}
 
@@ -233,7 +260,7 @@ def train_model(
     task = context.task
     head = task.head_arguments(dataset.labels, rows.labels)
     with scope():
-        model = task.build(encoder, dropout=train.dropout, **head)
+        model = task.build(encoder, dropout=train.dropout, **head, **_none(context))
     result = finetune(
         model,
         tokenizer,

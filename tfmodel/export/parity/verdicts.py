@@ -10,7 +10,7 @@ import numpy as np
 from tfmodel.evaluate.classification import wilson_interval
 from tfmodel.evaluate.labelling import given_labels, labelling
 from tfmodel.evaluate.regression import pearson, regression
-from tfmodel.export.parity.span_verdicts import compare_spans, span_quality
+from tfmodel.export.parity.answer_verdicts import compare_spans, span_quality
 
 LARGEST_FLOAT32_DIFFERENCE = 1e-4
 NEAR_TIE = 0.02
