@@ -89,6 +89,7 @@ def test_answers_are_substrings_of_the_users_own_texts(reference):
         assert 0 <= answer["score"] <= 1
     assert {"", "a mat"} > {answers[4]["answer"]} and answers[5]["answer"] == ""
     assert any(answer["answer"] for answer in answers)
+    assert reference.predict([], []) == [] and reference.values([], []).shape == (0, 4)
 
 
 def test_many_windows_are_answered_as_one_by_one(reference, model, tokenizer):

@@ -10,6 +10,7 @@ import numpy as np
 from tfmodel import tasks
 from tfmodel.config import ConfigError
 from tfmodel.export.manifest import Manifest
+from tfmodel.tasks.span_search import COLUMNS
 
 Answer = Callable[[list[str], list[str] | None], np.ndarray]
 """Texts and, for pairs, as many second texts, at least one, to values (n, C) or vectors (n, D)."""
@@ -116,7 +117,8 @@ class Predictor:
             )
         texts, text_pairs = self._checked(texts, text_pairs, batch_size)
         if not texts:
-            return np.zeros((0, len(self.labels)), np.float32)
+            is_span = tasks.find(self.task).ANSWERS == "span"
+            return np.zeros((0, len(COLUMNS) if is_span else len(self.labels)), np.float32)
         return _in_batches(self._scores, texts, text_pairs, batch_size)
 
     def vectors(

@@ -141,6 +141,11 @@ def examples(
 
     Raises:
         ConfigError: a window has no room for a context.
+
+    Example:
+        >>> found = span.examples(tokenizer, dataset.split("train"), max_length=384)
+        >>> batches = Batches(found.rows, found.targets, batch_size=32)
+        >>> training.fit(batches.dataset(), epochs=2, shuffle=False)
     """
     from tfmodel.tokens.batches import TokenRows
     from tfmodel.tokens.question_windows import question_windows
