@@ -46,7 +46,8 @@ def test_each_mistake_is_counted_and_the_row_kept_with_its_reason(tmp_path):
     assert dict(dataset.account["dropped"]) == reasons
     (file,) = dataset.account["files"]
     assert (file["answers_placed"], file["answers_moved"]) == (0, 1)
-    kept = [json.loads(line) for line in (tmp_path / "data/dropped.jsonl").open()]
+    dropped = tmp_path / "data/dropped.jsonl"
+    kept = [json.loads(line) for line in dropped.read_text().splitlines()]
     assert len(kept) == 4 and all(row["origin"].startswith("asked.json:data") for row in kept)
     splits = [dataset.split(part) for part in dataset.counts]
     answers = {
