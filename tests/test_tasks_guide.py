@@ -27,7 +27,7 @@ def test_the_guide_can_be_followed(tmp_path, monkeypatch, tfmodel):
     marked = re.findall(
         r"<!-- test -->\n```(\w+)\n(.*?)^```$", GUIDE.read_text("utf-8"), re.S | re.M
     )
-    assert [language for language, _ in marked] == [*["bash"] * 4, "python", "python"]
+    assert [language for language, _ in marked] == [*["bash"] * 5, *["python"] * 3]
     answers, printed, names = [], io.StringIO(), {}
     for language, block in marked:
         if language == "python":
@@ -46,9 +46,18 @@ def test_the_guide_can_be_followed(tmp_path, monkeypatch, tfmodel):
         *[["text", "score"]] * 2,
         ["text", "labels", "scores"],
         *[["text", "label", "score", "scores"]] * 2,
+        ["text", "entities"],
     ]
     asked = json.loads(Path("answered.jsonl").read_text())
     assert asked["context"][asked["start"] : asked["end"]] == asked["answer"]
+    # What the guide decodes on the host is what the file answers.
+    (decoded,) = (
+        names["tm"].load("runs/trips/export/tflite/float32.tflite").predict([names["text"]])
+    )
+    begun = [word for word, tag in names["words"] if tag.startswith("B-")]
+    found = [entity["text"] for entity in decoded["entities"]]
+    assert len(begun) == len(found)
+    assert all(text.startswith(word) for text, word in zip(found, begun, strict=True))
     assert printed.getvalue().splitlines() == [
         "['text', 'score']",
         "(2, 1)",

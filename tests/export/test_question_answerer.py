@@ -13,8 +13,8 @@ from tfmodel.config import ConfigError
 from tfmodel.evaluate.answering import Question
 from tfmodel.export import check_parity, export_savedmodel, export_tflite, lint, load, predictor_of
 from tfmodel.export.parity import ParityError
+from tfmodel.export.parity.answer_verdicts import compare_answers
 from tfmodel.export.parity.measure import run_client
-from tfmodel.export.parity.answer_verdicts import compare_spans
 from tfmodel.export.spans import Spans
 from tfmodel.export.tflite.metadata import LOGIT_NAMES, read_associated_files
 from tfmodel.export.tflite.phone_runtimes import choose_runtime
@@ -175,7 +175,7 @@ def test_verdicts():
     questions = [Question("abcdef", (answer,)) for answer in ("abc", "cde", "b")]
 
     def verdict(given, precision="int8", targets=questions, **more):
-        return compare_spans(given, wanted, targets, precision=precision, max_drop=0.01, **more)
+        return compare_answers(given, wanted, targets, precision=precision, max_drop=0.01, **more)
 
     assert verdict(wanted, "float32")["failures"] == []
     assert verdict(wanted)["f1"] == 1 and verdict(wanted)["answer_agreement"] == 1

@@ -42,8 +42,8 @@ def test_a_piece_is_read_where_it_is_farthest_from_the_edges(tokenizer):
     found = cut_windows(tokenizer, pieces, max_length=12, overlap=5)
     places = [[p for p in window if p >= 0] for window in found.pieces.to_list()]
     read = [
-        [p for p, is_read in zip(window, flags) if is_read]
-        for window, flags in zip(found.pieces.to_list(), found.is_read.to_list())
+        [p for p, is_read in zip(window, flags, strict=True) if is_read]
+        for window, flags in zip(found.pieces.to_list(), found.is_read.to_list(), strict=True)
     ]
     assert [each[0] for each in places] == [0, 5, 10, 15] and {*map(len, places)} == {10}
     for piece in range(25):
@@ -86,7 +86,9 @@ def test_what_stands_before_is_in_every_window(tokenizer):
 
 
 def test_each_text_may_have_a_limit_of_its_own_in_a_graph(tokenizer):
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string), tf.TensorSpec([None], tf.int32)])
+    @tf.function(
+        input_signature=[tf.TensorSpec([None], tf.string), tf.TensorSpec([None], tf.int32)]
+    )
     def cut(texts, limits):
         return cut_windows(tokenizer, tokenizer.tokenize(texts), max_length=limits).token_ids
 

@@ -95,6 +95,8 @@ def predictor_of(
     Returns:
         A predictor of kind `model`.
     """
+    import tensorflow as tf
+
     from tfmodel.export import graph
 
     positions = graph.positions_of(model)
@@ -117,18 +119,23 @@ def predictor_of(
     def answer(texts: list[str], text_pairs: list[str] | None) -> np.ndarray:
         return scores(**tokenize(*_utf8(texts, text_pairs))).numpy()
 
+    if tasks.gives_lists(task):
+        from tfmodel.export.windows import windows_answer
+
+        def ask(rows: Mapping[str, np.ndarray]) -> np.ndarray:
+            return scores(**{name: tf.constant(values) for name, values in rows.items()}).numpy()
+
+        answer = windows_answer(ask, tokenizer, manifest)
     answer.model = model  # a traced function does not keep its weights alive
     trace_vector = functools.cache(lambda: graph.vector_function(model).get_concrete_function())
 
     def vector(texts: list[str], text_pairs: list[str] | None) -> np.ndarray:
         return trace_vector()(**tokenize(*_utf8(texts, text_pairs))).numpy()
 
+    # Another model has no encoder to ask, and of a model of tokens no vector was learned.
+    has_vector = positions is not None and not tasks.reads_tokens(task)
     return Predictor(
-        answer,
-        manifest,
-        kind="model",
-        where=where,
-        vector=None if positions is None else vector,  # another model has no encoder to ask
+        answer, manifest, kind="model", where=where, vector=vector if has_vector else None
     )
 
 
@@ -224,6 +231,14 @@ def _load_savedmodel(path: Path) -> Predictor:
         ) from None
 
     def ask(signature: str, output: str) -> Answer:
+        def answer_tokens(texts: list[str], text_pairs: list[str] | None) -> list:
+            found = loaded.signatures[signature](text=_utf8(texts)[0])
+            given = {name: values.numpy() for name, values in found.items()}
+            return tasks.find(manifest.task).values_of_served(given)
+
+        if tasks.gives_lists(manifest.task):
+            return answer_tokens
+
         def answer(texts: list[str], text_pairs: list[str] | None) -> np.ndarray:
             inputs = dict(zip(("text", "text_pair"), _utf8(texts, text_pairs), strict=False))
             # By way of `loaded`, since a signature alone does not keep its weights alive.
@@ -314,7 +329,10 @@ def _tflite_answer(
         spans = Spans(tokenizer, max_length=manifest.max_length, decoding=manifest.decoding)
         ask = spans.ask(run, run.length)
         return lambda texts, text_pairs: ask(*_utf8(texts, text_pairs))
+    if tasks.gives_lists(manifest.task):
+        from tfmodel.export.windows import windows_answer
 
+        return windows_answer(run, tokenizer, manifest, length=run.length)
     tokenize = graph.batch_function(
         tokenizer, max_length=manifest.max_length, has_pairs=manifest.has_pairs, length=run.length
     ).get_concrete_function()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,8 +13,9 @@ from tfmodel.config import ConfigError
 from tfmodel.export.manifest import Manifest
 from tfmodel.tasks.span_search import COLUMNS
 
-Answer = Callable[[list[str], list[str] | None], np.ndarray]
-"""Texts and, for pairs, as many second texts, at least one, to values (n, C) or vectors (n, D)."""
+Answer = Callable[[list[str], list[str] | None], np.ndarray | list]
+"""Texts and, for pairs, as many second texts, at least one, to values (n, C) or vectors (n, D);
+of a task that reads tokens to a list of values, one a text."""
 
 
 class Predictor:
@@ -80,7 +82,7 @@ class Predictor:
         Raises:
             ConfigError: as `values`, or the task's answers are no labels.
         """
-        if tasks.find(self.task).VALUES != "scores":
+        if tasks.find(self.task).VALUES != "scores" or tasks.gives_lists(self.task):
             raise ConfigError(
                 f"{self.where}: expected a model that scores labels. Received: one of the task "
                 f"{self.task}. Ask it with predict() or values()."
@@ -93,7 +95,7 @@ class Predictor:
         text_pairs: Sequence[str] | None = None,
         *,
         batch_size: int = 32,
-    ) -> np.ndarray:
+    ) -> np.ndarray | list:
         """The numbers that answers are decoded from.
 
         Args:
@@ -103,8 +105,9 @@ class Predictor:
 
         Returns:
             float32 (n, C), in the order of `texts`: of `classify` the probability of each label,
-            of `regress` the number, where C is 1, of `span` start, end, score and margin of
-            the best span.
+            of `regress` the number, where C is 1, of `span` start, end, score and margin of the
+            best span. Of `tag` a list of n `Words`: where the words of a text are, and the
+            probability of each tag.
 
         Raises:
             ConfigError: not a list of strings, pairs where there should be none or the other way
@@ -117,8 +120,8 @@ class Predictor:
             )
         texts, text_pairs = self._checked(texts, text_pairs, batch_size)
         if not texts:
-            is_span = tasks.find(self.task).ANSWERS == "span"
-            return np.zeros((0, len(COLUMNS) if is_span else len(self.labels)), np.float32)
+            columns = len(COLUMNS) if tasks.find(self.task).ANSWERS == "span" else len(self.labels)
+            return [] if self.gives_lists else np.zeros((0, columns), np.float32)
         return _in_batches(self._scores, texts, text_pairs, batch_size)
 
     def vectors(
@@ -169,7 +172,9 @@ class Predictor:
         Returns:
             For each row `{"text", "label", "score", "scores": {label: score}}`, where a row may
             have several labels `{"text", "labels": [label, …], "scores"}`, of `regress` `{"text",
-            "score"}`, of `span` `{"text", "answer", "start", "end", "score"}`, and `text_pair` for
+            "score"}`, of `tag` `{"text", "entities": [{"text", "label", "start", "end", "score"},
+            …]}` and of `span` `{"text", "answer", "start", "end", "score"}`, with places in
+            characters (Unicode code points) of the text, and `text_pair` for
             pairs; `vector`, a list of numbers, in place of the
             answer where what was loaded gives vectors alone.
 
@@ -181,24 +186,32 @@ class Predictor:
             answers = [{"vector": vector.tolist()} for vector in vectors]
         else:
             values = self.values(texts, text_pairs, batch_size=batch_size)
-            answers = self._decoded(values, text_pairs)
+            answers = self._decoded(values, texts, text_pairs)
         rows = [{"text": text} for text in texts]
         if text_pairs is not None:
             rows = [row | {"text_pair": pair} for row, pair in zip(rows, text_pairs, strict=True)]
         return [row | answer for row, answer in zip(rows, answers, strict=True)]
 
     def _decoded(
-        self, values: np.ndarray, text_pairs: Sequence[str] | None
+        self, values: np.ndarray | list, texts: Sequence[str], text_pairs: Sequence[str] | None
     ) -> list[dict[str, Any]]:
-        task = tasks.find(self.task)
+        task, beside = tasks.find(self.task), dict(self.manifest.decoding)
         # An answer that is part of a text is cut out of it.
-        texts = {"text_pairs": text_pairs} if task.ANSWERS == "span" else {}
-        return task.decode(values, self.labels, **texts, **self.manifest.decoding)
+        if task.ANSWERS == "span":
+            beside["text_pairs"] = text_pairs
+        if self.gives_lists:
+            beside["texts"] = texts
+        return task.decode(values, self.labels, **beside)
 
     @property
     def gives_scores(self) -> bool:
         """Whether `values` answers."""
         return self._scores is not None
+
+    @property
+    def gives_lists(self) -> bool:
+        """Whether `values` is a list, with one item a text."""
+        return self.gives_scores and tasks.gives_lists(self.task)
 
     @property
     def gives_vectors(self) -> bool:
@@ -235,7 +248,7 @@ class Predictor:
 
 def _in_batches(
     answer: Answer, texts: list[str], text_pairs: list[str] | None, batch_size: int
-) -> np.ndarray:
+) -> np.ndarray | list:
     """Ask texts of like length together; one answer a text, in their order."""
     seconds = text_pairs or [""] * len(texts)
     order = sorted(range(len(texts)), key=lambda row: len(texts[row]) + len(seconds[row]))
@@ -244,6 +257,9 @@ def _in_batches(
         rows = order[start : start + batch_size]
         pairs = None if text_pairs is None else [text_pairs[row] for row in rows]
         answers.append(answer([texts[row] for row in rows], pairs))
+    if isinstance(answers[0], list):
+        given = zip(order, itertools.chain.from_iterable(answers), strict=True)
+        return [value for _, value in sorted(given, key=lambda pair: pair[0])]
     return np.concatenate(answers).astype(np.float32)[np.argsort(order)]
 
 

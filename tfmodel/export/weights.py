@@ -35,6 +35,7 @@ def read_classifier(model: keras.Model, *, door: str) -> tuple[BertConfig, dict[
         shape = encoder_config(encoder)
         tensors = encoder_tensors(encoder)
         kernel, bias = head_weights(model)
+        model.get_layer("pooled_dropout")  # or it reads another output
     except (ValueError, AttributeError):
         layers = ", ".join(layer.name for layer in getattr(model, "layers", [])) or "none"
         raise ConfigError(

@@ -38,11 +38,11 @@ from tfmodel.train.settings import FinetuneSettings
 class TaskSettings(Settings):
     """What the model answers."""
 
-    name: Literal["classify", "regress", "span"] = Field(
+    name: Literal["classify", "regress", "tag", "span"] = Field(
         "classify",
         description="classify: one label of several for a text or a pair of texts (with "
-        "data.target classes any number of them); regress: a number; span: the answer to a "
-        "question in a text.",
+        "data.target classes any number of them); regress: a number; tag: entities of a text; "
+        "span: the answer to a question in a text.",
     )
     doc_stride: int = Field(
         span_windows.DOC_STRIDE,
@@ -116,6 +116,11 @@ class RunSettings(Settings):
                 )
             key = name  # the rows can be prepared all the same, for a script of one's own
         task = tasks.TASKS[key]
+        if self.data.text_pair is not None and not task.pairs:
+            raise ValueError(
+                f"data.text_pair: expected single texts where task.name is {name}. Received: "
+                f"{self.data.text_pair}. Leave it out"
+            )
         foreign = [path for path in task.foreign if _is_set(self, path)]
         of_one_class = [path for path in foreign if path in tasks.OF_ONE_CLASS]
         if of_one_class:

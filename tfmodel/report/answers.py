@@ -2,12 +2,13 @@
 
 from types import ModuleType
 
-from tfmodel.report import answering, classification, labelling, regression
+from tfmodel.report import answering, classification, labelling, regression, tagging
 
 OF_TASK = {
     "classify": classification,
     "multilabel": labelling,
     "regress": regression,
+    "tag": tagging,
     "span": answering,
 }
 """By the task's name: `view`, `facts`, `dev_fact` and `lines`."""

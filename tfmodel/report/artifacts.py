@@ -66,6 +66,7 @@ class Names:
 _NAMES = {
     "multilabel": Names("Same decisions", "label_agreement", "Micro F1"),
     "regress": Names("Correlation", "score_correlation", "Spearman"),
+    "tag": Names("Same tags", "label_agreement", "F1"),
     "span": Names("Same answer", "answer_agreement", "F1"),
 }
 _OF_ONE_LABEL = Names("Same label", "label_agreement", "Accuracy")

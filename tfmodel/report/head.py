@@ -11,6 +11,7 @@ TASKS = {
     "classify": "text classification",
     "multilabel": "text classification with several labels",
     "regress": "numbers for texts",
+    "tag": "entities in texts",
     "span": "answers from texts",
 }
 

@@ -17,6 +17,7 @@ _ROWS_WITH = {
     "class": "one class",
     "classes": "several classes",
     "number": "one number",
+    "spans": "spans of the text",
     "answers": "answers",
 }
 

@@ -238,6 +238,7 @@ def train_model(
 ) -> tuple[Any, Tokenizer, FinetuneResult]:
     """Train the encoder and a new head on rows; dev chooses the epoch."""
     from tfmodel.model import encoder_config, load_encoder
+    from tfmodel.tasks import reads_tokens
     from tfmodel.tokens.tokenizer import Tokenizer
     from tfmodel.train.finetune import finetune
     from tfmodel.train.regularize import mixout
@@ -248,9 +249,11 @@ def train_model(
     mixing = {} if (rate := train.regularize.mixout) is None else {"projection": mixout(rate)}
     scope = contextlib.nullcontext if strategy is None else strategy.scope
     with scope():
+        tokens = reads_tokens(context.task_name)
         encoder = load_encoder(
             context.encoder_folder,
-            sequence=getattr(context.task, "READS_TOKENS", False),
+            sequence=tokens,
+            pooled=not tokens,
             recompute=train.recompute,
             dtype=policy,
             **mixing,

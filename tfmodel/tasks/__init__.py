@@ -25,6 +25,15 @@ What a task is to everything that trains, measures, exports and asks it:
   many outputs), what the numbers are.
 - `save` and `load`: a Hugging Face folder with `ARCHITECTURE` and `PROBLEM_TYPE`.
 
+A task with `READS_TOKENS` answers by the tokens of windows over a text
+(`tfmodel.tokens.windows`), outputs (B, T, C), not by one vector of it. Its values are a list, one
+item a text, and of it:
+
+- `learned(windows, tokenizer, targets, labels)`: targets and weights of the tokens.
+- `read(windows, tokenizer, scores)`: what a model says of each token to values;
+  `values_of_served(outputs)`: what a SavedModel gives to values.
+- `dev_figures(targets, values, labels)` and `decode(values, labels, texts=…)` take values.
+
 A new task is its module, its entry in `TASKS`, its page in `tfmodel.report`, its words in
 `tfmodel.export.card`, and a row in `tests/test_task_contract.py`.
 """
@@ -44,12 +53,14 @@ class Task:
         target: `data.target`: the labels that it learns.
         figures: dev figures that can choose the epoch, the natural one first.
         foreign: keys of a config that mean nothing to it.
+        pairs: whether a row may be two texts.
     """
 
     name: str
     target: str
     figures: tuple[str, ...]
     foreign: tuple[str, ...] = ()
+    pairs: bool = True
 
 
 OF_ONE_CLASS = (
@@ -94,6 +105,13 @@ TASKS = {
         figures=("f1", "exact_match", "loss"),
         foreign=(*OF_ONE_CLASS, *_OF_ONE_VECTOR),
     ),
+    "tag": Task(
+        "tag",
+        "spans",
+        figures=("f1", "loss"),
+        foreign=(*OF_ONE_CLASS, *_OF_WINDOWS, "train.regularize.mixup"),
+        pairs=False,
+    ),
 }
 """The tasks there are; each is the module of this name."""
 
@@ -119,8 +137,10 @@ __all__ = [
     "Task",
     "find",
     "find_objective",
+    "gives_lists",
     "learning",
     "load_model",
+    "reads_tokens",
     "right_answers",
 ]
 
@@ -137,6 +157,16 @@ def find(name: str):
     if name not in TASKS:
         raise ConfigError(f"task.name must be one of {', '.join(NAMES)}. Received: {name!r}.")
     return importlib.import_module(f"tfmodel.tasks.{name}")
+
+
+def reads_tokens(name: str) -> bool:
+    """Whether a task answers by the tokens of windows over a text, not by one vector a row."""
+    return getattr(find(name), "READS_TOKENS", False)
+
+
+def gives_lists(name: str) -> bool:
+    """Whether a task's values are a list, one item a text, and no array."""
+    return find(name).ANSWERS == "spans"
 
 
 def learning(target: str, *, name: str | None = None) -> str | None:

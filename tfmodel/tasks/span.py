@@ -241,7 +241,9 @@ def metrics() -> list[keras.metrics.Metric]:
     return []
 
 
-def dev_figures(targets: Sequence[Question], values: np.ndarray) -> dict[str, float]:
+def dev_figures(
+    targets: Sequence[Question], values: np.ndarray, labels: Sequence[str] = ()
+) -> dict[str, float]:
     """Figures of a whole part, which no sum over batches gives: `exact_match` and `f1`.
 
     Where some questions have no answer, the threshold is the best for these very rows.
@@ -249,6 +251,7 @@ def dev_figures(targets: Sequence[Question], values: np.ndarray) -> dict[str, fl
     Args:
         targets: n questions.
         values: (n, 4), the best spans.
+        labels: not read.
     """
     decoding = tuned(targets, values)
     given = given_answers(targets, values, **decoding)

@@ -32,7 +32,7 @@ from tfmodel.train.callbacks import (
 )
 from tfmodel.train.checkpoint import Checkpoint
 from tfmodel.train.distribute.workers import from_chief, give_chiefs, is_chief
-from tfmodel.train.examples import Part, part_of
+from tfmodel.train.learned import Learned, learned
 from tfmodel.train.optimizer import adamw
 from tfmodel.train.out_of_fold import select_rows
 from tfmodel.train.regularize import assemble
@@ -54,7 +54,7 @@ class FinetuneResult:
         epochs: one dict an epoch: epoch, step, loss and dev figures.
         seconds: wall clock from the first batch asked for to the end of the last step; tracing
             and the writing of checkpoints in, dev evaluation out.
-        examples: rows trained on, each epoch anew.
+        examples: rows trained on, each epoch anew; of long texts in windows, the windows.
         tokens: real tokens trained on.
         padding_share: share of padding among the tokens of an epoch's batches.
         resumed_at_steps: steps at which training was taken up again.
@@ -129,16 +129,18 @@ def finetune(
             f"{settings!r}. Call settings.resolve(hidden_size=encoder_config(encoder).hidden_size)."
         )
     read = functools.partial(
-        part_of,
-        tokenizer=tokenizer,
-        task=task,
+        learned,
+        task,
+        tokenizer,
         labels=labels,
         max_length=settings.max_length,
-        decoding=decoding or {},
+        decoding=decoding,
     )
-    part = read(train)
-    _tell_windows(part)
-    batches = _batches(part, task, labels, settings, seed)
+    rows = read(train)
+    if rows.counts:
+        words = (f"{name.replace('_', ' ')}: {count:,}" for name, count in rows.counts.items())
+        _log.info("trains on %s of %d rows", ", ".join(words), len(train.texts))
+    batches = _batches(rows, task, labels, settings, seed)
     total_steps = settings.epochs * len(batches)
     with strategy.scope():
         assemble.prepare(model, settings.regularize, seed=seed)
@@ -163,18 +165,8 @@ def finetune(
     epochs = EpochRecorder()
     dev_batches = shown = None
     if dev is not None:
-        dev_part = read(dev)
         size = 2 * (settings.batch_size or 32)
-        dev_batches = Batches(dev_part.tokens, dev_part.targets, batch_size=size, order="length")
-        shown = _shown(dev_part, np.concatenate(dev_batches.plan(0)), task, labels)
-        if hasattr(task, "dev_figures"):
-            measuring = [
-                DevFigures(
-                    lambda outputs: task.dev_figures(
-                        shown.targets, shown.values(outputs) if shown.values else outputs
-                    )
-                )
-            ]
+        dev_batches, shown, measuring = _dev(read(dev), dev, task, labels, size)
     watching = _watching(
         model,
         tokenizer,
@@ -196,8 +188,8 @@ def finetune(
         batches,
         folder=checkpoints if chief else None,
         describe=lambda row: {
-            "origin": train.origins[part.of[row]],
-            "text": train.texts[part.of[row]],
+            "origin": train.origins[rows.texts[row]],
+            "text": train.texts[rows.texts[row]],
         },
         before=resume.save,
     )
@@ -248,31 +240,39 @@ def finetune(
         resumed_at_steps=resume.resumed_at_steps,
         best_epoch=best.best_epoch,
         stopped_early=len(epochs.history) < settings.epochs,
-        windows=part.counts,
+        windows=rows.counts,
     )
 
 
-def _tell_windows(part: Part) -> None:
-    if part.counts:
-        words = (f"{name.replace('_', ' ')}: {count:,}" for name, count in part.counts.items())
-        _log.info("trains on %s of %d rows", ", ".join(words), len(part.split.texts))
+def _dev(rows: Learned, dev: Split, task, labels, size: int) -> tuple[Batches, DevRows, list]:
+    """The batches of dev, what is shown of it, and what measures its figures."""
+    batches = Batches(
+        rows.rows, rows.targets, weights=rows.weights, batch_size=size, order="length"
+    )
+    order = np.concatenate(batches.plan(0))  # of the outputs
+    if rows.read is None:
+        dev, right = select_rows(dev, order), rows.right[order]
+        shown = DevRows(right, labels, dev.texts, dev.text_pairs, task=task)
+        if not hasattr(task, "dev_figures"):
+            return batches, shown, []
+        return batches, shown, [DevFigures(functools.partial(task.dev_figures, right))]
 
+    def values(outputs: np.ndarray) -> Any:
+        return rows.read(outputs[np.argsort(order)])
 
-def _shown(part: Part, order: np.ndarray, task: Any, labels: Sequence[str]) -> DevRows:
-    """The rows of dev; those that are read whole in the order of the batches."""
-    if part.values is not None:
-        split, right, values = part.split, part.right, part.values_in(order)
-    else:
-        split, right, values = select_rows(part.split, order), part.right[order], None
-    return DevRows(
-        right,
+    def figures(outputs: np.ndarray) -> dict[str, float]:
+        return task.dev_figures(rows.right, values(outputs), labels)
+
+    shown = DevRows(
+        rows.right,
         labels,
-        split.texts,
-        split.text_pairs,
+        dev.texts,
+        dev.text_pairs,
         task=task,
         values=values,
         outputs=len(order),
     )
+    return batches, shown, [DevFigures(figures)]
 
 
 def _watching(model, tokenizer, shown, settings, total_steps, logs, config, seed) -> list:
@@ -286,15 +286,17 @@ def _watching(model, tokenizer, shown, settings, total_steps, logs, config, seed
         dev=shown,
         monitor=monitor,
         total_steps=total_steps,
-        embed=sentence_vectors(
+        embed=None
+        if shown is not None and shown.values is not None  # no sentence vector is read
+        else sentence_vectors(
             model.get_layer("encoder"), tokenizer, max_length=settings.max_length
         ),
     )
     return [] if watch is None else [watch]
 
 
-def _batches(part: Part, task, labels, settings, seed) -> Batches:
-    weights, right = None, part.right
+def _batches(rows: Learned, task, labels, settings, seed) -> Batches:
+    weights, right = rows.weights, rows.right
     if settings.class_weights == "balanced":
         weights = task.class_weights(right, len(labels))[right]
     elif isinstance(settings.class_weights, dict):
@@ -309,8 +311,8 @@ def _batches(part: Part, task, labels, settings, seed) -> Batches:
     elif (beta := settings.regularize.class_balance) is not None:
         weights = task.effective_class_weights(right, len(labels), beta)[right]
     return Batches(
-        part.tokens,
-        part.targets,
+        rows.rows,
+        rows.targets,
         weights=weights,
         batch_size=settings.batch_size,
         batch_tokens=settings.batch_tokens,

@@ -14,6 +14,7 @@ from tfmodel.config import ConfigError
 from tfmodel.data.cleaning import clean, clean_label
 from tfmodel.data.reading import sample_table
 from tfmodel.data.reading.encoding import guess_encoding
+from tfmodel.data.reading.guess_spans import guess_spans
 from tfmodel.data.reading.places import Place, find_place
 from tfmodel.data.reading.readers import find_format, open_source
 from tfmodel.data.rows import Reject
@@ -22,7 +23,6 @@ from tfmodel.data.settings import DETECT, DataSettings
 _ROWS_COUNTED = 200_000
 _ROWS_A_CLASS = 3  # at least, on average, where whole numbers are the names of classes
 _WITHOUT_CLASSES = {
-    "conll": "words with tags",
     "wikiextractor": "documents without labels",
 }
 _ANSWERED, _UNANSWERED = "answered", "unanswered"
@@ -48,6 +48,7 @@ class Look:
         percentile_95_words: 95 of 100 texts have no more.
         max_length: tokens that hold 95 of 100 texts, a multiple of 32 in [32, 512].
         unanswerable: how many questions have no answer, where rows are questions; else None.
+        spans: whether labels are those of spans, of which a row may have any number.
     """
 
     settings: dict[str, Any]
@@ -59,6 +60,7 @@ class Look:
     percentile_95_words: int
     max_length: int
     unanswerable: int | None = None
+    spans: bool = False
 
 
 def suggest(path: str | Path) -> tuple[dict[str, Any], list[str]]:
@@ -102,7 +104,12 @@ def look_at(path: str | Path) -> Look:
     if encoding != "utf-8":
         settings["encoding"] = encoding
         notes.append(f"The encoding is a guess: {encoding}. Check the accents in the report.")
-    if kind == "json":
+    if kind == "conll":
+        settings |= {"format": kind, "target": "spans"}
+        notes.append("Words with tags are read as texts with entities; a word a line.")
+    elif kind == "jsonl" and (found := guess_spans(file, encoding)) is not None:
+        settings |= {**found, "target": "spans"}
+    elif kind == "json":
         sample_table.describe_json(file, encoding, settings, notes, records=place.split)
     elif kind == "jsonl":
         sample_table.describe_json_lines(file, encoding, settings, notes)
@@ -131,6 +138,7 @@ def _has_other_encodings(path: Path) -> bool:
 def _measure(path: Place, settings: dict[str, Any], notes: list[str]) -> Look:
     """Read the file by the suggestion: it must work, and it gives the figures."""
     source = open_source(path, DataSettings(**settings), role="train")
+    spans = settings.get("target") == "spans"
     labels: collections.Counter[str] = collections.Counter()
     words: list[int] = []
     unreadable = 0
@@ -140,14 +148,18 @@ def _measure(path: Place, settings: dict[str, Any], notes: list[str]) -> Look:
             unreadable += 1
             continue
         text = clean(f"{row.text} {row.text_pair or ''}")
+        if spans and text:
+            labels.update(clean_label(span["label"]) for span in row.label)
+            words.append(len(_WORDS.findall(text)))
+            continue
         if has_questions:
             label = _ANSWERED if row.label["answers"] else _UNANSWERED
         else:
-            label = clean_label(row.label or "")
+            label = clean_label(row.label or "") if not spans else ""
         if text and label:
             labels[label] += 1
             words.append(len(_WORDS.findall(text)))
-    if not words:
+    if not words or (spans and not labels):
         raise ConfigError(
             f"{path}: expected rows with a text and a label. Received: none that has both. "
             f"Check that the file was written to the end."
@@ -155,9 +167,13 @@ def _measure(path: Place, settings: dict[str, Any], notes: list[str]) -> Look:
     words.sort()
     median, high = words[len(words) // 2], words[min(int(len(words) * 0.95), len(words) - 1)]
     longest = max(32, min(512, 32 * math.ceil((_TOKENS_PER_WORD * high + 3) / 32)))
-    numbers = _numbers(labels)
+    numbers = None if spans else _numbers(labels)
     unanswerable = labels.pop(_UNANSWERED, 0) if has_questions else None
-    first = [_describe_rows(labels, numbers, len(words), median, high, unanswerable)]
+    first = [
+        _describe_rows(
+            labels, numbers, len(words), median, high, spans=spans, unanswerable=unanswerable
+        )
+    ]
     if unreadable:
         first.append(f"{unreadable:,} rows cannot be read; dropped.jsonl will hold them.")
     beside = [] if path.files or path.member else _files_beside(path.path)
@@ -173,6 +189,7 @@ def _measure(path: Place, settings: dict[str, Any], notes: list[str]) -> Look:
         percentile_95_words=high,
         max_length=longest,
         unanswerable=unanswerable,
+        spans=spans,
     )
 
 
@@ -202,7 +219,9 @@ def _describe_rows(
     rows: int,
     median: int,
     high: int,
-    unanswerable: int | None,
+    *,
+    spans: bool = False,
+    unanswerable: int | None = None,
 ) -> str:
     counted = f"{rows:,}" if rows < _ROWS_COUNTED else f"the first {rows:,}"
     if unanswerable is not None:
@@ -216,6 +235,8 @@ def _describe_rows(
         if numbers is None
         else f"a number each, from {numbers[0]:g} to {numbers[2]:g}"
     )
+    if spans:
+        answers = f"with {labels.total():,} entities of {len(labels):,} kinds"
     return (
         f"{counted} rows, {answers}. Half of the texts have up to {median:,} words, 95 of 100 up "
         f"to {high:,}."

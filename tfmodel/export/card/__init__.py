@@ -6,7 +6,14 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tfmodel.export.card.text import gives_number, gives_one, gives_several, gives_span, readme
+from tfmodel.export.card.text import (
+    gives_number,
+    gives_one,
+    gives_several,
+    gives_span,
+    gives_spans,
+    readme,
+)
 from tfmodel.export.manifest import package_version
 from tfmodel.export.trained import Trained
 
@@ -146,6 +153,9 @@ _FIGURES = (
     "has_answer_exact_match",
     "no_answer_accuracy",
     "unanswerable",
+    "precision",
+    "recall",
+    "entities",
     "rmse",
     "mae",
     "target_deviation",
@@ -194,14 +204,10 @@ def _versions(environment: Mapping[str, Any]) -> dict[str, Any]:
 def _limits(card: Mapping[str, Any]) -> list[str]:
     """What the model was not tried on, and what it does not do: sentences."""
     model = card["model"]
-    texts = "both texts together" if model["has_pairs"] else "a text"
     limits = [
         *_limits_of_figures(card),
         _limit_of_answers(model),
-        f"Of {texts} no more than {model['max_length']} tokens are read; the rest is cut off."
-        if not gives_span(model)
-        else f"A long context is read in windows of {model['max_length']} tokens: an answer that "
-        "no window holds whole is not found. On a phone the first window alone is read.",
+        _limit_of_length(model),
         _limit_of_languages(card),
         "Nothing was measured for groups of people. What is one-sided in the encoder's texts or "
         "in the training rows is one-sided in the answers.",
@@ -213,6 +219,22 @@ def _limits(card: Mapping[str, Any]) -> list[str]:
             "the figures are of; parity.json beside the export says how much."
         )
     return limits
+
+
+def _limit_of_length(model: Mapping[str, Any]) -> str:
+    longest = model["max_length"]
+    if gives_span(model):
+        return (
+            f"A long context is read in windows of {longest} tokens: an answer that no window "
+            "holds whole is not found. On a phone the first window alone is read."
+        )
+    if gives_spans(model):
+        return (
+            f"A text of more than {longest} tokens is read in windows: what is farther apart than "
+            "one of them is not seen together."
+        )
+    texts = "both texts together" if model["has_pairs"] else "a text"
+    return f"Of {texts} no more than {longest} tokens are read; the rest is cut off."
 
 
 def _limit_of_answers(model: Mapping[str, Any]) -> str:
@@ -227,6 +249,11 @@ def _limit_of_answers(model: Mapping[str, Any]) -> str:
             "had questions without an answer: whether it is true is the context's matter."
         )
     names = len(model["labels"])
+    if gives_spans(model):
+        return (
+            "An entity is a run of whole words with one label: one inside another, or one that "
+            "begins inside a word, is not found."
+        )
     if gives_several(model):
         return (
             f"Every answer is any of {names} labels, or none: each where its score reaches its "

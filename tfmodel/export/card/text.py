@@ -17,9 +17,11 @@ _METRICS = {
     "macro_f1": ("f1", "Macro F1"),
     "weighted_f1": ("f1", "Weighted F1"),
     "micro_f1": ("f1", "Micro F1"),
+    "f1": ("f1", "F1"),
+    "precision": ("precision", "Precision"),
+    "recall": ("recall", "Recall"),
     "pearson": ("pearsonr", "Pearson's correlation"),
     "spearman": ("spearmanr", "Spearman's correlation"),
-    "f1": ("f1", "F1 of the answers' words"),
 }
 _CORRELATIONS = ("pearson", "spearman")
 
@@ -49,15 +51,16 @@ def readme(card: Mapping[str, Any], *, call: str = "") -> str:
 
 def _front_matter(card: Mapping[str, Any]) -> dict[str, Any]:
     """What Hugging Face's hub reads; what is not known has no key."""
+    kind = "token-classification" if gives_spans(card["model"]) else "text-classification"
     name = card["name"] or tasks.find(card["model"]["task"]).TITLE.split()[-1]
     encoder = re.fullmatch(r"hf:([\w.-]+/[\w.-]+)(?:@.*)?", card["encoder"] or "")
     results = [
         {
-            "task": {"type": _pipeline(card["model"])},
+            "task": {"type": kind},
             "dataset": {"type": name, "name": f"{name}, {part} part", "split": part},
             "metrics": [
-                {"type": kind, "name": title, "value": round(figures[key], 6)}
-                for key, (kind, title) in _METRICS.items()
+                {"type": metric, "name": title, "value": round(figures[key], 6)}
+                for key, (metric, title) in _METRICS.items()
                 if figures.get(key) is not None
             ],
         }
@@ -67,8 +70,8 @@ def _front_matter(card: Mapping[str, Any]) -> dict[str, Any]:
         "language": card["language"],
         "license": card["license"],
         "library_name": "tfmodel",
-        "pipeline_tag": _pipeline(card["model"]),
-        "tags": ["tfmodel", "tensorflow", "bert", _pipeline(card["model"])],
+        "pipeline_tag": kind,
+        "tags": ["tfmodel", "tensorflow", "bert", kind],
         "base_model": encoder[1] if encoder else None,
         "metrics": list(
             dict.fromkeys(metric["type"] for result in results for metric in result["metrics"])
@@ -93,14 +96,18 @@ def _head(card: Mapping[str, Any]) -> str:
     gives, labels = f"{gives} of {len(model['labels'])} labels", map(_code, model["labels"])
     labels = ", ".join(labels)
     below = f"\n\nLabels, in the order of the scores: {labels}."
+    reads_at_most = f"at most {model['max_length']} tokens"
     if gives_number(model):
         gives, below = "a number", ""
     if gives_span(model):
         gives, below = "a span of the context", ""
+    if gives_spans(model):
+        gives, below = "entities, by a tag for each word,", below.replace("Labels", "Tags")
+        reads_at_most = f"windows of at most {model['max_length']} tokens"
     rows = [
         ("Answers", f"{gives} for {reads}"),
         ("Encoder", f"BERT, {size}; from {_code(card['encoder']) or _UNKNOWN}"),
-        ("Reads", f"at most {model['max_length']} tokens; text is {case}"),
+        ("Reads", f"{reads_at_most}; text is {case}"),
         ("Vocabulary", f"{model['vocabulary_pieces']:,} WordPieces"),
         ("Number format", model["precision"]),
         ("Exported", plain(card["date"] or _UNKNOWN)),
@@ -141,6 +148,10 @@ def _example(model: Mapping[str, Any]) -> Any:
         answer = {"answer": "another", "start": 0, "end": 7, "score": 0.92}
         return answer | {"span": [0.0, 7.0, 0.92, 6.5]}
     count = len(model["labels"])
+    if gives_spans(model):
+        scores = [0.9, *[round(0.1 / (count - 1), 4)] * (count - 1)]
+        tags = [model["labels"][min(1, count - 1)], model["labels"][0]]
+        return {"tags": tags, "starts": [0, 5], "ends": [4, 9], "scores": [scores, scores]}
     best = round(1 - 0.01 * (count - 1), 2) if count <= 20 else 0.9
     if gives_several(model):
         names = [model["labels"][0], *[""] * (count - 1)]
@@ -157,6 +168,11 @@ def gives_one(model: Mapping[str, Any]) -> bool:
 def gives_several(model: Mapping[str, Any]) -> bool:
     """Whether any number of a card's `model`'s labels may be right."""
     return tasks.find(model["task"]).ANSWERS == "sets"
+
+
+def gives_spans(model: Mapping[str, Any]) -> bool:
+    """Whether a card's `model` answers with spans of the text."""
+    return tasks.find(model["task"]).ANSWERS == "spans"
 
 
 def gives_number(model: Mapping[str, Any]) -> bool:

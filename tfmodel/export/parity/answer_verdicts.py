@@ -18,7 +18,7 @@ SMALLEST_AGREEMENT = 0.2
 Figures = dict[str, Any]
 
 
-def compare_spans(
+def compare_answers(
     given: np.ndarray,
     wanted: np.ndarray,
     targets: Sequence[Any] | None,
@@ -54,7 +54,7 @@ def compare_spans(
     ours, theirs = (_answers(each, null_threshold) for each in (wanted, given))
     same = (ours == theirs).all(axis=1)
     before, after = (
-        span_quality(each, targets, null_threshold=null_threshold) for each in (wanted, given)
+        answer_quality(each, targets, null_threshold=null_threshold) for each in (wanted, given)
     )
     difference = np.abs(given - wanted)
     scale = max(1.0, float(np.max(np.abs(wanted[:, 3]))))
@@ -76,7 +76,7 @@ def compare_spans(
     return figures | {"failures": [failure] if failure else []}
 
 
-def span_quality(
+def answer_quality(
     values: np.ndarray,
     targets: Sequence[Any] | None,
     *,

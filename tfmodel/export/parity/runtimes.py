@@ -26,16 +26,17 @@ class Asked:
     """What an artifact answers to the rows, and what it takes.
 
     Attributes:
-        values: the task's values (n, C) or vectors (n, D); None where there are failures instead.
+        values: the task's values (n, C), or one a text, or vectors (n, D); None where there are
+            failures instead.
         figures: load time, latency and memory.
         failures: in words.
         others: what other signatures answer to the first rows, by name.
     """
 
-    values: np.ndarray | None
+    values: np.ndarray | list | None
     figures: dict[str, Any]
     failures: list[str] = dataclasses.field(default_factory=list)
-    others: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    others: dict[str, np.ndarray | list] = dataclasses.field(default_factory=dict)
 
 
 def token_rows(
@@ -80,7 +81,7 @@ def ask_litert(
     }
     told = run_client("ask_litert", request, timeout_seconds=timeout_seconds)
     if told.errors:
-        return Asked(None, told.figures, [_refused(told)])
+        return Asked(None, told.figures, [refused(told)])
     return Asked(np.asarray(told.answers, np.float32), told.figures)
 
 
@@ -110,7 +111,7 @@ def _ask_answerer(
     }
     told = run_client("ask_litert", request, timeout_seconds=timeout_seconds)
     if told.errors:
-        return Asked(None, told.figures, [_refused(told)])
+        return Asked(None, told.figures, [refused(told)])
     logits = np.moveaxis(np.asarray(told.answers, np.float32), 1, -1)
     return Asked(spans.best(logits, windows).numpy(), told.figures)
 
@@ -143,7 +144,7 @@ def ask_tensorflow(
     checks = {
         "serving_default": {"signature": "serving_default", "inputs": few},
         "max_length": {"signature": "max_length", "inputs": few | limits},
-        "ids": {"signature": "ids", "inputs": _padded(token_rows(description, *_columns(few)))},
+        "ids": {"signature": "ids", "inputs": padded(token_rows(description, *_columns(few)))},
     }
     task = tasks.find(description.manifest.task)
     if task.ANSWERS == "span":  # `ids` gives logits of tokens there
@@ -160,7 +161,7 @@ def ask_tensorflow(
     request = {"path": str(description.path), "rows": rows, "checks": list(checks.values())}
     told = run_client("ask_tensorflow", request, timeout_seconds=timeout_seconds)
     if told.errors:
-        return Asked(None, told.figures, [_refused(told)])
+        return Asked(None, told.figures, [refused(told)])
     failures = _inconsistent(told.answers, description.manifest, text_pairs)
     values = task.VALUES
     others = {}
@@ -232,7 +233,7 @@ def _columns(few: Mapping[str, list[str]]) -> tuple[list[str], list[str] | None]
     return few["text"], few.get("text_pair")
 
 
-def _padded(rows: Sequence[Mapping[str, list[int]]]) -> dict[str, list[list[int]]]:
+def padded(rows: Sequence[Mapping[str, list[int]]]) -> dict[str, list[list[int]]]:
     """A batch as the signature `ids` takes it: rows of one length."""
     longest = max(len(row["ids"]) for row in rows)
 
@@ -246,6 +247,7 @@ def _padded(rows: Sequence[Mapping[str, list[int]]]) -> dict[str, list[list[int]
     }
 
 
-def _refused(told: Told) -> str:
+def refused(told: Told) -> str:
+    """Which rows it made errors of, in words."""
     row, error = next(iter(told.errors.items()))
     return f"it does not answer {len(told.errors)} rows, first row {row}: {error}"

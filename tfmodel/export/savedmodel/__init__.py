@@ -17,6 +17,7 @@ from tfmodel.export.manifest import Manifest, files_of
 from tfmodel.export.places import make_folder, next_version
 from tfmodel.export.quiet import quiet
 from tfmodel.export.savedmodel.mixed_precision import freeze, in_bfloat16
+from tfmodel.export.savedmodel.tokens import token_functions
 from tfmodel.export.savedmodel.unpadded import answer_function, flatten, flatten_batch
 from tfmodel.export.savedmodel.warmup import write_warmup
 from tfmodel.export.settings import ExportSettings
@@ -53,7 +54,8 @@ def export_savedmodel(
         tokenizer: the tokenizer the model was trained with.
         base: the served folder; made where missing.
         labels: the name of each output: of `classify` the classes, in the order of the logits.
-        max_length: tokens a row at most; longer texts are cut.
+        max_length: tokens a row at most; longer texts are cut, or answered in windows of so many
+            by a task that reads tokens.
         has_pairs: whether a row is two texts.
         task: one of `tasks.TASKS`.
         decoding: what the task's answers are decoded by beside the labels.
@@ -70,12 +72,14 @@ def export_savedmodel(
         `max_length` takes int32 `max_length` (B,) too, a limit for each row; `ids` takes int32
         `token_ids`, `segment_ids` and `padding_mask` (B, T). Of `classify` they give `label` (B,)
         string, `score` (B,) and `scores` (B, C), of `multilabel` `labels` (B, C), filled up with
-        "", and `scores` (B, C), of `regress` `score` (B,), of `span` `answer`, `start`, `end`,
-        `score` (B,) and `span` (B, 4). `vector` takes what
+        "", and `scores` (B, C), of `regress` `score` (B,), of `tag` `tags` (B, N) for each word,
+        filled up with "", its `starts` and `ends` (B, N) in characters and `scores` (B, N, C);
+        `ids` then gives `scores` (B, T, C) of the tokens. Of `span` it is `answer`, `start`, `end`,
+        `score` (B,) and `span` (B, 4); `ids` gives `start_logits` and `end_logits` (B, T), and
+        there is no `max_length`. `vector` takes what
         `serving_default` takes and gives `vector` (B, D), what the answers are read from (BERT's
-        pooled output). A model that is not made of `build_encoder` and a task's `build` has no
-        `vector`. `span` has `serving_default`, and `ids` that gives `start_logits` and
-        `end_logits` (B, T).
+        pooled output). A model that is not made of `build_encoder` and a task's `build`, or reads
+        tokens, has no `vector`.
 
     Raises:
         ConfigError: labels or `max_length` do not fit the model, it cannot be had in this
@@ -209,6 +213,10 @@ def _module(
     def vector(**columns):
         return {"vector": answer(*tokens(**columns))["vector"]}
 
+    if tasks.gives_lists(manifest.task):
+        from_texts, from_limited_texts, from_ids = token_functions(
+            answer, tokenizer, manifest
+        ).values()
     functions = {
         TEXT_SIGNATURE: (from_texts, texts),
         MAX_LENGTH_SIGNATURE: (from_limited_texts, texts | limits),

@@ -39,7 +39,7 @@ def answer_function(
     """Wrap a model as one graph on the tokens of all texts, one text after the other.
 
     Args:
-        model: token batch to outputs (B, C).
+        model: token batch to outputs (B, C), or (B, T, C) of a task that reads tokens.
         task: one of `tasks.TASKS`.
         freeze: makes constants of the weights in a graph; of all but the embedding tables here,
             where the encoder is one of `build_encoder`.
@@ -47,7 +47,8 @@ def answer_function(
     Returns:
         A function of `token_ids` and `segment_ids`, int32 (R,), and `lengths`, int32 (B,) with
         the sum R, that gives `scores`, the task's values, float32 (B, C), and, where the encoder
-        is one of `build_encoder`, `vector`, float32 (B, D), its pooled output.
+        is one of `build_encoder`, `vector`, float32 (B, D), its pooled output. Of a task that reads
+        tokens `scores` alone, float32 (R, C).
     """
     signature = [tf.TensorSpec((None,), tf.int32, name=name) for name in FLAT_NAMES]
     activate = tasks.find(task).activate
@@ -59,15 +60,17 @@ def answer_function(
 
 
 def is_unpaddable(model: keras.Model) -> bool:
-    """Whether a model is a head on the pooled output of an encoder from `build_encoder`."""
+    """Whether a model is a head on what an encoder from `build_encoder` gives, and no more."""
     try:
         encoder_config(model.get_layer("encoder"))
-        return {layer.name for layer in model.layers} == {
-            *BATCH_NAMES,
-            *("encoder", "pooled_dropout", "head"),
-        }
     except ValueError:
         return False
+    names = {layer.name for layer in model.layers} - {*BATCH_NAMES, "encoder", "head"}
+    return names in ({"pooled_dropout"}, {"sequence_dropout"})
+
+
+def _reads_tokens(model: keras.Model) -> bool:
+    return "sequence_dropout" in {layer.name for layer in model.layers}
 
 
 def flatten(
@@ -195,8 +198,9 @@ def _answer_rows(
     config = encoder_config(encoder)
     layout = _lay_out(lengths, heads=config.heads, dtype=rows.dtype)
     hidden = encoder.get_layer("embeddings").finish(rows)
+    of_tokens = _reads_tokens(model)
     for index in range(config.layers):
-        is_last = index == config.layers - 1
+        is_last = index == config.layers - 1 and not of_tokens
         attention = encoder.get_layer(f"layer_{index}_attention")
         attended = _attend(attention, hidden, layout, first_only=is_last)
         if is_last:
@@ -205,6 +209,9 @@ def _answer_rows(
         hidden = encoder.get_layer(f"layer_{index}_attention_norm")(attended, hidden)
         widened = encoder.get_layer(f"layer_{index}_feed_forward")(hidden)
         hidden = encoder.get_layer(f"layer_{index}_feed_forward_norm")(widened, hidden)
+    if of_tokens:
+        hidden = hidden[: tf.reduce_sum(lengths)]
+        return {"scores": activate(model.get_layer("head")(hidden))}
     pooled = encoder.get_layer("pooler")(hidden)
     outputs = model.get_layer("head")(pooled)
     return {"scores": activate(outputs), "vector": tf.cast(pooled, tf.float32)}
@@ -236,4 +243,7 @@ def _padded(model, activate, token_ids, segment_ids, lengths):
 
     columns = (token_ids, segment_ids, tf.ones_like(token_ids))
     batch = dict(zip(BATCH_NAMES, map(rows, columns), strict=True))
-    return {"scores": activate(model(batch, training=False))}
+    outputs = model(batch, training=False)
+    if outputs.shape.rank == 3:
+        outputs = tf.boolean_mask(outputs, batch["padding_mask"] > 0)
+    return {"scores": activate(outputs)}

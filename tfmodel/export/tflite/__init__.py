@@ -208,6 +208,11 @@ def _export(trained: Trained, paths: dict[_Kind, Path], runtime: str) -> dict[_K
     graph.check_exportable(
         trained.model, labels=trained.labels, max_length=trained.max_length, positions=positions
     )
+    if any(kind.output == "vector" for kind in paths) and tasks.reads_tokens(trained.task):
+        raise ConfigError(
+            f"export.tflite_vector: expected a task that reads the sentence vector. Received: "
+            f"{trained.task}, which reads tokens: no vector was learned. Leave it out."
+        )
     if positions is None and any(kind.output == "vector" for kind in paths):
         raise ConfigError(
             "Expected a model on an encoder from build_encoder, whose pooled output is the "

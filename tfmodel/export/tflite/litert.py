@@ -73,7 +73,8 @@ class LiteRT:
                 where that is given. Else each row runs at the length of its own text.
 
         Returns:
-            Probabilities, float32 (B, C), vectors, float32 (B, D), or logits, float32 (B, T, 2).
+            Probabilities, float32 (B, C), or vectors, float32 (B, D); of a task that reads tokens
+            probabilities (B, T, C), or logits (B, T, 2), those of padding included.
         """
         answers = []
         for row in range(len(batch["token_ids"])):
@@ -84,6 +85,9 @@ class LiteRT:
             self._interpreter.invoke()
             found = [self._interpreter.get_tensor(output)[0] for output in self._outputs]
             answers.append(found[0] if len(found) == 1 else np.stack(found, axis=-1))
+        if answers[0].ndim == 2:  # rows at the length of their own text
+            longest = max(map(len, answers))
+            answers = [np.pad(each, [(0, longest - len(each)), (0, 0)]) for each in answers]
         return np.stack(answers)
 
     def _allocate(self, length: int) -> None:

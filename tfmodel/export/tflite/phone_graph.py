@@ -49,9 +49,9 @@ def phone_module(
 
     Returns:
         A module with `serve`, a function of `ids`, `mask` (1 for a token, 0 for padding) and
-        `segment_ids`, int32 (1, T), that gives `probability`, float32 (1, C), `vector`, float32
-        (1, D), or `start_logits` and `end_logits`, float32 (1, T); and `weights`, the
-        variables it reads.
+        `segment_ids`, int32 (1, T), that gives `probability`, float32 (1, C), or (1, T, C) of a
+        task that reads tokens (or `start_logits` and `end_logits`, float32 (1, T)), or `vector`,
+        float32 (1, D); and `weights`, the variables it reads.
     """
     length = None if is_dynamic else max_length
     answer = _by_layers(model, output, task, small_tables) or _by_batch(model, output, task)
@@ -93,20 +93,14 @@ def _by_batch(model: keras.Model, output: str, task: str) -> Callable:
 
 
 def _by_layers(model: keras.Model, output: str, task: str, small_tables: bool) -> Callable | None:
-    """Ask a head on our encoder's sentence vector, or on all its hidden states, layer by layer.
-
-    None for another model.
-    """
-    reads_tokens = getattr(tasks.find(task), "READS_TOKENS", False)
+    """Ask a head on what our encoder gives layer by layer; None for another model."""
     try:
         encoder = model.get_layer("encoder")
         layers = encoder_config(encoder).layers
-        if reads_tokens:
-            head = model.get_layer("head")
-        else:
-            # Named, or its number would be in the file: equal models give equal files.
-            pooled = model.get_layer("pooled_dropout").input
-            head = keras.Model(pooled, model.output, name="from_pooled")
+        of_tokens = "sequence_dropout" in {layer.name for layer in model.layers}
+        # Named, or its number would be in the file: equal models give equal files.
+        read = model.get_layer("sequence_dropout" if of_tokens else "pooled_dropout").input
+        head = keras.Model(read, model.output, name="from_tokens" if of_tokens else "from_pooled")
     except ValueError:
         return None
     embeddings = encoder.get_layer("embeddings")
@@ -126,8 +120,8 @@ def _by_layers(model: keras.Model, output: str, task: str, small_tables: bool) -
             hidden = encoder.get_layer(f"layer_{index}_attention_norm")(attended, hidden)
             widened = encoder.get_layer(f"layer_{index}_feed_forward")(hidden)
             hidden = encoder.get_layer(f"layer_{index}_feed_forward_norm")(widened, hidden)
-        if reads_tokens:
-            return activate(head(hidden))[tf.newaxis]
+        if of_tokens:
+            return activate(head(hidden[tf.newaxis], training=False))
         first = tf.reshape(hidden[:1], (1, hidden.shape[-1]))
         pooled = encoder.get_layer("pooler")(first)
         return pooled if output == "vector" else activate(head(pooled, training=False))

@@ -60,12 +60,18 @@ def choose_runtime(wish: str, trained: Trained) -> str:
         raise ConfigError(
             f"export.runtime must be one of {', '.join(PHONE_RUNTIMES)}. Received: {wish!r}."
         )
-    answers = tasks.find(trained.task).ANSWERS
-    if answers == "span":
+    if tasks.find(trained.task).ANSWERS == "span":
         return _answerers_runtime(wish, trained)
+    of_tokens = tasks.reads_tokens(trained.task)
     if wish == "auto":
-        wish = "litert" if trained.has_pairs else next(iter(RUNTIMES))
+        wish = "litert" if trained.has_pairs or of_tokens else next(iter(RUNTIMES))
     runtime = RUNTIMES[wish]
+    if runtime.takes_text and of_tokens:
+        raise ConfigError(
+            f"export.runtime={wish}: expected a task that {runtime.shown} has. Received: "
+            f"{trained.task}, which answers each token. Set export.runtime=litert, fill ids, mask "
+            "and segment_ids in the app, and decode there; the guide to tasks says how."
+        )
     if runtime.takes_text and trained.has_pairs:
         raise ConfigError(
             f"export.runtime={wish}: expected a model of single texts, for {runtime.shown} "

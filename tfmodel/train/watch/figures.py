@@ -22,16 +22,14 @@ def as_rows(outputs: Any) -> np.ndarray:
     return found.reshape(1, 1) if found.ndim == 0 else found
 
 
-def joined(outputs: Sequence[np.ndarray]) -> np.ndarray:
-    """The outputs of batches as one array; rows of tokens are filled up to the longest.
-
-    Args:
-        outputs: float (B, …) or, of tokens, (B, T, C), where T differs.
-    """
-    if outputs[0].ndim > 2:
-        longest = max(each.shape[1] for each in outputs)
-        outputs = [np.pad(each, [(0, 0), (0, longest - each.shape[1]), (0, 0)]) for each in outputs]
-    return np.concatenate(outputs)
+def joined(batches: Sequence[np.ndarray]) -> np.ndarray:
+    """The outputs of all batches; of tokens (B, T, C), padded with 0 to the longest row."""
+    if batches[0].ndim < 3:
+        return np.concatenate(batches)
+    longest = max(batch.shape[1] for batch in batches)
+    return np.concatenate(
+        [np.pad(each, [(0, 0), (0, longest - each.shape[1]), (0, 0)]) for each in batches]
+    )
 
 
 def input_figures(inputs, *, clock: bool) -> dict[str, tf.Tensor]:
