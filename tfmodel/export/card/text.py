@@ -51,7 +51,7 @@ def readme(card: Mapping[str, Any], *, call: str = "") -> str:
 
 def _front_matter(card: Mapping[str, Any]) -> dict[str, Any]:
     """What Hugging Face's hub reads; what is not known has no key."""
-    kind = "token-classification" if gives_spans(card["model"]) else "text-classification"
+    kind = _pipeline(card["model"])
     name = card["name"] or tasks.find(card["model"]["task"]).TITLE.split()[-1]
     encoder = re.fullmatch(r"hf:([\w.-]+/[\w.-]+)(?:@.*)?", card["encoder"] or "")
     results = [
@@ -187,7 +187,8 @@ def gives_span(model: Mapping[str, Any]) -> bool:
 
 def _pipeline(model: Mapping[str, Any]) -> str:
     """What Hugging Face calls the task of a card's `model`."""
-    return "question-answering" if gives_span(model) else "text-classification"
+    known = {"span": "question-answering", "spans": "token-classification"}
+    return known.get(tasks.find(model["task"]).ANSWERS, "text-classification")
 
 
 def _tensors(described: Mapping[str, str]) -> str:
