@@ -5,7 +5,8 @@ import random
 import needs
 import pytest
 
-from tfmodel.data import DataSettings
+from tfmodel.config import ConfigError
+from tfmodel.data import DataSettings, prepare
 from tfmodel.data.reading.places import Place
 from tfmodel.data.reading.readers import open_source
 from tfmodel.data.rows import BadLabel, Reject, Row
@@ -119,3 +120,14 @@ def test_labels_that_do_not_fit_have_a_reason(label, text, reason):
     with pytest.raises(BadLabel) as caught:
         parse(label, text)
     assert caught.value.reason == reason
+
+
+def test_a_label_that_only_test_has_is_told(tmp_path):
+    for name, label in (("train", "PER"), ("test", "ORG")):
+        lines = [f"{name}{n} B-{label}\nsaid O\nit{n} O\n" for n in range(30)]
+        (tmp_path / f"{name}.conll").write_text("\n".join(lines))
+    settings = DataSettings(
+        train=str(tmp_path / "train.conll"), test=str(tmp_path / "test.conll"), target="spans"
+    )
+    with pytest.raises(ConfigError, match=r"only labels that train has \(PER\).*ORG \(30 rows"):
+        prepare(settings, tmp_path / "data", seed=0)
