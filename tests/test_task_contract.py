@@ -213,7 +213,7 @@ CASES = {
                 "train.max_length must be at least task.max_query_length + 4",
             ),
             (["task.name=classify"], "task.doc_stride, task.max_query_length, "),
-            (["data.label=question"], "answer_not_in_context"),
+            (["data.label=question", "data.text=answer"], "(answer_not_in_context: "),
         ],
         header=("question", "context", "answer"),
         auto="AutoModelForQuestionAnswering",
