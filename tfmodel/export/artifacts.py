@@ -11,7 +11,7 @@ import numpy as np
 
 from tfmodel import tasks
 from tfmodel.config import ConfigError
-from tfmodel.export.manifest import MANIFEST_FILE, Manifest, read_files
+from tfmodel.export.manifest import MANIFEST_FILE, Manifest, read_files, read_tokenizer
 from tfmodel.export.places import versions
 from tfmodel.export.predictor import Answer, Predictor
 
@@ -84,7 +84,7 @@ def predictor_of(
 
     Args:
         model: token batch to outputs (B, C).
-        tokenizer: the `Tokenizer` it was trained with.
+        tokenizer: the one it was trained with.
         labels: the name of each output: of `classify` the classes, in the order of the logits.
         max_length: tokens a row at most.
         has_pairs: whether a row is two texts.
@@ -105,6 +105,7 @@ def predictor_of(
         labels=tuple(labels),
         max_length=max_length,
         lowercase=tokenizer.lowercase,
+        tokenizer=tokenizer.kind,
         has_pairs=has_pairs,
         task=task,
         decoding=decoding or {},
@@ -211,7 +212,7 @@ def _load_savedmodel(path: Path) -> Predictor:
     outputs = _outputs(path, TEXT_SIGNATURE)
     assets = path / "assets"
     files = {file.name: file.read_bytes() for file in assets.iterdir()} if assets.is_dir() else {}
-    manifest, _ = read_files(files, name=str(path))
+    manifest = read_files(files, name=str(path))
     values = tasks.find(manifest.task).VALUES
     if values not in outputs:
         raise ConfigError(
@@ -293,29 +294,21 @@ def _outputs(path: Path, wanted: str) -> list[str]:
 def _load_tflite(path: Path, threads: int | None) -> Predictor:
     from tfmodel.export.tflite.metadata import read_associated_files
 
-    manifest, pieces = read_files(read_associated_files(path), name=str(path))
+    files = read_associated_files(path)
+    manifest = read_files(files, name=str(path))
     return Predictor(
-        _tflite_answer(path, manifest, pieces, threads),
+        _tflite_answer(path, manifest, read_tokenizer(files, manifest, name=str(path)), threads),
         manifest,
         kind="tflite",
         where=str(path),
     )
 
 
-def _tflite_answer(
-    path: Path, manifest: Manifest, pieces: list[str], threads: int | None
-) -> Answer:
+def _tflite_answer(path: Path, manifest: Manifest, tokenizer: Any, threads: int | None) -> Answer:
     from tfmodel.export import graph
     from tfmodel.export.tflite.litert import LiteRT
-    from tfmodel.tokens.tokenizer import Tokenizer
-    from tfmodel.tokens.vocabulary import Vocabulary
 
     run = LiteRT(path, threads=threads)
-    tokenizer = Tokenizer(
-        Vocabulary(pieces, name=f"{path}: vocab.txt"),
-        lowercase=manifest.lowercase,
-        max_length=manifest.max_length,
-    )
     if run.length not in (None, manifest.max_length) or run.output != manifest.output:
         raise ConfigError(
             f"{path}: expected {manifest.output} of rows of {manifest.max_length} tokens, as "

@@ -134,6 +134,7 @@ def _refuse_early(settings: ExportSettings, trained: Trained) -> None:
     """Refuse what cannot be exported, or not be checked here, before the minutes of work."""
     from tfmodel.export import keras_hub
     from tfmodel.export import onnx as onnx_model
+    from tfmodel.export.graph import family_of
     from tfmodel.export.tflite.phone_runtimes import choose_runtime
 
     if tasks.reads_tokens(trained.task):
@@ -146,6 +147,7 @@ def _refuse_early(settings: ExportSettings, trained: Trained) -> None:
             )
     for door in (keras_hub, onnx_model):
         door.require_extra(settings)
+    settings.check_family(family_of(trained.model))
     if settings.tflite:
         choose_runtime(settings.runtime, trained)
 

@@ -27,6 +27,7 @@ from tfmodel.stages import (
     LABEL_NOISE_FILE,
     PAGE_FILE,
     Context,
+    check_encoder,
     read_if_there,
     train_along,
     write_page,
@@ -67,7 +68,8 @@ class RunSettings(Settings):
     encoder: str = Field(
         sources.DEFAULT_ENCODER,
         min_length=1,
-        description="Pretrained BERT: a Hugging Face model folder or a source; MiniLM by default.",
+        description="Pretrained BERT, DistilBERT, ELECTRA or RoBERTa: a Hugging Face folder or a "
+        "source; MiniLM by default.",
     )
     data: DataSettings = Field(description="Labelled rows: where they are, how they are read.")
     task: TaskSettings = Field(default_factory=TaskSettings, description="What to learn.")
@@ -245,5 +247,6 @@ SUPERVISED = Kind(
     places=("data", "data_review", "export", PAGE_FILE, EVALUATION_FILE),
     sources=_sources,
     tell=_tell,
+    check=check_encoder,
     train_along=train_along,
 )

@@ -106,14 +106,17 @@ def assign_encoder(
     encoder: keras.Model,
     tensors: Mapping[str, np.ndarray],
     *,
-    name: str = "weights",
+    under_head: bool = False,
     pooled: bool = True,
+    name: str = "weights",
 ) -> list[str]:
     """Give an encoder the tensors of a checkpoint.
 
     Args:
         encoder: a model of `build_encoder`.
         tensors: arrays by Hugging Face name, as `read_tensors` gives them.
+        under_head: of the layer of `pooled`, take the one of the family's classification head,
+            though the base model's be there too.
         name: what messages call the checkpoint.
         pooled: whether `pooled` will be asked for: a warning says where its layer is random.
 
@@ -127,7 +130,8 @@ def assign_encoder(
             with its shape.
     """
     family = FAMILIES[encoder_config(encoder).family]
-    pooler = next((n for n in family.pooler if f"{n}.weight" in tensors), family.pooler[0])
+    named = family.pooler[-1:] if under_head else family.pooler
+    pooler = next((n for n in named if f"{n}.weight" in tensors), named[0])
     wrong, missing, assignments, used = [], {}, [], set()
     for variable, names, to_ours, to_theirs in _correspondence(encoder, pooler):
         used.update(names)
@@ -212,7 +216,7 @@ def save_encoder(encoder: keras.Model, folder: str | Path, *, tokenizer=None) ->
         The folder.
     """
     shape = encoder_config(encoder)
-    architecture = f"{FAMILIES[shape.family].architecture}Model"
+    architecture = FAMILIES[shape.family].named("BertModel")
     config = {**shape.to_huggingface(), "architectures": [architecture]}
     return write_model_folder(folder, config, encoder_tensors(encoder), tokenizer=tokenizer)
 

@@ -23,7 +23,8 @@ What a task is to everything that trains, measures, exports and asks it:
   windows of a split, their targets, and the way from their outputs back to values of rows.
 - `TITLE`, `GIVES` and `SAYS`: what a file for phones says of itself: its name, what it gives (of so
   many outputs), what the numbers are.
-- `save` and `load`: a Hugging Face folder with `ARCHITECTURE` and `PROBLEM_TYPE`.
+- `save` and `load`: a Hugging Face folder with `ARCHITECTURE`, which is what BERT's is called
+  (`Task.families` says which others there are), and `PROBLEM_TYPE`.
 
 A task with `READS_TOKENS` answers by the tokens of windows over a text
 (`tfmodel.tokens.windows`), outputs (B, T, C), not by one vector of it. Its values are a list, one
@@ -54,6 +55,7 @@ class Task:
         figures: dev figures that can choose the epoch, the natural one first.
         foreign: keys of a config that mean nothing to it.
         pairs: whether a row may be two texts.
+        families: kinds of encoder, by `model_type`, that it can be trained on and saved with.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Task:
     figures: tuple[str, ...]
     foreign: tuple[str, ...] = ()
     pairs: bool = True
+    families: tuple[str, ...] = ("bert",)
 
 
 OF_ONE_CLASS = (
@@ -84,20 +87,29 @@ _OF_ONE_VECTOR = (
     "export.keras_hub",
     "export.onnx",
 )
+_ON_SENTENCE_VECTOR = ("bert", "distilbert", "electra", "roberta")
 
 TASKS = {
-    "classify": Task("classify", "class", figures=("accuracy", "loss"), foreign=_OF_WINDOWS),
+    "classify": Task(
+        "classify",
+        "class",
+        figures=("accuracy", "loss"),
+        foreign=_OF_WINDOWS,
+        families=_ON_SENTENCE_VECTOR,
+    ),
     "multilabel": Task(
         "classify",
         "classes",
         figures=("micro_f1", "macro_f1", "loss"),
         foreign=(*OF_ONE_CLASS, *_OF_WINDOWS),
+        families=_ON_SENTENCE_VECTOR,
     ),
     "regress": Task(
         "regress",
         "number",
         figures=("spearman", "pearson", "loss"),
         foreign=(*OF_ONE_CLASS, *_OF_WINDOWS),
+        families=_ON_SENTENCE_VECTOR,
     ),
     "span": Task(
         "span",
@@ -226,15 +238,17 @@ def load_model(folder, *, dtype: str = "float32"):
     Raises:
         ConfigError: not a model folder, or a head that no task here has.
     """
-    from tfmodel.model.checkpoints import read_config
+    from tfmodel.model.checkpoints import CONFIG_FILE, read_config
+    from tfmodel.model.families import FAMILIES, family_of
     from tfmodel.tasks.sequence_head import problem_type_of
 
     config = read_config(folder)
+    family = FAMILIES[family_of(config, name=f"{folder}/{CONFIG_FILE}")]
     architectures = config.get("architectures") or ["none named"]
     known = [find(name) for name in TASKS]
-    fitting = [task for task in known if task.ARCHITECTURE in architectures]
+    fitting = [task for task in known if family.named(task.ARCHITECTURE) in architectures]
     if not fitting:
-        names = ", ".join(dict.fromkeys(task.ARCHITECTURE for task in known))
+        names = ", ".join(dict.fromkeys(family.named(task.ARCHITECTURE) for task in known))
         raise ConfigError(
             f"{folder}: expected a fine-tuned model ({names}). Received: "
             f"{', '.join(architectures)}. An encoder without a head answers nothing: fine-tune it "

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from tfmodel.config import ConfigError
 from tfmodel.tokens.pretraining_batches import PretrainingBatches
-from tfmodel.tokens.tokenizer import Tokenizer
+from tfmodel.tokens.row_tokenizer import RowTokenizer
 
 _ROWS_AT_ONCE = 4096
 # Rows are sorted by length inside chunks of this many batches: long enough for rows of a
@@ -41,7 +41,7 @@ class TokenRows:
     @classmethod
     def from_texts(
         cls,
-        tokenizer: Tokenizer,
+        tokenizer: RowTokenizer,
         texts: Sequence[str],
         text_pairs: Sequence[str] | None = None,
         *,
@@ -344,7 +344,7 @@ def batches(
     texts: Sequence[str],
     targets: Sequence | np.ndarray | None = None,
     *,
-    tokenizer: Tokenizer,
+    tokenizer: RowTokenizer,
     text_pairs: Sequence[str] | None = None,
     weights: Sequence[float] | None = None,
     batch_size: int | None = None,

@@ -60,6 +60,8 @@ class Tokenizer(RowTokenizer):
         TensorShape([1, 8])
     """
 
+    kind = "wordpiece"
+
     def __init__(
         self,
         vocabulary: Vocabulary,
@@ -183,7 +185,10 @@ class Tokenizer(RowTokenizer):
         _check_splitting(folder, settings, normalizer, lowercase=bool(lowercase))
         if max_length is None:
             max_length = stated_length(settings)
-        named = settings.get("tokenizer_class") or ""
+        named = settings.get("tokenizer_class")
+        if named is None:  # as in the first folders of DistilBERT
+            is_distilbert = read_json(folder / "config.json").get("model_type") == "distilbert"
+            named = "DistilBertTokenizer" if is_distilbert else ""
         return cls(
             vocabulary,
             lowercase=bool(lowercase),

@@ -17,7 +17,7 @@ from tfmodel.config import ConfigError
 from tfmodel.data import Split
 from tfmodel.tasks import TASKS
 from tfmodel.tokens.batches import Batches
-from tfmodel.tokens.tokenizer import Tokenizer
+from tfmodel.tokens.row_tokenizer import RowTokenizer
 from tfmodel.train import adversarial
 from tfmodel.train.callbacks import (
     DevFigures,
@@ -77,7 +77,7 @@ class FinetuneResult:
 
 def finetune(
     model: keras.Model,
-    tokenizer: Tokenizer,
+    tokenizer: RowTokenizer,
     train: Split,
     dev: Split | None = None,
     *,

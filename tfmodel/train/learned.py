@@ -11,7 +11,7 @@ import numpy as np
 from tfmodel.data import Split
 from tfmodel.tasks import right_answers
 from tfmodel.tokens.batches import TokenRows, TokenValues
-from tfmodel.tokens.tokenizer import Tokenizer
+from tfmodel.tokens.row_tokenizer import RowTokenizer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Learned:
 
 def learned(
     task: Any,
-    tokenizer: Tokenizer,
+    tokenizer: RowTokenizer,
     split: Split,
     labels: Sequence[str],
     *,

@@ -178,6 +178,7 @@ def _model(trained: Trained, precision: str) -> dict[str, Any]:
         "max_length": trained.max_length,
         "lowercase": trained.tokenizer.lowercase,
         "vocabulary_pieces": len(trained.tokenizer.vocabulary),
+        "tokenizer": trained.tokenizer.kind,
         "parameters": trained.model.count_params(),
         "precision": precision,
         "encoder_shape": shape,
@@ -211,7 +212,7 @@ def _limits(card: Mapping[str, Any]) -> list[str]:
         _limit_of_languages(card),
         "Nothing was measured for groups of people. What is one-sided in the encoder's texts or "
         "in the training rows is one-sided in the answers.",
-        *_limits_of_phones(card["skew"], model["has_pairs"] and not gives_span(model)),
+        *_limits_of_phones(card["skew"], model),
     ]
     if model["precision"] != "float32":
         limits.append(
@@ -316,9 +317,14 @@ def _limit_of_languages(card: Mapping[str, Any]) -> str:
     return f"Trained on texts in these languages alone: {names}. Others were not tried."
 
 
-def _limits_of_phones(skew: Mapping[str, Any] | None, has_pairs: bool) -> list[str]:
+def _limits_of_phones(skew: Mapping[str, Any] | None, model: Mapping[str, Any]) -> list[str]:
+    if model["tokenizer"] != "wordpiece":
+        return [
+            "Phone runtimes (MediaPipe, tflite-support) have no tokenizer of byte-level BPE: the "
+            "app makes the ids there."
+        ]
     limits = []
-    if has_pairs:
+    if model["has_pairs"] and not gives_span(model):
         limits.append("Phone runtimes (MediaPipe, tflite-support) cannot be asked pairs.")
     phone = (skew or {}).get("runtimes", {}).get("phone", {})
     if "share" not in phone:

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from tfmodel import tasks
+from tfmodel.model.families import FAMILIES
 
 _UNKNOWN = "not known: whoever exported this did not say"
 _METRICS = {
@@ -23,6 +24,7 @@ _METRICS = {
     "pearson": ("pearsonr", "Pearson's correlation"),
     "spearman": ("spearmanr", "Spearman's correlation"),
 }
+_PIECES = {"wordpiece": "WordPieces", "byte_pairs": "pieces of byte-level BPE"}
 _CORRELATIONS = ("pearson", "spearman")
 
 
@@ -71,7 +73,7 @@ def _front_matter(card: Mapping[str, Any]) -> dict[str, Any]:
         "license": card["license"],
         "library_name": "tfmodel",
         "pipeline_tag": kind,
-        "tags": ["tfmodel", "tensorflow", "bert", kind],
+        "tags": ["tfmodel", "tensorflow", _family(card), kind],
         "base_model": encoder[1] if encoder else None,
         "metrics": list(
             dict.fromkeys(metric["type"] for result in results for metric in result["metrics"])
@@ -106,15 +108,24 @@ def _head(card: Mapping[str, Any]) -> str:
         reads_at_most = f"windows of at most {model['max_length']} tokens"
     rows = [
         ("Answers", f"{gives} for {reads}"),
-        ("Encoder", f"BERT, {size}; from {_code(card['encoder']) or _UNKNOWN}"),
+        ("Encoder", f"{_kind(card)}, {size}; from {_code(card['encoder']) or _UNKNOWN}"),
         ("Reads", f"{reads_at_most}; text is {case}"),
-        ("Vocabulary", f"{model['vocabulary_pieces']:,} WordPieces"),
+        ("Vocabulary", f"{model['vocabulary_pieces']:,} {_PIECES[model['tokenizer']]}"),
         ("Number format", model["precision"]),
         ("Exported", plain(card["date"] or _UNKNOWN)),
         ("Licence", plain(card["license"] or f"{_UNKNOWN}; the encoder's and the data's apply")),
     ]
     title = plain(card["name"] or f"A {title}")
     return f"# {title}\n\n{_table(('', ''), rows)}{below}"
+
+
+def _family(card: Mapping[str, Any]) -> str:
+    return (card["model"]["encoder_shape"] or {}).get("family", "bert")
+
+
+def _kind(card: Mapping[str, Any]) -> str:
+    family = _family(card)
+    return "BERT" if family == "bert" else FAMILIES[family].architecture
 
 
 def _rest(card: Mapping[str, Any]) -> str:

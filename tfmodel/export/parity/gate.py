@@ -121,6 +121,8 @@ class Gate:
         for name, phone in phones().items():
             if phone.python is None:
                 found[name] = {"not_run": phone.missing}
+            elif described.manifest.tokenizer != "wordpiece":
+                found[name] = {"not_run": f"it has no tokenizer {described.manifest.tokenizer}"}
             elif tasks.gives_lists(described.manifest.task):
                 found[name] = {"not_run": "it has no task that answers each token"}
             elif self.first.text_pairs is not None:

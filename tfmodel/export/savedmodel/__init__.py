@@ -24,8 +24,7 @@ from tfmodel.export.settings import ExportSettings
 from tfmodel.export.spans import Spans
 from tfmodel.export.trained import Trained
 from tfmodel.run_folder import write_aside
-from tfmodel.tokens.row_tokenizer import SHORTEST_LIMIT
-from tfmodel.tokens.tokenizer import Tokenizer
+from tfmodel.tokens.row_tokenizer import SHORTEST_LIMIT, RowTokenizer
 
 TEXT_SIGNATURE = "serving_default"
 IDS_SIGNATURE = "ids"
@@ -35,7 +34,7 @@ MAX_LENGTH_SIGNATURE = "max_length"
 
 def export_savedmodel(
     model: keras.Model,
-    tokenizer: Tokenizer,
+    tokenizer: RowTokenizer,
     base: str | Path,
     *,
     labels: Sequence[str],
@@ -114,7 +113,7 @@ def export_savedmodel(
             if tasks.find(task).ANSWERS == "span"
             else _module(_answer(trained, precision), tokenizer, manifest)
         )
-        _save(module, folder, files_of(manifest, tokenizer.vocabulary.pieces))
+        _save(module, folder, files_of(manifest, tokenizer))
         signatures = signatures_of(module.signatures_by_name)
         for name, content in card_files(
             trained, precision=precision, signatures=signatures
@@ -185,7 +184,7 @@ def _answer(trained: Trained, precision: str) -> tf.types.experimental.ConcreteF
 
 
 def _module(
-    answer: tf.types.experimental.ConcreteFunction, tokenizer: Tokenizer, manifest: Manifest
+    answer: tf.types.experimental.ConcreteFunction, tokenizer: RowTokenizer, manifest: Manifest
 ) -> tf.Module:
     """Everything a version serves, as an object that `tf.saved_model.save` takes."""
     served, labels = tasks.find(manifest.task).served, list(manifest.labels)

@@ -22,7 +22,7 @@ from tfmodel import tasks
 from tfmodel.export.graph import BATCH_NAMES
 from tfmodel.model.attention import SelfAttention
 from tfmodel.model.encoder import encoder_config
-from tfmodel.tokens.tokenizer import Tokenizer
+from tfmodel.tokens.row_tokenizer import RowTokenizer
 
 Freeze = Callable[[tf.types.experimental.ConcreteFunction], Callable[..., dict[str, tf.Tensor]]]
 
@@ -74,7 +74,7 @@ def _reads_tokens(model: keras.Model) -> bool:
 
 
 def flatten(
-    tokenizer: Tokenizer,
+    tokenizer: RowTokenizer,
     text: tf.Tensor,
     text_pair: tf.Tensor | None,
     *,
@@ -179,6 +179,8 @@ def _of_real_tokens(model: keras.Model, activate: Callable, freeze: Freeze | Non
         answer = freeze(traced.get_concrete_function())
 
     def function(token_ids, segment_ids, lengths):
+        if embeddings.segments == 1:  # whatever ids are given
+            segment_ids = tf.zeros_like(segment_ids)
         # A family without segments has no table for the last of them.
         ids = (token_ids, _positions(lengths), segment_ids)
         rows = sum(

@@ -134,6 +134,8 @@ def _embedder(layer: BertEmbeddings, small_tables: bool) -> Callable:
     look_up = [_small_table(table) if small_tables else _table(table) for table in layer.tables()]
 
     def embed(ids, mask, segment_ids):
+        if layer.segments == 1:  # whatever ids are given
+            segment_ids = tf.zeros_like(segment_ids)
         # A token's position is the number of tokens before it.
         rows = (ids, tf.cumsum(mask, axis=1, exclusive=True), segment_ids)
         found = (find(tf.reshape(row, (-1,))) for find, row in zip(look_up, rows, strict=False))

@@ -12,6 +12,7 @@ from tfmodel.export.settings import PHONE_RUNTIMES
 from tfmodel.export.tflite.phone_operations import MEDIAPIPE, TASK_LIBRARY_0_4
 from tfmodel.export.tflite.variants import ConversionError
 from tfmodel.export.trained import Trained
+from tfmodel.tokens.row_tokenizer import RowTokenizer
 
 _log = logging.getLogger(__name__)
 
@@ -64,7 +65,8 @@ def choose_runtime(wish: str, trained: Trained) -> str:
         return _answerers_runtime(wish, trained)
     of_tokens = tasks.reads_tokens(trained.task)
     if wish == "auto":
-        wish = "litert" if trained.has_pairs or of_tokens else next(iter(RUNTIMES))
+        is_taken = trained.tokenizer.kind == "wordpiece" and not (trained.has_pairs or of_tokens)
+        wish = next(iter(RUNTIMES)) if is_taken else "litert"
     runtime = RUNTIMES[wish]
     if runtime.takes_text and of_tokens:
         raise ConfigError(
@@ -78,6 +80,7 @@ def choose_runtime(wish: str, trained: Trained) -> str:
             "tokenizes one text a row and has no place for a second. Received: a model of pairs. "
             "Set export.runtime=litert, and fill ids, mask and segment_ids in the app."
         )
+    check_tokenizer(wish, trained.tokenizer)
     if runtime.takes_text and not trained.tokenizer.lowercase:
         _log.warning(
             "%s lower-cases ASCII letters always, and the vocabulary is cased: capitals are lost "
@@ -100,6 +103,24 @@ def _answerers_runtime(wish: str, trained: Trained) -> str:
             "export.runtime=litert and find the span in the app as docs/tasks.md says."
         )
     return wish
+
+
+def check_tokenizer(wish: str, tokenizer: RowTokenizer) -> None:
+    """Refuse a runtime that cannot split texts as a tokenizer does.
+
+    Args:
+        wish: one of `RUNTIMES`, or `auto`.
+        tokenizer: the model's.
+
+    Raises:
+        ConfigError: it splits in another way than WordPiece, which is all that phones have.
+    """
+    if wish in RUNTIMES and RUNTIMES[wish].takes_text and tokenizer.kind != "wordpiece":
+        raise ConfigError(
+            f"export.runtime={wish}: expected a WordPiece tokenizer, the only one that "
+            f"{RUNTIMES[wish].shown} has. Received: {tokenizer.kind}. Set export.runtime=litert, "
+            "and fill ids and mask in the app."
+        )
 
 
 def check_operations(content: bytes, runtime: str) -> None:
