@@ -234,6 +234,8 @@ def test_questions_and_their_answers(write):
         assert look.settings["format"] == "squad" and look.labels == {}
         assert (look.rows, look.unanswerable) == (2, 1)
         assert look.notes[0].startswith("2 questions about contexts, 1 without an answer.")
+
+
 def test_words_with_tags_are_texts_with_entities(write):
     sentence = "Anna\tB-PER\nreads\tO\nin\tO\nNew\tB-LOC\nYork\tI-LOC\n\n"
     look = look_at(write("a.conll", sentence * 40))
