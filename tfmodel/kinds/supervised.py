@@ -32,16 +32,29 @@ from tfmodel.stages import (
     train_along,
     write_page,
 )
+from tfmodel.tasks import span_windows
 from tfmodel.train.settings import FinetuneSettings
 
 
 class TaskSettings(Settings):
     """What the model answers."""
 
-    name: Literal["classify", "regress", "tag"] = Field(
+    name: Literal["classify", "regress", "tag", "span"] = Field(
         "classify",
         description="classify: one label of several for a text or a pair of texts (with "
-        "data.target classes any number of them); regress: a number; tag: entities of a text.",
+        "data.target classes any number of them); regress: a number; tag: entities of a text; "
+        "span: the answer to a question in a text.",
+    )
+    doc_stride: int = Field(
+        span_windows.DOC_STRIDE,
+        ge=1,
+        description="span: tokens from one window of a long text to the next.",
+    )
+    max_query_length: int = Field(
+        span_windows.MAX_QUERY_LENGTH, ge=1, description="span: tokens a question is cut to."
+    )
+    max_answer_length: int = Field(
+        span_windows.MAX_ANSWER_LENGTH, ge=1, description="span: tokens of an answer at most."
     )
 
 
@@ -80,6 +93,18 @@ class RunSettings(Settings):
             return values
         return {**values, "data": {**values["data"], "target": known[0]}}
 
+    @model_validator(mode="before")
+    @classmethod
+    def _length_of_windows(cls, values: Any) -> Any:
+        """Where the config does not say how long a window is, it is BERT's of the task."""
+        try:
+            name, train = values["task"]["name"], dict(values.get("train") or {})
+        except (KeyError, TypeError, AttributeError, ValueError):
+            return values
+        if name != "span":
+            return values
+        return {**values, "train": {"max_length": span_windows.MAX_LENGTH, **train}}
+
     @model_validator(mode="after")
     def _keys_of_the_task(self) -> RunSettings:
         name, target = self.task.name, self.data.target
@@ -99,10 +124,20 @@ class RunSettings(Settings):
                 f"{self.data.text_pair}. Leave it out"
             )
         foreign = [path for path in task.foreign if _is_set(self, path)]
+        of_one_class = [path for path in foreign if path in tasks.OF_ONE_CLASS]
+        if of_one_class:
+            raise ValueError(
+                f"{', '.join(of_one_class)}: expected rows with one class each. Received: "
+                f"task.name {name} with data.target {task.target}. Leave it out"
+            )
         if foreign:
             raise ValueError(
-                f"{', '.join(foreign)}: expected rows with one class each. Received: task.name "
-                f"{name} with data.target {task.target}. Leave it out"
+                f"{', '.join(foreign)}: expected a task that has it. Received: task.name {name}. "
+                "Leave it out"
+            )
+        if key == "span":
+            span_windows.check_windows(
+                max_length=self.train.max_length, max_query_length=self.task.max_query_length
             )
         for path in ("train.monitor", "train.regularize.plateau.monitor"):
             figure = _at(self, path)
@@ -127,6 +162,8 @@ def _is_set(settings: Settings, path: str) -> bool:
     """Whether a dotted key has another value than its default."""
     section, _, key = path.rpartition(".")
     found = _at(settings, section)
+    if found is None:
+        return False
     field = type(found).model_fields[key]
     return getattr(found, key) != field.get_default(call_default_factory=True)
 

@@ -2,13 +2,14 @@
 
 from types import ModuleType
 
-from tfmodel.report import classification, labelling, regression, tagging
+from tfmodel.report import answering, classification, labelling, regression, tagging
 
 OF_TASK = {
     "classify": classification,
     "multilabel": labelling,
     "regress": regression,
     "tag": tagging,
+    "span": answering,
 }
 """By the task's name: `view`, `facts`, `dev_fact` and `lines`."""
 

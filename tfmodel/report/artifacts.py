@@ -67,6 +67,7 @@ _NAMES = {
     "multilabel": Names("Same decisions", "label_agreement", "Micro F1"),
     "regress": Names("Correlation", "score_correlation", "Spearman"),
     "tag": Names("Same tags", "label_agreement", "F1"),
+    "span": Names("Same answer", "answer_agreement", "F1"),
 }
 _OF_ONE_LABEL = Names("Same label", "label_agreement", "Accuracy")
 _QUALITIES = {
@@ -86,7 +87,7 @@ def agreement(figures: Figures) -> str:
     """How far an artifact's answers go with the Keras model's: same labels, or a correlation."""
     if figures.get("score_correlation") is not None:
         return wording.correlation(figures["score_correlation"])
-    return wording.percent(figures.get("label_agreement"))
+    return wording.percent(figures.get("label_agreement", figures.get("answer_agreement")))
 
 
 def quality(figures: Figures, *, interval: bool = False) -> str:

@@ -12,6 +12,7 @@ TASKS = {
     "multilabel": "text classification with several labels",
     "regress": "numbers for texts",
     "tag": "entities in texts",
+    "span": "answers from texts",
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from tfmodel import tasks
 from tfmodel.run_folder import write_json
 from tfmodel.stages.context import Context, Stage
 
@@ -27,7 +28,7 @@ def _evaluate(context: Context) -> None:
         split = context.dataset.split(part)
         _log.info("evaluating %s: %d rows", part, len(split.texts))
         found[part] = task.evaluate(
-            task.targets(split.labels, context.dataset.labels),
+            tasks.right_answers(task, split, context.dataset.labels),
             predictor.values(split.texts, split.text_pairs),
             context.dataset.labels,
             texts=split.texts,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from tfmodel import tasks
 from tfmodel.export.publish import PARITY_FILE
 from tfmodel.export.settings import ExportSettings
 from tfmodel.run_folder import Run
@@ -40,7 +41,7 @@ def _export(context: Context) -> None:
         decoding=trained.decoding,
         texts=split.texts,
         text_pairs=split.text_pairs,
-        targets=context.task.targets(split.labels, dataset.labels),
+        targets=tasks.right_answers(context.task, split, dataset.labels),
         folder=context.run.export,
         calibration_texts=calibration.texts,
         calibration_pairs=calibration.text_pairs,

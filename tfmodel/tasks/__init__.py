@@ -19,6 +19,8 @@ What a task is to everything that trains, measures, exports and asks it:
 - `evaluate(targets, values, labels, **rows, **decoding)`: every figure of a part, with its
   `mistakes`, whose columns are `MISTAKE`; `pictures` and `described`: what a training shows of its
   dev rows.
+- Where rows are learned in pieces, `examples(tokenizer, split, max_length=…, **decoding)`: the
+  windows of a split, their targets, and the way from their outputs back to values of rows.
 - `TITLE`, `GIVES` and `SAYS`: what a file for phones says of itself: its name, what it gives (of so
   many outputs), what the numbers are.
 - `save` and `load`: a Hugging Face folder with `ARCHITECTURE`, which is what BERT's is called
@@ -64,7 +66,7 @@ class Task:
     families: tuple[str, ...] = ("bert",)
 
 
-_OF_ONE_CLASS = (
+OF_ONE_CLASS = (
     "train.class_weights",
     "train.calibrate",
     "train.regularize.label_smoothing",
@@ -74,31 +76,52 @@ _OF_ONE_CLASS = (
     "data.none_label",
 )
 
+_OF_WINDOWS = ("task.doc_stride", "task.max_query_length", "task.max_answer_length")
+_OF_ONE_VECTOR = (
+    "train.regularize.mixup",
+    "train.regularize.r_drop",
+    "data.augment",
+    "export.tflite_vector",
+    "export.tflite_length",
+    "export.savedmodel_precision",
+    "export.keras_hub",
+    "export.onnx",
+)
 _ON_SENTENCE_VECTOR = ("bert", "distilbert", "electra", "roberta")
 
 TASKS = {
     "classify": Task(
-        "classify", "class", figures=("accuracy", "loss"), families=_ON_SENTENCE_VECTOR
+        "classify",
+        "class",
+        figures=("accuracy", "loss"),
+        foreign=_OF_WINDOWS,
+        families=_ON_SENTENCE_VECTOR,
     ),
     "multilabel": Task(
         "classify",
         "classes",
         figures=("micro_f1", "macro_f1", "loss"),
-        foreign=_OF_ONE_CLASS,
+        foreign=(*OF_ONE_CLASS, *_OF_WINDOWS),
         families=_ON_SENTENCE_VECTOR,
     ),
     "regress": Task(
         "regress",
         "number",
         figures=("spearman", "pearson", "loss"),
-        foreign=_OF_ONE_CLASS,
+        foreign=(*OF_ONE_CLASS, *_OF_WINDOWS),
         families=_ON_SENTENCE_VECTOR,
+    ),
+    "span": Task(
+        "span",
+        "answers",
+        figures=("f1", "exact_match", "loss"),
+        foreign=(*OF_ONE_CLASS, *_OF_ONE_VECTOR),
     ),
     "tag": Task(
         "tag",
         "spans",
         figures=("f1", "loss"),
-        foreign=(*_OF_ONE_CLASS, "train.regularize.mixup"),
+        foreign=(*OF_ONE_CLASS, *_OF_WINDOWS, "train.regularize.mixup"),
         pairs=False,
     ),
 }
@@ -126,9 +149,11 @@ __all__ = [
     "Task",
     "find",
     "find_objective",
+    "gives_lists",
     "learning",
     "load_model",
     "reads_tokens",
+    "right_answers",
 ]
 
 
@@ -151,6 +176,11 @@ def reads_tokens(name: str) -> bool:
     return getattr(find(name), "READS_TOKENS", False)
 
 
+def gives_lists(name: str) -> bool:
+    """Whether a task's values are a list, one item a text, and no array."""
+    return find(name).ANSWERS == "spans"
+
+
 def learning(target: str, *, name: str | None = None) -> str | None:
     """The task that learns a kind of label.
 
@@ -163,6 +193,19 @@ def learning(target: str, *, name: str | None = None) -> str | None:
     """
     fitting = (key for key, task in TASKS.items() if task.target == target)
     return next((key for key in fitting if name in (None, TASKS[key].name)), None)
+
+
+def right_answers(task, split, labels):
+    """What `evaluate` and the like compare answers with: a task's `targets` of a split.
+
+    Args:
+        task: the task's module.
+        split: its rows.
+        labels: the names of the labels.
+    """
+    if task.ANSWERS == "span":  # an answer is compared as its context's language has it
+        return task.targets(split.labels, labels, text_pairs=split.text_pairs)
+    return task.targets(split.labels, labels)
 
 
 def find_objective(name: str):

@@ -83,11 +83,19 @@ class FinetuneSettings(Settings):
         "would be compiled anew).",
     )
     monitor: Literal[
-        "auto", "accuracy", "micro_f1", "macro_f1", "spearman", "pearson", "f1", "loss"
+        "auto",
+        "accuracy",
+        "micro_f1",
+        "macro_f1",
+        "spearman",
+        "pearson",
+        "f1",
+        "exact_match",
+        "loss",
     ] = Field(
         "auto",
-        description="Dev figure by which the best epoch is chosen and restored; auto: "
-        "accuracy, micro_f1 where rows have several labels, spearman of numbers, f1 of entities.",
+        description="Dev figure by which the best epoch is chosen and restored; auto: accuracy, "
+        "micro_f1 where rows have several labels, spearman of numbers, f1 of entities and answers.",
     )
     patience: int | None = Field(
         3, ge=1, description="Epochs without a better dev figure before training stops; null: all."

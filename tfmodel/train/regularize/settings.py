@@ -54,9 +54,9 @@ class SWASettings(Settings):
 class PlateauSettings(Settings):
     """A lower learning rate where a dev figure no longer gets better."""
 
-    monitor: Literal["accuracy", "micro_f1", "macro_f1", "spearman", "pearson", "f1", "loss"] = (
-        Field("loss", description="Dev figure that is watched.")
-    )
+    monitor: Literal[
+        "accuracy", "micro_f1", "macro_f1", "spearman", "pearson", "f1", "exact_match", "loss"
+    ] = Field("loss", description="Dev figure that is watched.")
     factor: float = Field(
         0.5, gt=0, lt=1, description="What the learning rate is multiplied with each time."
     )
