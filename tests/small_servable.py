@@ -77,24 +77,49 @@ def _set_methods(path: Path) -> None:
     path.write_bytes(saved.SerializeToString())
 
 
+class Held:
+    """A server with one batch thread that computes nothing for the moment."""
+
+    def __init__(self, model):
+        self._model = model
+        self._began, self._go = threading.Event(), threading.Event()
+
+    def wait(self):
+        """What a batch does first."""
+        self._began.set()
+        assert self._go.wait(60)
+
+    def release(self):
+        """Compute again."""
+        self._go.set()
+
+    def occupy(self, submit: Callable, count: int = 2) -> list:
+        """Futures of requests, the first of which is being computed while the others wait."""
+        asked = [submit()]
+        assert self._began.wait(60)
+        asked += [submit() for _ in range(count - 1)]
+        until(lambda: self._model.waiting_rows == count - 1)
+        return asked
+
+
 @contextlib.contextmanager
-def holding(server) -> Iterator[Callable[[], None]]:
-    """Let a server's one model compute nothing until the end, or until the function is called."""
+def holding(server) -> Iterator[Held]:
+    """Let a server's one model compute nothing until the end, or until it is released."""
     (model,) = server.models
     with model.use() as version:
         batcher = version._batcher
-    run, go = batcher._run, threading.Event()
+    run, held = batcher._run, Held(model)
 
-    def held(*arguments):
-        assert go.wait(60)
+    def run_when_released(*arguments):
+        held.wait()
         return run(*arguments)
 
-    batcher._run = held
+    batcher._run = run_when_released
     try:
-        yield go.set
+        yield held
     finally:
         batcher._run = run
-        go.set()
+        held.release()
 
 
 def until(condition: Callable[[], bool], seconds: float = 60) -> None:

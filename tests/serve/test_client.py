@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 import pytest
-from small_servable import copy_version, holding, until, write_half_plus
+from small_servable import copy_version, holding, write_half_plus
 
 from tfmodel.config import ConfigError
 from tfmodel.serve import Client, Server, ServingError, serve_settings
@@ -148,16 +148,15 @@ def test_a_full_server_is_asked_again_and_a_wrong_request_is_not(base, door, mon
         Server(base, settings=settings) as server,
         Client(address(server, door), tries=50, timeout_seconds=60) as client,
         concurrent.futures.ThreadPoolExecutor() as pool,
-        holding(server) as release,
+        holding(server) as held,
     ):
         client.signatures()
-        asked = [pool.submit(client.ask, {"x": [0.0]}) for _ in range(2)]
-        until(lambda: next(iter(server.models)).waiting_rows == 1)
+        asked = held.occupy(lambda: pool.submit(client.ask, {"x": [0.0]}))
 
         def note_and_pause(seconds):
             pauses.append(seconds)
             if len(pauses) == 3:
-                release()
+                held.release()
             pause(seconds)
 
         monkeypatch.setattr("tfmodel.serve.client.time.sleep", note_and_pause)

@@ -83,40 +83,42 @@ def test_a_body_that_is_too_large(serve):
     assert ask(server.rest_address, PREDICT, {"instances": [0.0]})[0] == 200
 
 
-def open_requests(pool, server, count=2):
-    """Requests over REST, the first of which is being computed while the others wait."""
-    asked = [pool.submit(ask, server.rest_address, PREDICT, BODY) for _ in range(count)]
-    until(lambda: next(iter(server.models)).waiting_rows == count - 1)
-    return asked
+def over_rest(pool, server):
+    """How to ask over REST, in a thread."""
+    return lambda: pool.submit(ask, server.rest_address, PREDICT, BODY)
+
+
+def over_grpc(pool, server):
+    """How to ask over gRPC, in a thread."""
+    return lambda: pool.submit(predict_over_grpc, server, X)
 
 
 def test_a_full_queue(serve):
     server = serve(max_queue=1)
-    with concurrent.futures.ThreadPoolExecutor() as pool, holding(server) as release:
-        asked = open_requests(pool, server)
+    with concurrent.futures.ThreadPoolExecutor() as pool, holding(server) as held:
+        asked = held.occupy(over_rest(pool, server))
         status, answer = ask(server.rest_address, PREDICT, BODY)
         assert status == 503 and "queue" in answer["error"]
         assert answer["headers"]["retry-after"] == "1"
         assert refused_by_grpc(server, X)[0] == "UNAVAILABLE"
-        release()
+        held.release()
         assert [each.result()[0] for each in asked] == [200, 200]
     assert predict_over_grpc(server, X) == {"y": [2.0]}
 
 
 def test_too_many_requests_at_once(serve):
     server = serve(max_requests=2)
-    with concurrent.futures.ThreadPoolExecutor() as pool, holding(server) as release:
-        asked = open_requests(pool, server)
+    with concurrent.futures.ThreadPoolExecutor() as pool, holding(server) as held:
+        asked = held.occupy(over_rest(pool, server))
         status, answer = ask(server.rest_address, PREDICT, BODY)
         assert status == 429 and answer["headers"]["retry-after"] == "1"
         assert ask(server.rest_address, "/healthz")[0] == 200
-        release()
+        held.release()
         assert [each.result()[0] for each in asked] == [200, 200]
-    with concurrent.futures.ThreadPoolExecutor() as pool, holding(server) as release:
-        asked = [pool.submit(predict_over_grpc, server, X) for _ in range(2)]
-        until(lambda: next(iter(server.models)).waiting_rows == 1)
+    with concurrent.futures.ThreadPoolExecutor() as pool, holding(server) as held:
+        asked = held.occupy(over_grpc(pool, server))
         assert refused_by_grpc(server, X)[0] == "RESOURCE_EXHAUSTED"
-        release()
+        held.release()
         assert [each.result() for each in asked] == [{"y": [2.0]}] * 2
 
 
@@ -233,17 +235,17 @@ def test_an_answer_does_not_wait_for_the_clients_word_that_its_head_came():
 
 def test_requests_that_are_open_are_answered_when_it_stops(serve):
     server = serve()
-    with concurrent.futures.ThreadPoolExecutor() as pool, holding(server) as release:
-        over_rest = open_requests(pool, server)
-        over_grpc = pool.submit(predict_over_grpc, server, X)
+    with concurrent.futures.ThreadPoolExecutor() as pool, holding(server) as held:
+        first = held.occupy(over_rest(pool, server))
+        last = over_grpc(pool, server)()
         until(lambda: next(iter(server.models)).waiting_rows == 2)
         stopping = pool.submit(server.stop)
         time.sleep(0.5)
-        assert not stopping.done() and not over_grpc.done()
-        release()
+        assert not stopping.done() and not last.done()
+        held.release()
         stopping.result(60)
-        assert [each.result()[0] for each in over_rest] == [200, 200]
-        assert over_grpc.result() == {"y": [2.0]}
+        assert [each.result()[0] for each in first] == [200, 200]
+        assert last.result() == {"y": [2.0]}
     with pytest.raises(OSError):
         ask(server.rest_address, PREDICT, BODY)
     ours = ("batch-", "versions", "rest", "grpc")
