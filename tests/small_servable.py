@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
+import threading
+import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 CLASSIFY, REGRESS = "tensorflow/serving/classify", "tensorflow/serving/regress"
@@ -16,7 +20,7 @@ def write_half_plus(folder: Path, number: float = 2.0) -> Path:
     """Write TF Serving's test model `half_plus_two`, with a few more signatures.
 
     `x` gives `y = x / 2 + number`; x below -1000 fails. `strings` gives texts back, as `text` and
-    as `text_bytes`; `two` takes `a` and `b`; `slow` takes `steps` of work.
+    as `text_bytes`; `two` takes `a` and `b`.
     """
     import tensorflow as tf
 
@@ -33,15 +37,6 @@ def write_half_plus(folder: Path, number: float = 2.0) -> Path:
 
     def two(a, b):
         return {"sum": tf.cast(a, tf.float32) + b}
-
-    def slow(steps):
-        def body(step, value):
-            return step + 1, tf.tanh(tf.matmul(value, value))
-
-        count = tf.reduce_max(steps)
-        start = (tf.constant(0), tf.ones((64, 64)) / 64)
-        _, value = tf.while_loop(lambda step, _: step < count, body, start)
-        return {"done": tf.zeros_like(tf.cast(steps, tf.float32)) + value[0, 0] * 0}
 
     def spec(dtype, name, *sizes):
         return tf.TensorSpec((None, *sizes), dtype, name=name)
@@ -60,7 +55,6 @@ def write_half_plus(folder: Path, number: float = 2.0) -> Path:
         ),
         "strings": (strings, [texts]),
         "two": (two, [spec(tf.int32, "a"), spec(tf.float32, "b")]),
-        "slow": (slow, [spec(tf.int32, "steps")]),
     }
     module.signatures_by_name = {
         name: tf.function(function, autograph=False).get_concrete_function(*specs)
@@ -81,6 +75,59 @@ def _set_methods(path: Path) -> None:
     for name, method in _METHODS.items():
         saved.meta_graphs[0].signature_def[name].method_name = method
     path.write_bytes(saved.SerializeToString())
+
+
+class Held:
+    """A server with one batch thread that computes nothing for the moment."""
+
+    def __init__(self, model):
+        self._model = model
+        self._began, self._go = threading.Event(), threading.Event()
+
+    def wait(self):
+        """What a batch does first."""
+        self._began.set()
+        assert self._go.wait(60)
+
+    def release(self):
+        """Compute again."""
+        self._go.set()
+
+    def occupy(self, submit: Callable, count: int = 2) -> list:
+        """Futures of requests, the first of which is being computed while the others wait."""
+        asked = [submit()]
+        assert self._began.wait(60)
+        asked += [submit() for _ in range(count - 1)]
+        until(lambda: self._model.waiting_rows == count - 1)
+        return asked
+
+
+@contextlib.contextmanager
+def holding(server) -> Iterator[Held]:
+    """Let a server's one model compute nothing until the end, or until it is released."""
+    (model,) = server.models
+    with model.use() as version:
+        batcher = version._batcher
+    run, held = batcher._run, Held(model)
+
+    def run_when_released(*arguments):
+        held.wait()
+        return run(*arguments)
+
+    batcher._run = run_when_released
+    try:
+        yield held
+    finally:
+        batcher._run = run
+        held.release()
+
+
+def until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    """Wait for something to become true."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def copy_version(version: Path, to: Path) -> Path:

@@ -3,12 +3,13 @@
 Run: pytest tests/serve/test_client.py
 """
 
+import concurrent.futures
 import threading
 import time
 
 import numpy as np
 import pytest
-from small_servable import copy_version, write_half_plus
+from small_servable import copy_version, holding, write_half_plus
 
 from tfmodel.config import ConfigError
 from tfmodel.serve import Client, Server, ServingError, serve_settings
@@ -107,14 +108,11 @@ def test_mistakes(client, server):
 
 def test_a_deadline_holds_for_all_tries(server):
     for door in DOORS:
-        with Client(address(server, door), timeout_seconds=0.3) as client:
+        with Client(address(server, door), timeout_seconds=0.5) as client:
             client.signatures()
-            started = time.monotonic()
-            with pytest.raises(ServingError) as late:
-                client.ask({"steps": [60_000]}, signature="slow")
+            with holding(server), pytest.raises(ServingError) as late:
+                client.ask({"x": [0.0]})
             assert late.value.code == "DEADLINE_EXCEEDED"
-            assert time.monotonic() - started < 5
-    time.sleep(0.5)
 
 
 @pytest.mark.parametrize("door", DOORS)
@@ -145,26 +143,34 @@ def test_a_server_that_comes_back_is_asked_again(base, door):
 @pytest.mark.parametrize("door", DOORS)
 def test_a_full_server_is_asked_again_and_a_wrong_request_is_not(base, door, monkeypatch):
     settings = serve_settings(rest_port=0, grpc_port=0, max_queue=1, batch_threads=1)
-    with Server(base, settings=settings) as server:
-        with Client(address(server, door), tries=50, timeout_seconds=60) as client:
-            slow = {"steps": [3000]}
-            wrong, threads = [], []
-            for _ in range(8):
+    pauses, pause = [], time.sleep
+    with (
+        Server(base, settings=settings) as server,
+        Client(address(server, door), tries=50, timeout_seconds=60) as client,
+        concurrent.futures.ThreadPoolExecutor() as pool,
+        holding(server) as held,
+    ):
+        client.signatures()
+        asked = held.occupy(lambda: pool.submit(client.ask, {"x": [0.0]}))
 
-                def ask():
-                    if client.ask(slow, signature="slow")["done"].tolist() != [0.0]:
-                        wrong.append("other")
+        def note_and_pause(seconds):
+            pauses.append(seconds)
+            if len(pauses) == 3:
+                held.release()
+            pause(seconds)
 
-                threads.append(threading.Thread(target=ask))
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-            assert not wrong
-            monkeypatch.setattr(time, "sleep", lambda _: wrong.append("slept"))
-            with pytest.raises(ServingError):
-                client.ask({"x": [-5000.0]})
-            assert not wrong
+        monkeypatch.setattr("tfmodel.serve.client.time.sleep", note_and_pause)
+        assert client.ask({"x": [2.0]})["y"].tolist() == [3.0]
+        monkeypatch.undo()
+        # Each pause is up to four times the one before, and half of it chance.
+        assert len(pauses) >= 3
+        for number, seconds in enumerate(pauses[:3]):
+            assert 0.025 * 4**number <= seconds <= 0.05 * 4**number
+        assert [each.result()["y"].tolist() for each in asked] == [[2.0], [2.0]]
+        monkeypatch.setattr("tfmodel.serve.client.time.sleep", pytest.fail)
+        with pytest.raises(ServingError, match="model failed"):
+            client.ask({"x": [-5000.0]})
+        monkeypatch.undo()
 
 
 def test_many_texts(finished):

@@ -13,7 +13,7 @@ import time
 import grpc
 import numpy as np
 import pytest
-from small_servable import ask, copy_version, write_half_plus
+from small_servable import ask, copy_version, until, write_half_plus
 
 from tfmodel.config import ConfigError
 from tfmodel.serve import Server, serve_settings
@@ -48,13 +48,6 @@ def settings(**values):
 def serving(base, **options):
     with Server(base, settings=options.pop("settings", settings()), **options) as server:
         yield server
-
-
-def until(condition, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def answer(server, path=PREDICT):
@@ -298,6 +291,8 @@ def test_a_new_config_moves_labels_and_exchanges_models(made, base, tmp_path):
         assert (answer(server, stable), answer(server, canary)) == (2.0, 400)
         assert reload(server, ("model", base, [1], {}), ("other", other, None, {})) == 0
         assert answer(server) == 1.0 and answer(server, "/v1/models/other:predict") == 3.0
+        code, words = reload(server, ("model", base, [9], {}))
+        assert (code, words) == ("UNKNOWN", "1 servable(s) did not become available: model")
         assert reload(server, ("new", base, [1], {})) == 0
         assert answer(server, "/v1/models/new:predict") == 1.0 and answer(server) == 404
 

@@ -16,14 +16,13 @@ import time
 import grpc
 import numpy as np
 import pytest
-from small_servable import ask, copy_version, write_half_plus
+from small_servable import ask, copy_version, holding, until, write_half_plus
 
 from tfmodel.config import ConfigError
 from tfmodel.serve import Server, serve_settings
 
 PREDICT = "/v1/models/model:predict"
-LONG = 20_000
-"""Steps that take about half a second."""
+BODY = {"instances": [0.0]}
 
 
 @pytest.fixture(scope="module")
@@ -47,10 +46,6 @@ def serve(version, tmp_path):
     yield start
     for server in servers:
         server.stop()
-
-
-def slow(steps=LONG):
-    return {"signature_name": "slow", "inputs": [steps]}
 
 
 def predict_over_grpc(server, inputs, *, signature="", timeout=60, metadata=None, channel=None):
@@ -78,7 +73,7 @@ X = {"x": np.float32([0.0])}
 
 def test_a_body_that_is_too_large(serve):
     server = serve(max_body_bytes=1000)
-    status, answer = ask(server.rest_address, PREDICT, b"[" * 1001)
+    status, answer = ask(server.rest_address, PREDICT, b"[" * 3900)
     assert status == 413 and answer["error"] == "The body has more than 1,000 bytes."
     connection = http.client.HTTPConnection(server.rest_address, timeout=60)
     connection.request("POST", PREDICT, iter([b"[" * 600] * 3), encode_chunked=True)
@@ -88,47 +83,55 @@ def test_a_body_that_is_too_large(serve):
     assert ask(server.rest_address, PREDICT, {"instances": [0.0]})[0] == 200
 
 
+def over_rest(pool, server):
+    """How to ask over REST, in a thread."""
+    return lambda: pool.submit(ask, server.rest_address, PREDICT, BODY)
+
+
+def over_grpc(pool, server):
+    """How to ask over gRPC, in a thread."""
+    return lambda: pool.submit(predict_over_grpc, server, X)
+
+
 def test_a_full_queue(serve):
     server = serve(max_queue=1)
-    with concurrent.futures.ThreadPoolExecutor(8) as pool:
-        asked = [pool.submit(ask, server.rest_address, PREDICT, slow()) for _ in range(6)]
-        answers = [each.result() for each in asked]
-    codes = [status for status, _ in answers]
-    assert {*codes} == {200, 503}
-    refused = next(answer for status, answer in answers if status == 503)
-    assert "queue" in refused["error"] and refused["headers"]["retry-after"] == "1"
-    with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        asked = [pool.submit(ask, server.rest_address, PREDICT, slow()) for _ in range(3)]
-        time.sleep(0.2)
+    with concurrent.futures.ThreadPoolExecutor() as pool, holding(server) as held:
+        asked = held.occupy(over_rest(pool, server))
+        status, answer = ask(server.rest_address, PREDICT, BODY)
+        assert status == 503 and "queue" in answer["error"]
+        assert answer["headers"]["retry-after"] == "1"
         assert refused_by_grpc(server, X)[0] == "UNAVAILABLE"
-        for each in asked:
-            each.result()
+        held.release()
+        assert [each.result()[0] for each in asked] == [200, 200]
+    assert predict_over_grpc(server, X) == {"y": [2.0]}
 
 
 def test_too_many_requests_at_once(serve):
     server = serve(max_requests=2)
-    with concurrent.futures.ThreadPoolExecutor(8) as pool:
-        asked = [pool.submit(ask, server.rest_address, PREDICT, slow()) for _ in range(6)]
-        answers = [each.result() for each in asked]
-    refused = [answer for status, answer in answers if status == 429]
-    assert refused and all(status in (200, 429) for status, _ in answers)
-    assert refused[0]["headers"]["retry-after"] == "1"
-    with concurrent.futures.ThreadPoolExecutor(8) as pool:
-        slowly = {"inputs": {"steps": np.int32([LONG])}, "signature": "slow"}
-        asked = [pool.submit(predict_over_grpc, server, **slowly) for _ in range(6)]
-        codes = {each.exception().code().name for each in asked if each.exception()}
-    assert codes == {"RESOURCE_EXHAUSTED"}
+    with concurrent.futures.ThreadPoolExecutor() as pool, holding(server) as held:
+        asked = held.occupy(over_rest(pool, server))
+        status, answer = ask(server.rest_address, PREDICT, BODY)
+        assert status == 429 and answer["headers"]["retry-after"] == "1"
+        assert ask(server.rest_address, "/healthz")[0] == 200
+        held.release()
+        assert [each.result()[0] for each in asked] == [200, 200]
+    with concurrent.futures.ThreadPoolExecutor() as pool, holding(server) as held:
+        asked = held.occupy(over_grpc(pool, server))
+        assert refused_by_grpc(server, X)[0] == "RESOURCE_EXHAUSTED"
+        held.release()
+        assert [each.result() for each in asked] == [{"y": [2.0]}] * 2
 
 
 def test_an_answer_that_comes_too_late(serve):
     server = serve(timeout_seconds=0.05)
-    status, answer = ask(server.rest_address, PREDICT, slow())
-    assert status == 504 and answer["error"].startswith("Timed out")
-    slowly = {"inputs": {"steps": np.int32([LONG])}, "signature": "slow"}
-    assert refused_by_grpc(server, **slowly)[0] == "DEADLINE_EXCEEDED"
+    with holding(server):
+        status, answer = ask(server.rest_address, PREDICT, BODY)
+        assert status == 504 and answer["error"].startswith("Timed out")
+        assert refused_by_grpc(server, X)[0] == "DEADLINE_EXCEEDED"
     patient = serve()
-    assert refused_by_grpc(patient, **slowly, timeout=0.05)[0] == "DEADLINE_EXCEEDED"
-    assert ask(patient.rest_address, PREDICT, {"instances": [0.0]})[0] == 200
+    with holding(patient):
+        assert refused_by_grpc(patient, X, timeout=0.05)[0] == "DEADLINE_EXCEEDED"
+    assert ask(patient.rest_address, PREDICT, BODY)[0] == 200
 
 
 def connect(server):
@@ -232,18 +235,21 @@ def test_an_answer_does_not_wait_for_the_clients_word_that_its_head_came():
 
 def test_requests_that_are_open_are_answered_when_it_stops(serve):
     server = serve()
-    with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        over_rest = [pool.submit(ask, server.rest_address, PREDICT, slow()) for _ in range(2)]
-        slowly = {"inputs": {"steps": np.int32([LONG])}, "signature": "slow"}
-        over_grpc = pool.submit(predict_over_grpc, server, **slowly)
-        time.sleep(0.3)
-        server.stop()
-        assert [each.result()[0] for each in over_rest] == [200, 200]
-        assert over_grpc.result() == {"done": [0.0]}
+    with concurrent.futures.ThreadPoolExecutor() as pool, holding(server) as held:
+        first = held.occupy(over_rest(pool, server))
+        last = over_grpc(pool, server)()
+        until(lambda: next(iter(server.models)).waiting_rows == 2)
+        stopping = pool.submit(server.stop)
+        time.sleep(0.5)
+        assert not stopping.done() and not last.done()
+        held.release()
+        stopping.result(60)
+        assert [each.result()[0] for each in first] == [200, 200]
+        assert last.result() == {"y": [2.0]}
     with pytest.raises(OSError):
-        ask(server.rest_address, PREDICT, slow())
-    names = [thread.name for thread in threading.enumerate()]
-    assert not [name for name in names if name.startswith(("batch-", "versions", "rest"))]
+        ask(server.rest_address, PREDICT, BODY)
+    ours = ("batch-", "versions", "rest", "grpc")
+    until(lambda: not [each for each in threading.enumerate() if each.name.startswith(ours)])
     server.stop()  # again: nothing
 
 

@@ -125,7 +125,7 @@ class Client:
     def predict(
         self, texts: Sequence[str], text_pairs: Sequence[str] | None = None
     ) -> list[Prediction]:
-        """Answer texts, with a model that this project has exported.
+        """Answer texts, with a model of labels or of numbers that this project has exported.
 
         Args:
             texts: n texts; texts of like length are sent together, several requests at once.
@@ -135,7 +135,7 @@ class Client:
             n answers, in the order of the texts.
 
         Raises:
-            ConfigError: not a list of strings, or not as many pairs as texts.
+            ConfigError: not a list of strings, not as many pairs as texts, or another model.
             ServingError: the server refuses, or does not answer in time.
         """
         columns = {"text": _strings(texts, "texts")}
@@ -270,8 +270,8 @@ def _predictions(outputs: Mapping[str, np.ndarray], rows: int) -> list[Predictio
         return [Prediction(None, None, *row) for row in zip(named, scores, strict=True)]
     if "score" not in outputs:
         raise ConfigError(
-            "Expected a model exported by tfmodel, which gives scores. Received: one that gives "
-            f"{', '.join(outputs)}. Ask it with ask()."
+            "Expected a model that gives a label or a number for each text. Received: one that "
+            f"gives {', '.join(outputs)}. Ask it with ask()."
         )
     numbers = outputs["score"].ravel().tolist()
     labels = outputs["label"].tolist() if "label" in outputs else [None] * rows

@@ -160,7 +160,8 @@ class Models:
 
         Raises:
             ServingError: the config is wrong, and nothing was changed; FAILED_PRECONDITION: a
-                label's version is not live, and no label was moved.
+                label's version is not live, and no label was moved; UNKNOWN: a model has no
+                version that can be served, likewise.
         """
         if config.WhichOneof("config") != "model_config_list":
             raise invalid(
@@ -187,6 +188,12 @@ class Models:
             for name, model in older.items():
                 if fresh.get(name) is not model:
                     model.close()
+            missing = [_shown(name) for name, model in fresh.items() if not model.live]
+            if missing:
+                raise ServingError(
+                    "UNKNOWN",
+                    f"{len(missing)} servable(s) did not become available: {', '.join(missing)}",
+                )
             self._move_labels(fresh, {entry.name: dict(entry.version_labels) for entry in entries})
             for model in fresh.values():
                 model.poll()

@@ -28,6 +28,7 @@ _LOOK = re.compile(
 _LARGEST_VERSION = 2**63 - 1
 _PARSED_AT_ONCE = 2**16
 """Bytes of a body that are parsed between other requests; a larger one by a thread beside."""
+_PATIENCE_WITH_BODIES = 4
 
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
@@ -124,13 +125,17 @@ class RestApplication:
             raise ServingError("UNAUTHENTICATED", "Expected the token of this server.")
 
     async def _body(self, scope: Mapping[str, Any], receive: Receive) -> bytes:
-        """The whole body, if it is not too large and comes in time."""
+        """The whole body, if it is not too large and comes in time.
+
+        One that is too large is still read for a while, and dropped: a client that sends sees no
+        answer before it is through.
+        """
         most = self._settings.max_body_bytes
         too_large = ServingError(
             "INVALID_ARGUMENT", f"The body has more than {most:,} bytes.", http_status=413
         )
         for name, value in scope["headers"]:
-            if name == b"content-length" and int(value) > most:
+            if name == b"content-length" and int(value) > _PATIENCE_WITH_BODIES * most:
                 raise too_large
         parts: list[bytes] = []
         size = 0
@@ -145,9 +150,11 @@ class RestApplication:
                 ) from None
             if event["type"] == "http.disconnect":
                 raise ServingError("CANCELLED", "The client went away.")
-            parts.append(event.get("body", b""))
-            size += len(parts[-1])
-            if size > most:
+            part = event.get("body", b"")
+            size += len(part)
+            if size <= most:
+                parts.append(part)
+            elif size > _PATIENCE_WITH_BODIES * most or not event.get("more_body"):
                 raise too_large
             if not event.get("more_body"):
                 return b"".join(parts)

@@ -74,6 +74,7 @@ class Server:
         self._rest: Any = None
         self._rest_thread: threading.Thread | None = None
         self._grpc: Any = None
+        self._pool: concurrent.futures.ThreadPoolExecutor | None = None
         self.rest_address = ""
         self.grpc_address = ""
 
@@ -118,6 +119,8 @@ class Server:
         if stopped is not None:
             stopped.wait()
             self._grpc = None
+        if self._pool is not None:
+            self._pool.shutdown(wait=False)
         self.models.close()
 
     def run(self) -> None:
@@ -200,9 +203,9 @@ class Server:
         from tfmodel.serve.grpc_services import handlers_of
 
         settings = self.settings
-        pool = concurrent.futures.ThreadPoolExecutor(_GRPC_THREADS, thread_name_prefix="grpc")
+        self._pool = concurrent.futures.ThreadPoolExecutor(_GRPC_THREADS, thread_name_prefix="grpc")
         self._grpc = grpc.server(
-            pool,
+            self._pool,
             options=[
                 ("grpc.max_receive_message_length", settings.max_body_bytes),
                 ("grpc.max_send_message_length", -1),

@@ -180,6 +180,7 @@ class Model:
         self._settings = settings
         self._metrics = metrics
         self._entries: dict[int, _Entry] = {}
+        self._is_closed = False
         self._lock = threading.Lock()  # of what requests read
         self._polling = threading.Lock()  # one look at the folder at a time
 
@@ -249,6 +250,8 @@ class Model:
     def poll(self) -> None:
         """Look at the folder: load what is new, then unload what is no longer wanted."""
         with self._polling:
+            if self._is_closed:
+                return
             found = self._folders()
             if found is not None:
                 self._forget(found)
@@ -258,8 +261,9 @@ class Model:
             self._unload_idle()
 
     def close(self) -> None:
-        """Answer what is open, and unload everything."""
+        """Answer what is open, unload everything, and look no more."""
         with self._polling:
+            self._is_closed = True
             with self._lock:
                 for entry in self._entries.values():
                     entry.state = "UNLOADING" if entry.version is not None else entry.state
