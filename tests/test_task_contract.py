@@ -6,8 +6,10 @@ A new task is a row in `CASES`. Run: pytest tests/test_task_contract.py
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import needs
@@ -49,6 +51,32 @@ def mixed_rows(count: int = 240, *, seed: int = 0) -> list[tuple[str, str]]:
     return list(found.items())
 
 
+def paired_rows(count: int = 160, *, seed: int = 0) -> list[tuple[str, str]]:
+    """Pairs of distinct texts with three words of the topics in common, other in each pair."""
+    generator = random.Random(seed)
+    words = [word for topic in small_run.TOPICS.values() for word in topic]
+    keys = generator.sample(list(itertools.combinations(words, 3)), count)
+
+    def text(key: tuple[str, ...]) -> str:
+        chosen = [*key, *generator.sample(small_run._FILLERS, 3)]
+        generator.shuffle(chosen)
+        return " ".join(chosen)
+
+    return [(text(key), text(key)) for key in keys]
+
+
+def turned(model) -> None:
+    """Make other answers of a model with a head."""
+    head = model.get_layer("head")
+    head.kernel.assign(-head.kernel.numpy())
+
+
+def mixed_up(model) -> None:
+    """Give every word another one's embedding."""
+    table = model.get_layer("encoder").get_layer("embeddings").token_table
+    table.assign(np.roll(table.numpy(), 3, axis=0))
+
+
 @dataclasses.dataclass(frozen=True)
 class Case:
     """A task, the small data it learns, and what is to be seen of it.
@@ -63,6 +91,9 @@ class Case:
         pictures: what TensorBoard shows of dev.
         sections: headings of the report's page that only some tasks have.
         mistakes: overrides, and what is said of them.
+        header: columns of the rows.
+        spoil: has a model give other answers.
+        doors: further formats that it can be written in.
     """
 
     rows: list[tuple[str, str]]
@@ -74,6 +105,9 @@ class Case:
     pictures: set[str]
     sections: set[str]
     mistakes: list[tuple[list[str], str]]
+    header: tuple[str, ...] = ("text", "label")
+    spoil: Callable = turned
+    doors: tuple[str, ...] = ("onnx", "keras_hub")
 
 
 _LONGER = {"epochs": 15, "patience": None, "learning_rate": 0.003, "warmup_share": 0.1}
@@ -150,6 +184,54 @@ CASES = {
             ),
         ],
     ),
+    "embed": Case(
+        rows=paired_rows(),
+        config={"task": {"name": "embed"}, "data": {"text_pair": "text_pair"}},
+        problem_type="",
+        figure=("recall_at_10", 0.8),
+        answer={"text", "vector"},
+        served={"vector"},
+        pictures={"recall"},
+        sections={"Retrieval"},
+        header=("text", "text_pair"),
+        spoil=mixed_up,
+        doors=(),
+        mistakes=[
+            (
+                ["data.text_pair=null"],
+                "data.text_pair must name the column with the second text where task.name is embed",
+            ),
+            (
+                ["data.label=label"],
+                "data.target must say what data.label holds where task.name is embed",
+            ),
+            (
+                ["task.loss=cosine", "data.target=none"],
+                "data.target must be number where task.loss is cosine. Received: none",
+            ),
+            (
+                ["task.loss=contrastive", "data.target=number", "data.label=text_pairs"],
+                "data.target must be none or text where task.loss is contrastive. Received: number",
+            ),
+            (
+                ["task.loss=triplet"],
+                "expected a column label (data.label). Received: text, text_pair.",
+            ),
+            (
+                ["train.regularize.r_drop=1.0", "export.onnx=true"],
+                "train.regularize.r_drop, export.onnx: expected a task with a head of labels",
+            ),
+            (["train.class_weights=balanced"], f"train.class_weights: {_ONE_CLASS} embed"),
+            (
+                ["train.monitor=spearman"],
+                "train.monitor must be one of recall_at_10, recall_at_1, mrr, loss where task.name",
+            ),
+            (
+                ["task.name=classify", "task.temperature=0.1", "data.target=class"],
+                "temperature: expected task.name embed, of which these are. Received: classify",
+            ),
+        ],
+    ),
 }
 
 
@@ -172,7 +254,7 @@ def road(request, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         small_run.write_encoder(Path("encoder"))
-        small_run.write_rows(Path("train.csv"), case.rows)
+        small_run.write_rows(Path("train.csv"), case.rows, case.header)
         for section, values in case.config.items():
             config[section] = {**config.get(section, {}), **values}
         Path("small.yaml").write_text(yaml.safe_dump(config))
@@ -207,6 +289,7 @@ def test_it_learns_and_its_figure_chooses_the_epoch(road):
     config = yaml.safe_load(Path("runs/small/config.yaml").read_text())
     assert config["train"]["monitor"] == figure
     assert config["data"]["target"] in ("auto", tasks.TASKS[name].target)
+    assert config["data"]["target"] == "none" or name != "embed"
     epochs = read("runs/small/history.json")["epochs"]
     best = max(
         range(len(epochs)), key=lambda n: (epochs[n][f"dev_{figure}"], -epochs[n]["dev_loss"])
@@ -220,7 +303,7 @@ def test_it_learns_and_its_figure_chooses_the_epoch(road):
 def test_the_folder_is_one_of_its_own(road):
     name, case, _ = road
     config = read("runs/small/model/config.json")
-    assert config["problem_type"] == case.problem_type
+    assert config.get("problem_type", "") == case.problem_type
     loaded = tasks.load_model("runs/small/model")
     assert loaded.task == name
     task = tasks.find(name)
@@ -241,6 +324,9 @@ def test_transformers_gives_the_same_outputs(road):
     transformers, torch = needs.package("transformers"), needs.package("torch")
     loaded = tasks.load_model("runs/small/model")
     batch = loaded.tokenizer(texts_of(case))
+    if tasks.gives_vectors(loaded.task):
+        check_vectors_of_transformers(transformers, torch, loaded, batch)
+        return
     theirs = transformers.AutoModelForSequenceClassification.from_pretrained("runs/small/model")
     assert theirs.config.problem_type == case.problem_type
     with torch.no_grad():
@@ -256,6 +342,20 @@ def test_transformers_gives_the_same_outputs(road):
     again = tasks.load_model("theirs")
     assert again.task == loaded.task
     np.testing.assert_allclose(again.model(batch, training=False), wanted, atol=1e-5)
+
+
+def check_vectors_of_transformers(transformers, torch, loaded, batch):
+    """Those of its BERT, their mean taken here."""
+    theirs = transformers.AutoModel.from_pretrained("runs/small/model")
+    mask = batch["padding_mask"].numpy().astype(np.int64)
+    with torch.no_grad():
+        hidden = theirs(
+            input_ids=torch.tensor(batch["token_ids"].numpy().astype(np.int64)),
+            attention_mask=torch.tensor(mask),
+        ).last_hidden_state.numpy()
+    wanted = (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdims=True)
+    wanted /= np.linalg.norm(wanted, axis=1, keepdims=True)
+    np.testing.assert_allclose(loaded.model(batch, training=False), wanted, atol=1e-5)
 
 
 def test_every_artifact_answers_alike(road):
@@ -286,9 +386,9 @@ def test_the_savedmodel_names_its_outputs(road):
     assert set(answers) == case.served
     assert {len(values) for values in answers.values()} == {len(texts)}
     predicted = load("runs/small").predict(texts)
-    for name in case.served & {"score", "label", "labels"}:
+    for name in case.served & {"score", "label", "labels", "vector"}:
         for given, answer in zip(answers[name].numpy().tolist(), predicted, strict=True):
-            if name == "score":
+            if name in ("score", "vector"):
                 assert given == pytest.approx(answer[name], abs=1e-4)
             elif name == "label":
                 assert given.decode() == answer[name]
@@ -335,8 +435,7 @@ def test_a_wrong_artifact_does_not_pass(road):
     }
     reference = tfmodel.export.predictor_of(loaded.model, loaded.tokenizer, **described)
     spoiled = tasks.load_model("runs/small/model").model
-    head = spoiled.get_layer("head")
-    head.kernel.assign(-head.kernel.numpy())
+    case.spoil(spoiled)
     saved = export_savedmodel(spoiled, loaded.tokenizer, "wrong", **described)
     phone = export_tflite(
         spoiled, loaded.tokenizer, "wrong.tflite", quantization="int8", **described
@@ -352,6 +451,8 @@ def test_the_other_doors_answer_alike(road, door):
     from tfmodel.export import export_keras_hub, export_onnx
 
     name, case, _ = road
+    if door not in case.doors:
+        pytest.skip(f"{name} is not written so")
     for package in {"onnx": ("onnx", "onnxruntime"), "keras_hub": ("keras_hub",)}[door]:
         needs.package(package)
     loaded = tasks.load_model("runs/small/model")

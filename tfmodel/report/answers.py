@@ -2,9 +2,16 @@
 
 from types import ModuleType
 
-from tfmodel.report import classification, labelling, regression
+from tfmodel.report import classification, embedding, labelling, regression
 
-OF_TASK = {"classify": classification, "multilabel": labelling, "regress": regression}
+OF_TASK = {
+    "classify": classification,
+    "multilabel": labelling,
+    "regress": regression,
+    "embed": embedding,
+    "embed_triplets": embedding,
+    "embed_scored": embedding,
+}
 """By the task's name: `view`, `facts`, `dev_fact` and `lines`."""
 
 

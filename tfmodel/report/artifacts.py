@@ -26,6 +26,8 @@ def artifacts(parity: Figures) -> dict[str, Any] | None:
     rows = [row for name, figures in found.items() for row in _artifact_rows(name, figures)]
     if parity.get("reference"):
         own = {names.agreement_key: 1.0, "largest_score_difference": 0.0}
+        if names.quality == "Cosine":
+            own["cosine"] = 1.0
         reference = {**parity["reference"], **own}
         rows.insert(0, _row("Keras model, float32", reference))
     return {
@@ -66,12 +68,14 @@ class Names:
 _NAMES = {
     "multilabel": Names("Same decisions", "label_agreement", "Micro F1"),
     "regress": Names("Correlation", "score_correlation", "Spearman"),
+    "embed": Names("Same nearest", "neighbour_agreement", "Cosine"),
 }
 _OF_ONE_LABEL = Names("Same label", "label_agreement", "Accuracy")
 _QUALITIES = {
     "spearman": wording.correlation,
     "micro_f1": wording.percent,
     "accuracy": wording.percent,
+    "cosine": wording.correlation,
 }
 
 
@@ -84,6 +88,8 @@ def agreement(figures: Figures) -> str:
     """How far an artifact's answers go with the Keras model's: same labels, or a correlation."""
     if figures.get("score_correlation") is not None:
         return wording.correlation(figures["score_correlation"])
+    if figures.get("neighbour_agreement") is not None:
+        return wording.percent(figures["neighbour_agreement"])
     return wording.percent(figures.get("label_agreement"))
 
 

@@ -13,7 +13,13 @@ from tfmodel.config import ConfigError
 from tfmodel.run_folder import Run, fingerprint, read_json
 
 TIMINGS_FILE = "timings.json"
-_ROWS_WITH = {"class": "one class", "classes": "several classes", "number": "one number"}
+_ROWS_WITH = {
+    "class": "one class",
+    "classes": "several classes",
+    "number": "one number",
+    "text": "one text",
+    "none": "no label",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,8 +101,10 @@ class Context:
 
     @functools.cached_property
     def encoder_folder(self) -> Path:
-        """The pretrained encoder, fetched."""
-        return sources.fetch(self.settings.encoder)
+        """The pretrained encoder, fetched; of sentence-transformers the folder inside."""
+        folder = sources.fetch(self.settings.encoder)
+        inside = folder / "0_Transformer"
+        return inside if inside.is_dir() and not (folder / "config.json").exists() else folder
 
     @functools.cached_property
     def encoder_shape(self):

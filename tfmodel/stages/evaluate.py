@@ -6,6 +6,7 @@ import logging
 
 from tfmodel.run_folder import write_json
 from tfmodel.stages.context import Context, Stage
+from tfmodel.tasks import targets_of
 
 _log = logging.getLogger(__name__)
 
@@ -27,8 +28,10 @@ def _evaluate(context: Context) -> None:
         split = context.dataset.split(part)
         _log.info("evaluating %s: %d rows", part, len(split.texts))
         found[part] = task.evaluate(
-            task.targets(split.labels, context.dataset.labels),
-            predictor.values(split.texts, split.text_pairs),
+            targets_of(task, split, context.dataset.labels),
+            task.answers_of(predictor, split)
+            if hasattr(task, "answers_of")
+            else predictor.values(split.texts, split.text_pairs),
             context.dataset.labels,
             texts=split.texts,
             text_pairs=split.text_pairs,

@@ -29,7 +29,12 @@ def _export(context: Context) -> None:
     trained, dataset = context.trained, context.dataset
     part = next(name for name in ("test", "dev", "train") if name in dataset.counts)
     split = dataset.split(part)
+    targets = None
     calibration = _drawn(dataset.split("train"), settings.calibration_rows, context.settings.seed)
+    if hasattr(context.task, "asked"):
+        split, calibration = map(context.task.asked, (split, calibration))
+    else:
+        targets = context.task.targets(split.labels, dataset.labels)
     parity = export_all(
         settings,
         model=trained.model,
@@ -40,7 +45,7 @@ def _export(context: Context) -> None:
         decoding=trained.decoding,
         texts=split.texts,
         text_pairs=split.text_pairs,
-        targets=context.task.targets(split.labels, dataset.labels),
+        targets=targets,
         folder=context.run.export,
         calibration_texts=calibration.texts,
         calibration_pairs=calibration.text_pairs,

@@ -9,11 +9,13 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tfmodel import sources
 from tfmodel.config import ConfigError
 from tfmodel.run_folder import seed_everything, write_json
 from tfmodel.stages.context import Context, Stage, identity_of_source
 from tfmodel.stages.settling import settle
 from tfmodel.stages.workers import hear_chief, start_workers, wait_for_release
+from tfmodel.tasks import targets_of
 from tfmodel.train.settings import FinetuneSettings
 
 if TYPE_CHECKING:
@@ -51,7 +53,7 @@ def training_inputs(context: Context) -> dict:
         "seed": settings.seed,
         "encoder": settings.encoder,
         "the content of encoder": identity_of_source(settings.encoder),
-        "task.name": settings.task.name,
+        **{f"task.{key}": value for key, value in settings.task.chosen().items()},
         **{
             f"train.{key}": value
             for key, value in settings.train.model_dump(mode="json").items()
@@ -95,8 +97,8 @@ def _finetune(context: Context) -> None:
             **counts,
             "examples": result.examples,
             "seconds": result.seconds,
-            "examples_per_second": result.examples / result.seconds,
-            "tokens_per_second": result.tokens / result.seconds,
+            "examples_per_second": result.examples / (result.seconds or 1),
+            "tokens_per_second": result.tokens / (result.seconds or 1),
             "padding_share": result.padding_share,
             "epochs": len(result.epochs),
             "best_epoch": None if result.best_epoch is None else result.best_epoch + 1,
@@ -114,7 +116,7 @@ def _tuned(context: Context) -> dict[str, Any] | None:
         return None
     dev = dataset.split("dev")
     values = load(context.run.model).values(dev.texts, dev.text_pairs)
-    return task.tuned(task.targets(dev.labels, dataset.labels), values)
+    return task.tuned(targets_of(task, dev, dataset.labels), values)
 
 
 def train_along(context: Context) -> str:
@@ -201,7 +203,7 @@ def train_model(
     """Train the encoder and a new head on rows; dev chooses the epoch."""
     from tfmodel.model import encoder_config, load_encoder
     from tfmodel.tokens.tokenizer import Tokenizer
-    from tfmodel.train.finetune import finetune
+    from tfmodel.train.finetune import UNTRAINED, finetune
     from tfmodel.train.regularize import mixout
 
     settings, dataset = context.settings, context.dataset
@@ -212,17 +214,23 @@ def train_model(
     with scope():
         encoder = load_encoder(
             context.encoder_folder,
-            sequence=False,
+            sequence=getattr(context.task, "NEEDS_SEQUENCE", False),
             recompute=train.recompute,
             dtype=policy,
             **mixing,
         )
     tokenizer = Tokenizer.from_folder(context.encoder_folder, max_length=train.max_length)
     _check_vocabulary(tokenizer, encoder_config(encoder), context.encoder_folder)
-    task = context.task
+    task, options = context.task, settings.task.model_dump()
     head = task.head_arguments(dataset.labels, rows.labels)
+    own_loss = {}
+    if hasattr(task, "own_head"):
+        head |= task.own_head(options, sources.fetch(settings.encoder))
+        own_loss = task.loss_arguments(options, task.targets_of(rows))
     with scope():
         model = task.build(encoder, dropout=train.dropout, **head)
+    if train.epochs == 0:
+        return model, tokenizer, UNTRAINED
     result = finetune(
         model,
         tokenizer,
@@ -235,6 +243,7 @@ def train_model(
         checkpoints=checkpoints,
         logs=logs,
         config={"encoder": settings.encoder, "task": settings.task.name, "rows": len(rows.texts)},
+        loss_arguments=own_loss,
         key=key,
     )
     return model, tokenizer, result

@@ -15,7 +15,7 @@ import numpy as np
 
 from tfmodel.config import ConfigError
 from tfmodel.data import Split
-from tfmodel.tasks import TASKS
+from tfmodel.tasks import TASKS, targets_of
 from tfmodel.tokens.batches import Batches, TokenRows
 from tfmodel.tokens.tokenizer import Tokenizer
 from tfmodel.train import adversarial
@@ -72,6 +72,20 @@ class FinetuneResult:
     stopped_early: bool
 
 
+UNTRAINED = FinetuneResult(
+    steps=[],
+    epochs=[],
+    seconds=0.0,
+    examples=0,
+    tokens=0,
+    padding_share=0.0,
+    resumed_at_steps=[],
+    best_epoch=None,
+    stopped_early=False,
+)
+"""Of a model that is taken as it is."""
+
+
 def finetune(
     model: keras.Model,
     tokenizer: Tokenizer,
@@ -85,6 +99,7 @@ def finetune(
     checkpoints: str | Path,
     logs: str | Path | None = None,
     config: Mapping[str, Any] | None = None,
+    loss_arguments: Mapping[str, Any] | None = None,
     key: str = "",
 ) -> FinetuneResult:
     """Train a task model; the best dev epoch's weights are in it afterwards.
@@ -104,6 +119,7 @@ def finetune(
         checkpoints: folder for what an interrupted run continues from.
         logs: TensorBoard folder, or None: not watched.
         config: settings beside these, to show where the training is watched.
+        loss_arguments: what the task's `loss` takes beside what the settings say.
         key: fingerprint of everything that the result depends on; a checkpoint of another
             key is refused.
 
@@ -123,13 +139,14 @@ def finetune(
             "Expected settings without auto. Received: "
             f"{settings!r}. Call settings.resolve(hidden_size=encoder_config(encoder).hidden_size)."
         )
-    train = dataclasses.replace(train, labels=task.targets(train.labels, labels))
-    batches = _batches(tokenizer, train, task, labels, settings, seed)
+    rows = _rows(tokenizer, train, settings, task)
+    train = dataclasses.replace(train, labels=targets_of(task, train, labels))
+    batches = _batches(rows, train, task, labels, settings, seed)
     total_steps = settings.epochs * len(batches)
     with strategy.scope():
         assemble.prepare(model, settings.regularize, seed=seed)
         training = _training_model(model, settings, seed)
-        _compile(training, task, settings, total_steps)
+        _compile(training, task, settings, total_steps, loss_arguments or {})
     give_chiefs(strategy, training.variables)
 
     if settings.monitor == "auto":
@@ -149,8 +166,8 @@ def finetune(
     epochs = EpochRecorder()
     dev_batches = None
     if dev is not None:
-        dev = dataclasses.replace(dev, labels=task.targets(dev.labels, labels))
-        rows = _rows(tokenizer, dev, settings)
+        rows = _rows(tokenizer, dev, settings, task)
+        dev = dataclasses.replace(dev, labels=targets_of(task, dev, labels))
         size = 2 * (settings.batch_size or 32)
         dev_batches = Batches(rows, dev.labels, batch_size=size, order="length")
         dev = select_rows(dev, np.concatenate(dev_batches.plan(0)))  # in the order of the batches
@@ -248,19 +265,27 @@ def _watching(
         monitor=monitor,
         total_steps=total_steps,
         embed=sentence_vectors(
-            model.get_layer("encoder"), tokenizer, max_length=settings.max_length
+            getattr(task, "answering", _encoder_of)(model),
+            tokenizer,
+            max_length=settings.max_length,
         ),
     )
     return [] if watch is None else [watch]
 
 
-def _rows(tokenizer: Tokenizer, split: Split, settings: FinetuneSettings) -> TokenRows:
+def _encoder_of(model: keras.Model) -> keras.Model:
+    return model.get_layer("encoder")
+
+
+def _rows(tokenizer: Tokenizer, split: Split, settings: FinetuneSettings, task: Any) -> TokenRows:
+    if hasattr(task, "token_rows"):
+        return task.token_rows(tokenizer, split, max_length=settings.max_length)
     return TokenRows.from_texts(
         tokenizer, split.texts, split.text_pairs, max_length=settings.max_length
     )
 
 
-def _batches(tokenizer, train, task, labels, settings, seed) -> Batches:
+def _batches(rows, train, task, labels, settings, seed) -> Batches:
     weights = None
     if settings.class_weights == "balanced":
         weights = task.class_weights(train.labels, len(labels))[train.labels]
@@ -276,7 +301,7 @@ def _batches(tokenizer, train, task, labels, settings, seed) -> Batches:
     elif (beta := settings.regularize.class_balance) is not None:
         weights = task.effective_class_weights(train.labels, len(labels), beta)[train.labels]
     return Batches(
-        _rows(tokenizer, train, settings),
+        rows,
         train.labels,
         weights=weights,
         batch_size=settings.batch_size,
@@ -295,7 +320,7 @@ def _training_model(model: keras.Model, settings: FinetuneSettings, seed: int) -
     )
 
 
-def _compile(training, task, settings, total_steps) -> None:
+def _compile(training, task, settings, total_steps, loss_arguments) -> None:
     optimizer = adamw(
         settings.learning_rate,
         total_steps=total_steps,
@@ -304,7 +329,7 @@ def _compile(training, task, settings, total_steps) -> None:
         global_clipnorm=settings.clip_norm,
         **assemble.optimizer_arguments(training, settings.regularize),
     )
-    loss = task.loss(**assemble.loss_arguments(settings.regularize))
+    loss = task.loss(**assemble.loss_arguments(settings.regularize), **loss_arguments)
     # Variables made inside the step would have TensorFlow trace it twice.
     optimizer.build(training.trainable_variables)
     for each in (training, training.model):  # the task's model, for the caller to evaluate

@@ -1,4 +1,4 @@
-"""What a label can be: a class, several, a number, tags, spans, answers, or none.
+"""What a label can be: a class, several, a number, tags, spans, answers, a text, or none.
 
 A `Target` is all that the rest of the package needs to know about a kind of label. Labels are
 plain JSON values, so rows can be written down anywhere.
@@ -182,6 +182,19 @@ TARGETS = {
             features=features.answers_features,
             encode=features.encode_answers,
             decode=features.decode_answers,
+        ),
+        Target(
+            name="text",
+            needs_label=True,
+            needs_pair=False,
+            parse=class_labels.parse_class,
+            clean=class_labels.clean_label_text,
+            is_empty=lambda label: not label.strip(),
+            names=_nothing,
+            stratum=_no_stratum,
+            features=features.text_features,
+            encode=lambda label, index: {"label": [label.encode()]},
+            decode=lambda values, names: values["label"][0].decode(),
         ),
         Target(
             name="none",

@@ -19,6 +19,8 @@ _METRICS = {
     "micro_f1": ("f1", "Micro F1"),
     "pearson": ("pearsonr", "Pearson's correlation"),
     "spearman": ("spearmanr", "Spearman's correlation"),
+    "recall_at_1": ("recall", "Recall at 1"),
+    "recall_at_10": ("recall", "Recall at 10"),
 }
 _CORRELATIONS = ("pearson", "spearman")
 
@@ -50,9 +52,12 @@ def _front_matter(card: Mapping[str, Any]) -> dict[str, Any]:
     """What Hugging Face's hub reads; what is not known has no key."""
     name = card["name"] or tasks.find(card["model"]["task"]).TITLE.split()[-1]
     encoder = re.fullmatch(r"hf:([\w.-]+/[\w.-]+)(?:@.*)?", card["encoder"] or "")
+    kind_of_task = "text-classification"
+    if gives_vector(card["model"]):
+        kind_of_task = "sentence-similarity"
     results = [
         {
-            "task": {"type": "text-classification"},
+            "task": {"type": kind_of_task},
             "dataset": {"type": name, "name": f"{name}, {part} part", "split": part},
             "metrics": [
                 {"type": kind, "name": title, "value": round(figures[key], 6)}
@@ -66,8 +71,8 @@ def _front_matter(card: Mapping[str, Any]) -> dict[str, Any]:
         "language": card["language"],
         "license": card["license"],
         "library_name": "tfmodel",
-        "pipeline_tag": "text-classification",
-        "tags": ["tfmodel", "tensorflow", "bert", "text-classification"],
+        "pipeline_tag": kind_of_task,
+        "tags": ["tfmodel", "tensorflow", "bert", kind_of_task],
         "base_model": encoder[1] if encoder else None,
         "metrics": list(
             dict.fromkeys(metric["type"] for result in results for metric in result["metrics"])
@@ -92,6 +97,8 @@ def _head(card: Mapping[str, Any]) -> str:
     below = f"\n\nLabels, in the order of the scores: {labels}."
     if gives_number(model):
         gives, below = "a number", ""
+    if gives_vector(model):
+        gives, below = f"a vector of {(shape or {}).get('hidden_size', 'some')} numbers", ""
     rows = [
         ("Answers", f"{gives} for {reads}"),
         ("Encoder", f"BERT, {size}; from {_code(card['encoder']) or _UNKNOWN}"),
@@ -110,13 +117,14 @@ def _rest(card: Mapping[str, Any]) -> str:
     model, name = card["model"], re.sub(r"[^\w.-]+", "_", card["name"] or "model")
     instance = {"text": "some text"} | ({"text_pair": "another"} if model["has_pairs"] else {})
     count = len(model["labels"])
+    shorter = ", and all but three left out):" if gives_vector(model) else "):"
     answer = _example(model)
     lines = [
         "With TF Serving (REST; gRPC takes the same names):",
         f"```bash\ncurl -d '{json.dumps({'instances': [instance]})}' \\\n"
         f"  http://localhost:8501/v1/models/{name}:predict\n```",
         "An answer has this form (the numbers are made up"
-        + (f", and {count - 20} scores left out):" if count > 20 else "):"),
+        + (f", and {count - 20} scores left out):" if count > 20 else shorter),
         f"```json\n{json.dumps({'predictions': [answer]}, ensure_ascii=False)}\n```",
     ]
     if card["signatures"]:
@@ -132,6 +140,8 @@ def _example(model: Mapping[str, Any]) -> Any:
     """An answer as TF Serving words it: of a single named output, the number alone."""
     if gives_number(model):
         return 1.25
+    if gives_vector(model):
+        return [0.0123, -0.0456, 0.0789]
     count = len(model["labels"])
     best = round(1 - 0.01 * (count - 1), 2) if count <= 20 else 0.9
     if gives_several(model):
@@ -156,6 +166,11 @@ def gives_number(model: Mapping[str, Any]) -> bool:
     return tasks.find(model["task"]).ANSWERS == "number"
 
 
+def gives_vector(model: Mapping[str, Any]) -> bool:
+    """Whether a card's `model` answers with a vector."""
+    return tasks.find(model["task"]).ANSWERS == "vectors"
+
+
 def _tensors(described: Mapping[str, str]) -> str:
     return "; ".join(f"{_code(name)}: {plain(kind)}" for name, kind in described.items())
 
@@ -175,6 +190,8 @@ def _figures(evaluation: Mapping[str, Any] | None) -> str:
             for key, title in (
                 ("log_loss", "Log loss"),
                 ("calibration_error", "Expected calibration error"),
+                ("mrr", "Mean reciprocal rank"),
+                ("triplet_accuracy", "Triplets with the partner nearer"),
                 ("rmse", "Root mean squared error"),
                 ("mae", "Mean absolute error"),
                 ("target_deviation", "Standard deviation of the right numbers"),
@@ -182,6 +199,8 @@ def _figures(evaluation: Mapping[str, Any] | None) -> str:
             if figures.get(key) is not None
         ]
         rows.append((part, "Rows", f"{figures['examples']:,}", ""))
+        if figures.get("candidates"):
+            rows.append((part, "Texts to choose from", f"{figures['candidates']:,}", ""))
     text = "## How good it is\n\nOf the float32 model.\n\n"
     text += _table(("Part", "Figure", "Value", "95% interval"), rows)
     part, figures = next(reversed(evaluation.items()))

@@ -418,5 +418,10 @@ def _unlike(given: np.ndarray, wanted: np.ndarray, what: str) -> Figures:
 COMPARE = {"classes": compare_scores, "number": compare_numbers, "sets": compare_sets}
 """How the values of an artifact are compared, by a task's `ANSWERS`."""
 
-QUALITY = {"classes": label_quality, "number": number_quality, "sets": set_quality}
+QUALITY = {
+    "classes": label_quality,
+    "number": number_quality,
+    "sets": set_quality,
+    "vectors": lambda values, targets: {},
+}
 """How good values are, by a task's `ANSWERS`."""

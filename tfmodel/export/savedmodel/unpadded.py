@@ -22,6 +22,7 @@ from tfmodel import tasks
 from tfmodel.export.graph import BATCH_NAMES
 from tfmodel.model.attention import SelfAttention
 from tfmodel.model.encoder import encoder_config
+from tfmodel.model.pooling import SentencePooling, unit
 from tfmodel.tokens.tokenizer import Tokenizer
 
 Freeze = Callable[[tf.types.experimental.ConcreteFunction], Callable[..., dict[str, tf.Tensor]]]
@@ -47,7 +48,8 @@ def answer_function(
     Returns:
         A function of `token_ids` and `segment_ids`, int32 (R,), and `lengths`, int32 (B,) with
         the sum R, that gives `scores`, the task's values, float32 (B, C), and, where the encoder
-        is one of `build_encoder`, `vector`, float32 (B, D), its pooled output.
+        is one of `build_encoder`, `vector`, float32 (B, D), its pooled output; of `embed` both are
+        the vector that it gives.
     """
     signature = [tf.TensorSpec((None,), tf.int32, name=name) for name in FLAT_NAMES]
     activate = tasks.find(task).activate
@@ -59,13 +61,13 @@ def answer_function(
 
 
 def is_unpaddable(model: keras.Model) -> bool:
-    """Whether a model is a head on the pooled output of an encoder from `build_encoder`."""
+    """Whether a model makes its answers of an encoder from `build_encoder` as the tasks here do."""
     try:
         encoder_config(model.get_layer("encoder"))
-        return {layer.name for layer in model.layers} == {
-            *BATCH_NAMES,
-            *("encoder", "pooled_dropout", "head"),
-        }
+        own = {layer.name for layer in model.layers} - {*BATCH_NAMES, "encoder"}
+        if own == {"pooling"}:
+            return model.get_layer("pooling").texts == 1
+        return own == {"pooled_dropout", "head"}
     except ValueError:
         return False
 
@@ -195,19 +197,35 @@ def _answer_rows(
     config = encoder_config(encoder)
     layout = _lay_out(lengths, heads=config.heads, dtype=rows.dtype)
     hidden = encoder.get_layer("embeddings").finish(rows)
+    pooling = next((each for each in model.layers if isinstance(each, SentencePooling)), None)
+    all_tokens = pooling is not None and pooling.pooling == "mean"
     for index in range(config.layers):
-        is_last = index == config.layers - 1
+        first_only = index == config.layers - 1 and not all_tokens
         attention = encoder.get_layer(f"layer_{index}_attention")
-        attended = _attend(attention, hidden, layout, first_only=is_last)
-        if is_last:
+        attended = _attend(attention, hidden, layout, first_only=first_only)
+        if first_only:
             # Only the first token of each text is asked for what the last layer says.
             hidden = tf.gather(hidden, layout.first)
         hidden = encoder.get_layer(f"layer_{index}_attention_norm")(attended, hidden)
         widened = encoder.get_layer(f"layer_{index}_feed_forward")(hidden)
         hidden = encoder.get_layer(f"layer_{index}_feed_forward_norm")(widened, hidden)
+    if pooling is not None:
+        vector = tf.cast(hidden, tf.float32)
+        if all_tokens:
+            vector = _means(vector, lengths)
+        vector = unit(vector) if pooling.normalize else vector
+        return {"scores": activate(vector), "vector": vector}
     pooled = encoder.get_layer("pooler")(hidden)
     outputs = model.get_layer("head")(pooled)
     return {"scores": activate(outputs), "vector": tf.cast(pooled, tf.float32)}
+
+
+def _means(hidden: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
+    """The mean of each text's tokens, (R', D) to (B, D)."""
+    count = tf.reduce_sum(lengths)
+    texts = tf.repeat(tf.range(tf.size(lengths)), lengths)
+    sums = tf.math.unsorted_segment_sum(hidden[:count], texts, tf.size(lengths))
+    return sums / tf.cast(tf.maximum(lengths, 1), tf.float32)[:, tf.newaxis]
 
 
 def _attend(layer: SelfAttention, hidden, layout: _Layout, *, first_only: bool):
