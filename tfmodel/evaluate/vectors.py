@@ -172,7 +172,7 @@ def retrieval(
     order = np.argsort(-place, kind="stable")
     wrong = [row for row in order.tolist() if place[row] > 1]
     right = np.flatnonzero(place <= 1)
-    spread = right[np.unique(np.linspace(0, max(len(right) - 1, 0), CORRECT).round().astype(int))]
+    spread = np.unique(np.linspace(0, len(right) - 1, min(CORRECT, len(right))).round().astype(int))
     figures: dict[str, Any] = {"examples": count, "candidates": candidates}
     for reach in REACHES:
         hits = int(np.sum(place <= reach))
@@ -189,7 +189,7 @@ def retrieval(
         "median_rank": float(np.median(place)),
         "recall_curve": [float(np.mean(place <= reach)) for reach in reaches],
         "mistakes": [example(row) for row in wrong[:MISTAKES]],
-        "correct": [example(row) for row in (spread if len(right) else right).tolist()],
+        "correct": [example(row) for row in right[spread].tolist()],
     }
 
 

@@ -58,8 +58,8 @@ class TaskSettings(Settings):
     )
     pooling: Literal["auto", "mean", "cls"] = Field(
         "auto",
-        description="embed: a vector is the mean of the tokens, or the first; auto: as the encoder's "
-        "sentence-transformers folder says, else mean.",
+        description="embed: a vector is the mean of the tokens, or the first; auto: as the "
+        "encoder's sentence-transformers folder says, else mean.",
     )
     normalize: Literal["auto"] | bool = Field(
         "auto",

@@ -20,7 +20,7 @@ from keras import ops
 
 from tfmodel.config import ConfigError
 from tfmodel.evaluate.vectors import nearest
-from tfmodel.model.checkpoints import load_encoder, read_config, save_encoder
+from tfmodel.model.checkpoints import load_encoder, save_encoder
 from tfmodel.model.pooling import SentencePooling
 from tfmodel.model.sentence_folders import (
     SentenceSettings,
@@ -430,7 +430,6 @@ def load(
     from tfmodel.tokens.folders import load_tokenizer
 
     folder = Path(folder)
-    read_config(folder)  # whether it is a folder at all
     asked = read_sentence_settings(folder) or SentenceSettings(folder, "mean", True)
     if asked.prompt:
         raise ConfigError(

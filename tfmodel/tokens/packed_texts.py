@@ -62,8 +62,19 @@ class PackedTexts(TokenRows):
         return np.cumsum(self.text_lengths, axis=1)
 
     def batch(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        """The named rows as one batch; `padding_mask` is k for the k-th text of a row."""
+        """The named rows as one batch; `padding_mask` is k for the k-th text of a row.
+
+        Padding may be longer than any text, and an encoder has no positions for that: behind as
+        many tokens as the longest text has, it is -1 in place of 0, then -2, and so on.
+        """
         found = super().batch(rows)
         positions = np.arange(found["token_ids"].shape[1])
         texts = 1 + (positions[None, :, None] >= self._ends[rows][:, None, :]).sum(axis=2)
-        return {**found, "padding_mask": (found["padding_mask"] * texts).astype(np.int32)}
+        behind = positions - self._ends[rows][:, -1:]
+        padding = -(np.maximum(behind, 0) // self._longest)
+        found["padding_mask"] = np.where(behind < 0, texts, padding).astype(np.int32)
+        return found
+
+    @functools.cached_property
+    def _longest(self) -> int:
+        return max(int(self.text_lengths.max(initial=1)), 1)
