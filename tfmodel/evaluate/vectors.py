@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tfmodel.evaluate.classification import wilson_interval
-from tfmodel.evaluate.examples import check_columns, shown_row
+from tfmodel.evaluate.examples import check_columns, shorten, shown_row
 from tfmodel.evaluate.regression import CORRECT, MISTAKES, POINTS, ranks, regression
 
 REACHES = (1, 10)
@@ -150,8 +150,9 @@ def retrieval(
         `recall_at_10` (the share of rows whose partner is among the nearest 1 or 10) with
         intervals (95%, Wilson), `mrr` (mean of 1 / rank), `median_rank`, `recall_curve` (recall at
         1, 2, … 100), `mistakes` (at most 50, the worst rank first) and `correct` (at most 20, rank
-        1), each with `rank`, `cosine` and, with `text_pairs`, `found`: the nearest text. With
-        negatives `triplet_accuracy`: the share of rows whose partner is nearer than its negative.
+        1), each with `rank`, `cosine` and, with `text_pairs`, `found`: the nearest text, "" where
+        it is a negative. With negatives `triplet_accuracy`: the share of rows whose partner is
+        nearer than its negative.
 
     Raises:
         ValueError: shapes that do not fit each other, no rows, or numbers that are not finite.
@@ -165,7 +166,9 @@ def retrieval(
     candidates = len(np.unique(targets[:, 1:]))
 
     def example(row: int) -> dict[str, Any]:
-        found = {} if text_pairs is None or best[row] < 0 else {"found": text_pairs[best[row]]}
+        found = {}
+        if text_pairs is not None:
+            found["found"] = "" if best[row] < 0 else shorten(text_pairs[best[row]])
         shown = {"rank": float(place[row]), "cosine": float(near[row])}
         return {**shown_row(columns, row), **shown, **found}
 

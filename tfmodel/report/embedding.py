@@ -134,7 +134,7 @@ def _retrieval_view(part: str, figures: Figures) -> dict[str, Any]:
 def _ranked(item: Figures) -> dict[str, Any]:
     nearest = item.get("found")
     shown = f"rank {item['rank']:g}"
-    if nearest is not None and item["rank"] > 1:
+    if nearest and item["rank"] > 1:
         shown += f"; the nearest is {wording.name(nearest)}"
     return _example(item, "rank 1", shown)
 
