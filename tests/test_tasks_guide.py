@@ -27,7 +27,10 @@ def test_the_guide_can_be_followed(tmp_path, monkeypatch, tfmodel):
     marked = re.findall(
         r"<!-- test -->\n```(\w+)\n(.*?)^```$", GUIDE.read_text("utf-8"), re.S | re.M
     )
-    assert [language for language, _ in marked] == ["bash", "bash", "python", "python"]
+    assert [language for language, _ in marked] == [
+        *["bash"] * 3,
+        *["python"] * 3,
+    ]
     answers, printed, names = [], io.StringIO(), {}
     for language, block in marked:
         if language == "python":
@@ -42,10 +45,12 @@ def test_the_guide_can_be_followed(tmp_path, monkeypatch, tfmodel):
             assert done.code == 0, done.err
             if words[0] == "predict":
                 answers += map(json.loads, done.out.splitlines())
-    numbers, labels = answers[:2], answers[2:]
+    numbers, labels, vectors = answers[:2], answers[2:3], answers[3:]
     assert [[*answer] for answer in numbers] == [["text", "score"]] * 2
     assert [[*answer] for answer in labels] == [["text", "labels", "scores"]]
+    assert [[*answer] for answer in vectors] == [["text", "vector"]]
     assert printed.getvalue().splitlines() == [
+        "(1, 2) .",
         "['text', 'score']",
         "(2, 1)",
         "['text', 'score']",

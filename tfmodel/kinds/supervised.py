@@ -169,7 +169,8 @@ class RunSettings(Settings):
                 f"train.epochs must be at least 1 where task.name is {name}, whose head has to be "
                 "learned. Received: 0"
             )
-        if task.needs_pairs and self.data.text_pair is None:
+        has_pairs = self.data.text_pair is not None or self.data.format == "squad"
+        if task.needs_pairs and not has_pairs:
             raise ValueError(
                 f"data.text_pair must name the column with the second text where task.name is "
                 f"{name}. Received: none. A row is two texts that belong together, or a pair with "

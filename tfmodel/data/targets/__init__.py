@@ -58,13 +58,15 @@ class Target:
 def find_target(settings: DataSettings, format_name: str) -> Target:
     """Tell what the labels are: as the settings say, or as the format has them.
 
+    Of questions with answers these may be left out: what remains is pairs.
+
     Raises:
         ConfigError: the format has other ones than the settings say.
     """
     own = _TARGET_OF_FORMAT.get(format_name)
     if settings.target == "auto":
         return TARGETS[own or "class"]
-    if own not in (None, settings.target):
+    if own not in (None, settings.target) and (own, settings.target) != ("answers", "none"):
         raise ConfigError(
             f"data.target: expected {own}, as files of the format {format_name} have. Received: "
             f"{settings.target}. Leave `target:` out, or correct `format:` under `data:`."
