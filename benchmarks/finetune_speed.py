@@ -110,7 +110,11 @@ def train_huggingface(train, dev, *, epochs: int, seed: int) -> dict:
         warmup_share=WARMUP_SHARE,
         seed=seed,
     )
-    return {**figures, "accuracy": figures["accuracy"]["dev"], "precision": "bfloat16"}
+    return {
+        "seconds": figures["seconds"],
+        "accuracy": figures["accuracy"]["dev"],
+        "precision": "bfloat16",
+    }
 
 
 def train_kerashub(train, dev, *, epochs: int, seed: int) -> dict:

@@ -1,4 +1,4 @@
-"""The peer of the benchmarks: a BERT classifier fine-tuned with transformers in torch.
+"""The peer of the benchmarks: a BERT with a head on one vector, trained by transformers in torch.
 
 Its best settings on a processor with bfloat16: autocast, fused AdamW, batches of rows of
 similar length, padded to the longest. Same weights, rows, epochs, rates and clipping as ours.
@@ -7,9 +7,16 @@ similar length, padded to the longest. Same weights, rows, epochs, rates and cli
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+
+SINGLE, SEVERAL, NUMBER = (
+    "single_label_classification",
+    "multi_label_classification",
+    "regression",
+)
 
 
 def train(
@@ -24,23 +31,28 @@ def train(
     warmup_share: float = 0.1,
     seed: int = 0,
     choose_best: bool = False,
+    problem: str = SINGLE,
+    judge: Callable[[np.ndarray, np.ndarray], float] | None = None,
 ) -> dict:
     """Fine-tune on `parts["train"]` and measure on the other parts.
 
     Args:
         folder: a Hugging Face BERT folder.
-        parts: name -> (texts, second texts or None, class ids).
-        classes: how many labels there are.
+        parts: name -> (texts, second texts or None, targets): class ids, 0 or 1 a label, numbers.
+        classes: how many outputs there are.
         epochs: passes over the training rows.
         learning_rate: the peak rate; warm-up and decay are linear.
         batch_size: rows a batch.
         max_length: tokens a row is cut to.
         warmup_share: share of the steps in which the rate rises.
         seed: of the head's weights, dropout and the order of rows.
-        choose_best: keep the weights of the epoch with the best dev accuracy.
+        choose_best: keep the weights of the epoch that `judge` finds the best on dev.
+        problem: `problem_type` of the head.
+        judge: targets and values to what is to be high; accuracy by default.
 
     Returns:
-        `seconds` from the first text tokenized to the last step, `accuracy` by part.
+        `seconds` from the first text tokenized to the last step, `values` by part (probabilities
+        or numbers), `accuracy` by part where a row has one label.
     """
     import torch
     import transformers
@@ -49,8 +61,10 @@ def train(
     transformers.logging.set_verbosity_error()
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     model = transformers.AutoModelForSequenceClassification.from_pretrained(
-        folder, num_labels=classes
+        folder, num_labels=classes, problem_type=problem
     )
+    judge = judge or accuracy
+    activation = {SINGLE: lambda x: x.softmax(-1), SEVERAL: torch.sigmoid, NUMBER: lambda x: x}
 
     def tokenize(part):
         texts, pairs, _ = parts[part]
@@ -60,22 +74,22 @@ def train(
             for index in range(len(texts))
         ]
 
-    def measure(part):
-        rows, right = tokenize(part), 0
-        targets = parts[part][2]
+    def answer(part):
+        rows = tokenize(part)
         order = np.argsort([len(row["input_ids"]) for row in rows], kind="stable")
+        found = np.empty((len(rows), classes), np.float32)
         model.eval()
         with torch.no_grad():
             for start in range(0, len(order), 64):
                 chosen = order[start : start + 64]
                 batch = tokenizer.pad([rows[index] for index in chosen], return_tensors="pt")
-                answers = model(**batch).logits.argmax(-1).numpy()
-                right += int((answers == targets[chosen]).sum())
-        return right / len(rows)
+                found[chosen] = activation[problem](model(**batch).logits.float()).numpy()
+        return found
 
     began = time.perf_counter()
     rows = tokenize("train")
-    labels = torch.tensor(np.asarray(parts["train"][2]), dtype=torch.long)
+    kind = torch.long if problem == SINGLE else torch.float32
+    labels = torch.tensor(np.asarray(parts["train"][2]), dtype=kind)
     lengths = np.array([len(row["input_ids"]) for row in rows])
     decayed = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]
@@ -89,7 +103,7 @@ def train(
         optimizer, round(warmup_share * total), total
     )
     random = np.random.default_rng(seed)
-    best, best_weights, seconds = -1.0, None, 0.0
+    best, best_weights, seconds = -np.inf, None, 0.0
     for _ in range(epochs):
         model.train()
         for chosen in length_grouped(lengths, batch_size, random):
@@ -103,17 +117,23 @@ def train(
             optimizer.zero_grad(set_to_none=True)
         seconds += time.perf_counter() - began
         if choose_best:
-            accuracy = measure("dev")
-            if accuracy > best:
-                best = accuracy
+            figure = judge(parts["dev"][2], answer("dev"))
+            if figure > best:
+                best = figure
                 best_weights = {k: v.clone() for k, v in model.state_dict().items()}
         began = time.perf_counter()
     if best_weights is not None:
         model.load_state_dict(best_weights)
-    return {
-        "seconds": seconds,
-        "accuracy": {part: measure(part) for part in parts if part != "train"},
-    }
+    values = {part: answer(part) for part in parts if part != "train"}
+    found = {"seconds": seconds, "values": values}
+    if problem == SINGLE:
+        found["accuracy"] = {part: accuracy(parts[part][2], values[part]) for part in values}
+    return found
+
+
+def accuracy(targets: np.ndarray, values: np.ndarray) -> float:
+    """Share of rows whose most probable class is the right one."""
+    return float((np.asarray(values).argmax(-1) == np.asarray(targets)).mean())
 
 
 def length_grouped(lengths, batch_size: int, random: np.random.Generator) -> list[np.ndarray]:

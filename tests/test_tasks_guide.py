@@ -28,7 +28,7 @@ def test_the_guide_can_be_followed(tmp_path, monkeypatch, tfmodel):
         r"<!-- test -->\n```(\w+)\n(.*?)^```$", GUIDE.read_text("utf-8"), re.S | re.M
     )
     assert [language for language, _ in marked] == [
-        *["bash"] * 3,
+        *["bash"] * 4,
         *["python"] * 3,
     ]
     answers, printed, names = [], io.StringIO(), {}
@@ -45,9 +45,10 @@ def test_the_guide_can_be_followed(tmp_path, monkeypatch, tfmodel):
             assert done.code == 0, done.err
             if words[0] == "predict":
                 answers += map(json.loads, done.out.splitlines())
-    numbers, labels, vectors = answers[:2], answers[2:3], answers[3:]
+    numbers, labels, none, vectors = answers[:2], answers[2:3], answers[3:5], answers[5:]
     assert [[*answer] for answer in numbers] == [["text", "score"]] * 2
     assert [[*answer] for answer in labels] == [["text", "labels", "scores"]]
+    assert [[*answer] for answer in none] == [["text", "label", "score", "scores"]] * 2
     assert [[*answer] for answer in vectors] == [["text", "vector"]]
     assert printed.getvalue().splitlines() == [
         "(1, 2) .",

@@ -62,11 +62,29 @@ def test_another_list_of_synonyms_is_another_training(workspace, tfmodel):
     assert "the content of data.augment.synonyms" in refused.err
 
 
+def test_a_masked_language_model_proposes_words(workspace, tfmodel):
+    from tfmodel.model import load_encoder
+    from tfmodel.tasks import fill
+    from tfmodel.tokens import Tokenizer
+
+    model = fill.build(load_encoder("encoder"))
+    fill.save(model, "masked", tokenizer=Tokenizer.from_folder("encoder", max_length=48))
+    wanted = ("data.augment.methods=[replacement]", "data.augment.model=masked")
+    done = tfmodel("finetune", "small.yaml", *wanted, "train.epochs=1", "--restart")
+    assert done.code == 0, done.err
+    assert 0 < figures()["new_rows"] <= load_dataset(RUN / "data").counts["train"]
+    refused = tfmodel("finetune", "small.yaml", *wanted, "data.augment.model=encoder", "--restart")
+    assert refused.code == 2
+    assert "expected a masked language model's head. Received: none" in refused.err
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
         (["data.augment.methods=[translation]"], "data.augment.methods"),
         (["data.augment.methods=[back_translation]"], "only Python can give"),
+        (["data.augment.methods=[replacement]"], "or name a masked language model by model"),
+        (["data.augment={methods: [swap], model: encoder}"], "a model that no method uses"),
         (["data.augment.methods=[synonyms]"], "name its file by synonyms: FILE"),
         (["data.augment.copies=2"], "data.augment.methods"),
         (["data.augment.methods=[swap]", "data.target=tags"], "labels name places in the text"),

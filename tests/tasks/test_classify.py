@@ -118,6 +118,33 @@ def test_it_trains_through_plain_keras(batch):
     assert set(history.history) == {"loss", "accuracy"}
 
 
+def test_none_of_these_has_one_logit_whatever_the_text(tokenizer, batch, tmp_path):
+    model = new_model(none=1, dropout=0.0)
+    model.compile("adam", loss=classify.loss(), jit_compile=False)
+    model.fit(tf.data.Dataset.from_tensors((batch, [0, 1, 2])), epochs=2, verbose=0, shuffle=False)
+    logits = np.asarray(model(batch))
+    assert (logits[:, 1] == 0).all() and (logits[:, [0, 2]] != 0).all()
+    folder = classify.save(model, tmp_path / "model", tokenizer=tokenizer, labels=LABELS)
+    loaded = classify.load(folder)  # no scale there: it is in the weights
+    assert np.abs(np.asarray(loaded.model(batch)) - logits).max() < 1e-6
+
+
+@pytest.mark.parametrize("none", [None, 2])
+def test_calibrated_scores_are_those_of_the_heads_own_weights(none, folder, batch):
+    loaded = classify.load(folder)
+    logits = np.array(loaded.model(batch))
+    scores = classify.probabilities(np.repeat(logits, 20, axis=0))
+    targets = np.random.default_rng(0).integers(0, 3, 60)
+    found = classify.calibrate(loaded.model, targets, scores, none=none)
+    logits[:, 2] += found.get("none_bias", 0.0)
+    wanted = classify.probabilities(logits / found["temperature"])
+    assert classify.values(np.asarray(loaded.model(batch))) == pytest.approx(wanted, abs=1e-6)
+    assert found["temperature"] > 1.2  # targets at random deserve no sure answer
+    assert ("none_bias" in found) == (none is not None)
+    if none is None:
+        assert found["log_loss_after"] < found["log_loss_before"]
+
+
 # --- numbers ------------------------------------------------------------------------------
 
 

@@ -170,6 +170,17 @@ def test_gaps_are_filled(model, tokenizer):
     assert len(whole) == len(PIECES) and sum(a["score"] for a in whole) == pytest.approx(1)
 
 
+def test_words_for_augmentation_are_the_likeliest_whole_ones(model, tokenizer):
+    replace = fill.replacer(model, tokenizer, top=3)
+    texts = ["a [MASK] c", "[MASK]", "a b c d e f g h i [MASK]", "a [MASK] [MASK]"]
+    found = replace(texts, ["b", "J", "j", "b"])
+    (likeliest,), _ = fill.fill(model, tokenizer, texts[:2], top=99)
+    whole = [each["piece"] for each in likeliest if each["piece"].isalpha()]
+    assert found[0] == [piece for piece in whole if piece != "b"][:3]
+    assert len(found[1]) == 3 and "j" not in found[1]
+    assert found[2] == found[3] == []  # beyond what the model reads; not one gap alone
+
+
 def test_rows_of_the_table_without_a_piece_are_no_answers():
     answers = fill.decode(np.array([[0.0, 9.0, 1.0]]), ["a", "b"], top=9)
     assert [answer["piece"] for answer in answers[0]] == ["b", "a"]

@@ -50,6 +50,7 @@ def check_labels_known(
     splits: Mapping[str, Mapping[str, int]],
     raw_train: Mapping[str, int],
     first_origins: Mapping[str, Mapping[str, str]],
+    none_label: str | None = None,
 ) -> None:
     """Refuse labels in dev or test that train does not have.
 
@@ -57,6 +58,7 @@ def check_labels_known(
         splits: rows by label, by split.
         raw_train: the same of train before its duplicates were dropped; tells where a label went.
         first_origins: where the first row of a label stands, by split.
+        none_label: the label of rows that have none of the others; train need not have it.
 
     Raises:
         ConfigError: there is one; all are named, with how many rows and the first of them.
@@ -66,7 +68,7 @@ def check_labels_known(
         counts = {
             label: rows
             for label, rows in splits.get(name, {}).items()
-            if rows and label not in known
+            if rows and label not in known and label != none_label
         }
         if not counts:
             continue
@@ -93,6 +95,7 @@ def class_names(
     raw_train: Mapping[str, int],
     named: Mapping[str, Mapping[str, int]],
     first_origins: Mapping[str, Mapping[str, str]],
+    none_label: str | None = None,
 ) -> list[str]:
     """Name the classes of a dataset, in the order of their indices.
 
@@ -102,6 +105,8 @@ def class_names(
         raw_train: rows of train by stratum, before duplicates were dropped.
         named: rows by class named in their labels, by role, before duplicates were dropped.
         first_origins: where the first row of a class stands, by role.
+        none_label: the label of rows that have none of the others; it is a class, even without
+            rows.
 
     Raises:
         ConfigError: dev or test has one that train does not have.
@@ -112,8 +117,9 @@ def class_names(
             "Add rows, lower data.test_share and data.dev_share, or set `split: stratified`."
         )
     if target == "class":
-        check_labels_known(kept, raw_train, first_origins)
-        return sort_labels(_positive(kept["train"]))
+        check_labels_known(kept, raw_train, first_origins, none_label)
+        none = set() if none_label is None else {none_label}
+        return sort_labels(set(_positive(kept["train"])) | none)
     train = named.get("train", {})
     check_labels_known({"train": {}, **named}, train, first_origins)
     return sort_labels(train)

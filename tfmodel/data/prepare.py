@@ -235,4 +235,6 @@ class _Preparation:
     def _class_names(self) -> list[str]:
         counts, origins = names_by_role(self.parts)
         kept = strata_by_split(self.parts, self.fates, self.strata)
-        return class_names(self.target.name, kept, self.raw_train, counts, origins)
+        return class_names(
+            self.target.name, kept, self.raw_train, counts, origins, self.settings.none_label
+        )

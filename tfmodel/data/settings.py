@@ -119,6 +119,13 @@ class DataSettings(Settings):
         "spans of the text, answers in the second text, a text that the row's text is to be told "
         "apart from, or none; auto: by the format.",
     )
+    none_label: str | None = Field(
+        None,
+        min_length=1,
+        description="The label of rows that have none of the others. Texts like none of the "
+        "others are answered with it, even if train has no such row.",
+        examples=["oos"],
+    )
     label_separator: str = Field(
         ",", min_length=1, description="Between the classes of target classes, in a string."
     )

@@ -42,6 +42,8 @@ def write_report(path: str | Path, results: Results) -> Path:
 
 def _view(results: Results) -> dict[str, Any]:
     part, figures = results.judged()
+    if figures and "temperature" in results.training:
+        figures = {**figures, "temperature": results.training["temperature"]}
     return {
         "eyebrow": head.eyebrow(results),
         "title": results.title,

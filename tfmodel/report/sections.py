@@ -151,8 +151,18 @@ def calibration(figures: Figures) -> dict[str, Any] | None:
         "note": "Above: how often the model is right at each score. On the dashed line a score of "
         "80% is right 80% of the time; below it the model is too sure. The larger a dot, the more "
         "rows; the thin lines are 95% intervals. Below: how many rows got each score. "
-        f"The expected calibration error is {wording.percent(error)}.",
+        f"The expected calibration error is {wording.percent(error)}.{_tempered(figures)}",
     }
+
+
+def _tempered(figures: Figures) -> str:
+    if (temperature := figures.get("temperature")) is None:
+        return ""
+    been = "too sure" if temperature > 1 else "too modest"
+    return (
+        f" After training the model was {been} on dev: its logits are divided by "
+        f"{temperature:.2f} since."
+    )
 
 
 def mistakes(figures: Figures) -> dict[str, Any] | None:

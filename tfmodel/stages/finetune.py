@@ -40,9 +40,9 @@ def _finetune_inputs(context: Context) -> dict:
     if augment is not None:
         values = augment.model_dump(mode="json").items()
         inputs |= {f"data.augment.{key}": value for key, value in values}
-        if augment.synonyms is not None:
-            identity = identity_of_source(augment.synonyms)
-            inputs["the content of data.augment.synonyms"] = identity
+        for key in ("synonyms", "model"):
+            if (source := getattr(augment, key)) is not None:
+                inputs[f"the content of data.augment.{key}"] = identity_of_source(source)
     return inputs
 
 
@@ -87,8 +87,13 @@ def _finetune(context: Context) -> None:
     )
     save(model)
     context.__dict__.pop("trained", None)
+    settled = {}
     if hasattr(task, "tuned"):
         save(context.trained.model, decoding=_tuned(context))
+        context.__dict__.pop("trained", None)
+    elif train.calibrate and hasattr(task, "calibrate") and "dev" in dataset.counts:
+        settled = task.calibrate(context.trained.model, *_answered_dev(context), **_none(context))
+        save(context.trained.model)
         context.__dict__.pop("trained", None)
     write_json(run.folder / HISTORY_FILE, {"steps": result.steps, "epochs": result.epochs})
     run.update_metrics(
@@ -103,20 +108,32 @@ def _finetune(context: Context) -> None:
             "epochs": len(result.epochs),
             "best_epoch": None if result.best_epoch is None else result.best_epoch + 1,
             "resumed_at_steps": result.resumed_at_steps,
+            **settled,
         },
     )
 
 
 def _tuned(context: Context) -> dict[str, Any] | None:
     """What the task decides on dev by the weights that are saved; None without dev rows."""
+    if "dev" not in context.dataset.counts:
+        return None
+    return context.task.tuned(*_answered_dev(context))
+
+
+def _answered_dev(context: Context) -> tuple[Any, Any]:
+    """Targets of dev's rows, and the values by which the saved weights answer them."""
     from tfmodel.export import load
 
-    task, dataset = context.task, context.dataset
-    if "dev" not in dataset.counts:
-        return None
+    dataset = context.dataset
     dev = dataset.split("dev")
     values = load(context.run.model).values(dev.texts, dev.text_pairs)
-    return task.tuned(targets_of(task, dev, dataset.labels), values)
+    return targets_of(context.task, dev, dataset.labels), values
+
+
+def _none(context: Context) -> dict[str, int]:
+    """The index of the label of rows that have none of the others, where there is such a label."""
+    name = context.settings.data.none_label
+    return {} if name is None else {"none": context.dataset.labels.index(name)}
 
 
 def train_along(context: Context) -> str:
@@ -179,13 +196,23 @@ def _augmented(
 ) -> tuple[Split, dict[str, int]]:
     """The rows and their new versions, where the config asks for some, and how many."""
     from tfmodel.data.augmentation import augment_split
+    from tfmodel.tasks import fill
 
     settings, dataset = context.settings, context.dataset
     if settings.data.augment is None:
         return rows, counts
     apart = [dataset.split(part) for part in ("dev", "test") if part in dataset.counts]
+    replace = None
+    if (source := settings.data.augment.model) is not None:
+        loaded = fill.load(sources.fetch(source))
+        replace = fill.replacer(loaded.model, loaded.tokenizer)
     more = augment_split(
-        rows, settings.data.augment, seed=settings.seed, apart=apart, target=dataset.target
+        rows,
+        settings.data.augment,
+        seed=settings.seed,
+        apart=apart,
+        target=dataset.target,
+        replace=replace,
     )
     return more, {**counts, "new_rows": len(more.texts) - len(rows.texts)}
 
@@ -228,7 +255,7 @@ def train_model(
         head |= task.own_head(options, sources.fetch(settings.encoder))
         own_loss = task.loss_arguments(options, task.targets_of(rows))
     with scope():
-        model = task.build(encoder, dropout=train.dropout, **head)
+        model = task.build(encoder, dropout=train.dropout, **head, **_none(context))
     if train.epochs == 0:
         return model, tokenizer, UNTRAINED
     result = finetune(

@@ -9,6 +9,8 @@ What a task is to everything that trains, measures, exports and asks it:
   there is one: figures that need a whole part. `TASKS` says which of them can choose the epoch.
 - `tuned(targets, values)`, where there is one: what is decided on dev once the weights are; it is
   kept in the model folder, travels with every artifact, and is the `decoding` below.
+- `calibrate(model, targets, values)`, where there is one: changes the head by dev, so that its
+  scores mean what they say.
 - `activate` in a graph, `values` outside of it: outputs to what every artifact gives and parity
   compares, the values. `ANSWERS` says what kind of values they are, and so how they are compared.
 - `served(values, labels, **decoding)`: the named outputs of a SavedModel, which are `SERVED`; the
@@ -63,10 +65,12 @@ class Task:
 
 _OF_ONE_CLASS = (
     "train.class_weights",
+    "train.calibrate",
     "train.regularize.label_smoothing",
     "train.regularize.focal_gamma",
     "train.regularize.class_balance",
     "data.label_noise",
+    "data.none_label",
 )
 
 _OF_VECTORS = {

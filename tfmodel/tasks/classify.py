@@ -27,7 +27,12 @@ SAYS = "Probability of each label, in the order of labels.txt."
 
 
 def build(
-    encoder: keras.Model, *, classes: int, dropout: float | None = None, name: str = "classifier"
+    encoder: keras.Model,
+    *,
+    classes: int,
+    none: int | None = None,
+    dropout: float | None = None,
+    name: str = "classifier",
 ) -> keras.Model:
     """Put a classification head on an encoder.
 
@@ -35,6 +40,8 @@ def build(
         encoder: from `build_encoder` or `load_encoder`; only its `pooled` output is used, so
             `sequence=False` saves time.
         classes: number of labels C, 2 or more.
+        none: the index of "none of these", if a label means that: its logit is 0 whatever the
+            text, so that a text has none of the others where all their logits are below.
         dropout: share of pooled values dropped in training; the encoder's own by default.
         name: the model's name.
 
@@ -50,7 +57,8 @@ def build(
     """
     if classes < 2:
         raise ValueError(f"classes must be 2 or more. Received: {classes}.")
-    return sequence_head.build(encoder, classes, dropout=dropout, name=name)
+    scale = [float(index != none) for index in range(classes)]
+    return sequence_head.build(encoder, classes, dropout=dropout, scale=scale, name=name)
 
 
 def head_arguments(labels: Sequence[str], targets: Any = None) -> dict[str, Any]:
@@ -133,6 +141,45 @@ def effective_class_weights(label_ids: np.ndarray, classes: int, beta: float) ->
     weights = np.zeros(classes)
     weights[present] = (1 - beta) / (1 - beta ** counts[present])
     return (weights * counts.sum() / (weights * counts).sum()).astype(np.float32)
+
+
+def calibrate(
+    model: keras.Model, targets: np.ndarray, scores: np.ndarray, *, none: int | None = None
+) -> dict[str, float]:
+    """Change the head so that scores are as high as answers are right; their order stays.
+
+    What is found goes into the head's own weights, so that every artifact, and every other
+    library that loads the folder, gives such scores.
+
+    Args:
+        model: from `load`.
+        targets: int (n,) class ids of rows that it was not trained on.
+        scores: float (n, C), its probabilities for them.
+        none: the index of "none of these"; its bias is chosen first.
+
+    Returns:
+        `temperature`; `none_bias` where there is such a label, before the temperature; `log_loss`
+        of these rows before and after.
+
+    Source: `tfmodel.evaluate.calibration`.
+    """
+    from tfmodel.evaluate import calibration
+
+    found, shift = {}, np.zeros(scores.shape[1], np.float32)
+    logits = calibration.log_scores(scores)
+    before = _log_loss(targets, logits)
+    if none is not None:
+        shift[none] = found["none_bias"] = calibration.none_bias(targets, scores, none)
+    logits = logits + shift
+    found["temperature"] = calibration.temperature(targets, probabilities(logits))
+    sequence_head.rescale_head(model, scale=1 / found["temperature"], shift=shift)
+    after = _log_loss(targets, logits / found["temperature"])
+    return {**found, "log_loss_before": before, "log_loss_after": after}
+
+
+def _log_loss(targets: np.ndarray, logits: np.ndarray) -> float:
+    likelihood = np.take_along_axis(probabilities(logits), np.asarray(targets)[:, None], axis=1)
+    return float(-np.log(np.maximum(likelihood, np.finfo(np.float32).tiny)).mean())
 
 
 def activate(logits):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ TERMS = {"mlm": 1.0}
 
 _OWN_KEY = "tfmodel"
 _GAP = "[MASK]"
+_TEXTS_AT_ONCE = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -197,6 +198,50 @@ def fill(model: keras.Model, tokenizer, texts: Sequence[str], *, top: int = 5) -
     logits = ops.convert_to_numpy(model(inputs))
     pieces = tokenizer.vocabulary.pieces
     return [decode(row[:count], pieces, top=top) for row, count in zip(logits, gaps, strict=True)]
+
+
+def replacer(
+    model: keras.Model, tokenizer, *, top: int = 5
+) -> Callable[[Sequence[str], Sequence[str]], list[list[str]]]:
+    """What `tfmodel.data.augmentation` asks for other words, by this model.
+
+    Args:
+        model: from `build` or `load`.
+        tokenizer: the model's.
+        top: candidates for each word at most.
+
+    Returns:
+        A function of texts with one gap each, and the words that stood there, to the likeliest
+        other whole words: none where the gap is beyond the tokenizer's `max_length`, or the text
+        had a gap of its own.
+    """
+    pieces = tokenizer.vocabulary.pieces
+    whole = np.array([piece.isalpha() for piece in pieces])  # no part of a word, mark or number
+
+    def replace(texts: Sequence[str], words: Sequence[str]) -> list[list[str]]:
+        found: list[list[str]] = [[] for _ in texts]
+        fitting = np.flatnonzero(_have_one_gap(texts, tokenizer)).tolist()
+        fitting.sort(key=lambda row: len(texts[row]))
+        for start in range(0, len(fitting), _TEXTS_AT_ONCE):
+            rows = fitting[start : start + _TEXTS_AT_ONCE]
+            inputs, _ = batch([texts[row] for row in rows], tokenizer)
+            logits = ops.convert_to_numpy(model(inputs))[:, 0, : len(pieces)]
+            for row, scores in zip(rows, np.where(whole, logits, -np.inf), strict=True):
+                likeliest = (pieces[i] for i in np.argsort(-scores, kind="stable")[: top + 1])
+                others = (each for each in likeliest if each.lower() != words[row].lower())
+                found[row] = list(others)[:top]
+        return found
+
+    return replace
+
+
+def _have_one_gap(texts: Sequence[str], tokenizer) -> list[bool]:
+    """Whether each text has one gap, among the tokens that the model reads."""
+    before = tokenizer.tokenize([text.partition(_GAP)[0] for text in texts]).row_lengths()
+    return [
+        text.count(_GAP) == 1 and count + 2 < tokenizer.max_length
+        for text, count in zip(texts, before.numpy().tolist(), strict=True)
+    ]
 
 
 def _padded(rows: Sequence[Sequence[int]], padding: int) -> np.ndarray:

@@ -60,7 +60,7 @@ def build(
     *,
     dropout: float | None = None,
     mean: float = 0.0,
-    scale: float = 1.0,
+    scale: float | Sequence[float] = 1.0,
     name: str,
 ) -> keras.Model:
     """Put a dense head on an encoder's `pooled` output.
@@ -70,7 +70,8 @@ def build(
         outputs: how many numbers C a row is answered with.
         dropout: share of pooled values dropped in training; the encoder's own by default.
         mean: what is added to the head's numbers.
-        scale: what they are multiplied with before, so that it learns numbers around 1.
+        scale: what they are multiplied with before, so that it learns numbers around 1; one
+            number, or one an output.
         name: the model's name.
 
     Returns:
@@ -95,7 +96,7 @@ def build(
         dtype="float32",
         kernel_initializer=keras.initializers.TruncatedNormal(stddev=0.02),
     )(pooled)
-    if (mean, scale) != (0.0, 1.0):
+    if mean != 0 or np.any(np.not_equal(scale, 1)):
         answers = keras.layers.Rescaling(scale, mean, name=_UNITS, dtype="float32")(answers)
     return keras.Model(inputs, answers, name=name)
 
@@ -111,9 +112,21 @@ def head_weights(model: keras.Model) -> tuple[np.ndarray, np.ndarray]:
     units = next((layer for layer in model.layers if layer.name == _UNITS), None)
     if units is None:
         return kernel, bias
-    return kernel * np.float32(units.scale), bias * np.float32(units.scale) + np.float32(
-        units.offset
-    )
+    scale, offset = (np.asarray(each, np.float32) for each in (units.scale, units.offset))
+    return kernel * scale, bias * scale + offset
+
+
+def rescale_head(model: keras.Model, *, scale: float, shift: np.ndarray) -> None:
+    """Give the head other weights: its outputs become (outputs + shift) * scale.
+
+    Args:
+        model: from `load`.
+        scale: of all outputs.
+        shift: floats (C,).
+    """
+    head = model.get_layer("head")
+    head.bias.assign((head.bias + keras.ops.cast(shift, head.bias.dtype)) * scale)
+    head.kernel.assign(head.kernel * scale)
 
 
 def save(

@@ -65,6 +65,11 @@ class FinetuneSettings(Settings):
         description="Weight of each class in the loss: balanced, or a number by label (others 1).",
         examples=["balanced", {"spam": 5.0}],
     )
+    calibrate: bool = Field(
+        True,
+        description="Divide the logits by the temperature at which dev's scores are as high as "
+        "its answers are right.",
+    )
     adversarial: AdversarialSettings | None = Field(
         None,
         description="Train on word embeddings that are moved to where they hurt most.",

@@ -371,7 +371,7 @@ def test_blank_lines_are_no_lines_that_others_have(tmp_path, write):
     [
         ("a.txt", b"", "a.txt: expected rows of text. Received: an empty file"),
         ("a.txt", "caf\xe9 au lait\n".encode("latin-1") * 40, "corpus.encoding=.*command line"),
-        ("a.jsonl.gz", gzip.compress(json.dumps({"text": "x " * 900}).encode() * 9)[:60],
+        ("a.jsonl.gz", gzip.compress(json.dumps({"text": "x " * 900}).encode() * 9, mtime=0)[:60],
          "a.jsonl.gz: expected a complete archive"),
         ("a.jsonl", b'{"body": "x"}\n', "expected a column text .corpus.text.. Received: body"),
         ("a.txt", b"short\nlines\n" * 30, "60 too_short.*corpus.documents"),

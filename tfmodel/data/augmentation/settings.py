@@ -30,7 +30,8 @@ class AugmentSettings(Settings):
     methods: list[MethodName] = Field(
         min_length=1,
         description="What is done, each to every training row: deletion, swap, insertion of "
-        "words, typos, keyboard slips, synonyms; replacement and back_translation in Python only.",
+        "words, typos, keyboard slips, synonyms, replacement by a model; back_translation in "
+        "Python only.",
         examples=[["deletion", "typos"]],
     )
     copies: int = Field(
@@ -46,6 +47,13 @@ class AugmentSettings(Settings):
         examples=["synonyms.tsv"],
     )
 
+    model: str | None = Field(
+        None,
+        min_length=1,
+        description="Folder of a masked language model, which proposes the words of replacement.",
+        examples=["runs/pages/model"],
+    )
+
     def check_in_config(self, target: str) -> None:
         """Refuse what a config cannot ask for.
 
@@ -57,10 +65,13 @@ class AugmentSettings(Settings):
                 would no longer be there.
         """
         for method, name in CALLABLES.items():
-            if method in self.methods:
+            if method in self.methods and not (method == "replacement" and self.model):
+                way = ", or name a masked language model by model: FOLDER"
                 raise ValueError(
                     f"augment.methods names {method}, which needs a callable ({name}) that only "
                     "Python can give: tfmodel.data.augmentation.augment_split; leave it out here"
+                    + way
+                    * (method == "replacement")
                 )
         if target in PLACES:
             raise ValueError(
@@ -83,4 +94,6 @@ class AugmentSettings(Settings):
             raise ValueError(
                 "synonyms names a list that no method uses; add synonyms or insertion to methods"
             )
+        if self.model is not None and "replacement" not in self.methods:
+            raise ValueError("model names a model that no method uses; add replacement to methods")
         return self

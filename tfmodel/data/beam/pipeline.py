@@ -79,7 +79,9 @@ def write(
         TALLY, main="none"
     )
     left = total("left", measured[TALLY])
-    names = left | "names" >> beam.Map(_names, job.target.name, AsSingleton(kept))
+    names = left | "names" >> beam.Map(
+        _names, job.target.name, AsSingleton(kept), job.settings.none_label
+    )
     plan = left | "plan" >> beam.Map(writing.plan_shards)
     encoded = rows | "encode" >> beam.ParDo(
         writing.Encode(job.target.name), AsSingleton(names), AsSingleton(plan), AsSingleton(kept)
@@ -233,11 +235,12 @@ def _by_size(counts: Mapping[str, int]) -> dict[str, int]:
     return dict(sorted(counts.items(), key=lambda each: -each[1]))
 
 
-def _names(left: Tally, target: str, kept: Tally) -> list[str]:
+def _names(left: Tally, target: str, kept: Tally, none_label: str | None) -> list[str]:
     named = {role: kept.of("name", role) for role in SPLITS}
     origins = {
         role: {name: kept.examples("origin", role, name)[0] for name in found}
         for role, found in named.items()
     }
     in_splits = kept_strata(left, "left", SPLITS)
-    return class_names(target, in_splits, kept.of("raw_stratum", "train"), named, origins)
+    raw_train = kept.of("raw_stratum", "train")
+    return class_names(target, in_splits, raw_train, named, origins, none_label)
