@@ -227,6 +227,10 @@ CASES = {
                 "train.monitor must be one of recall_at_10, recall_at_1, mrr, loss where task.name",
             ),
             (
+                ["task.margin=0.3"],
+                "task.margin goes with task.loss triplet. Received: contrastive. Leave it out",
+            ),
+            (
                 ["task.name=classify", "task.temperature=0.1", "data.target=class"],
                 "temperature: expected task.name embed, of which these are. Received: classify",
             ),

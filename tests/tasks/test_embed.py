@@ -290,6 +290,13 @@ def test_a_folder_that_changes_every_text_is_refused(tmp_path, tokenizer):
         tm.load(folder)
 
 
+def test_a_vocabulary_of_another_encoder_is_refused(tmp_path, tokenizer):
+    folder, _ = write_sentence_folder(tmp_path / "m", tokenizer)
+    (folder / "vocab.txt").write_text("\n".join([*PIECES, "k"]) + "\n")
+    with pytest.raises(ConfigError, match="a vocabulary of at most 15 pieces, as config.json says"):
+        tm.load(folder)
+
+
 def test_answers_and_the_nearest(tmp_path, tokenizer):
     folder, model = write_sentence_folder(tmp_path / "m", tokenizer)
     predictor = tm.load(folder)

@@ -176,6 +176,13 @@ class RunSettings(Settings):
                 f"{name}. Received: none. A row is two texts that belong together, or a pair with "
                 "a score"
             )
+        learned = loss if loss != "auto" else "cosine" if target == "number" else "contrastive"
+        for key, owner in (("temperature", "contrastive"), ("margin", "triplet")):
+            if key in self.task.chosen() and learned != owner:
+                raise ValueError(
+                    f"task.{key} goes with task.loss {owner}. Received: {learned}. Leave it out, "
+                    "or name the loss"
+                )
         wanted = _TARGET_OF_LOSS.get(loss, target)
         if target != wanted or (loss == "contrastive" and target == "number"):
             words = wanted if loss in _TARGET_OF_LOSS else "none or text"

@@ -181,6 +181,8 @@ def _lede(found: Figures) -> str:
 
 def _note(parity: Figures) -> str:
     note = "Difference: the largest distance of a score from the Keras model’s"
+    if names_of(parity).quality == "Cosine":
+        note += ", of vectors as a share of the largest number"
     if parity.get("rows") is not None:
         note += f", over {wording.plural(parity['rows'], 'real row')}"
     note += ". p50 and p99: half, and 99%, of single texts were answered within that time here"

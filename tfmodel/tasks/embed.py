@@ -422,7 +422,7 @@ def load(
 
     Raises:
         ConfigError: no encoder there, or the folder asks for what cannot be had; see
-            `read_sentence_settings`.
+            `read_sentence_settings`; or its vocabulary is larger than the encoder's.
 
     Example:
         >>> loaded = embed.load("all-MiniLM-L6-v2")
@@ -445,6 +445,12 @@ def load(
     )
     tokenizer = load_tokenizer(asked.encoder_folder)
     positions = encoder.get_layer("embeddings").max_positions
+    if len(tokenizer.vocabulary) > encoder.get_layer("embeddings").vocabulary_size:
+        raise ConfigError(
+            f"{folder}: expected a vocabulary of at most "
+            f"{encoder.get_layer('embeddings').vocabulary_size} pieces, as config.json says. "
+            f"Received: {len(tokenizer.vocabulary)}."
+        )
     length = min(max_length or asked.max_length or tokenizer.max_length, positions)
     tokenizer = load_tokenizer(asked.encoder_folder, max_length=length)
     return LoadedModel(
