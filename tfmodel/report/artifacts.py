@@ -26,10 +26,11 @@ def artifacts(parity: Figures) -> dict[str, Any] | None:
     rows = [row for name, figures in found.items() for row in _artifact_rows(name, figures)]
     if parity.get("reference"):
         own = {names.agreement_key: 1.0, "largest_score_difference": 0.0}
-        if names.quality == "Cosine":
+        if names.quality == _COSINE:
             own["cosine"] = 1.0
         reference = {**parity["reference"], **own}
         rows.insert(0, _row("Keras model, float32", reference))
+    notes = [] if names.quality == _COSINE else _vectors(found)  # which the table shows then
     return {
         "lede": _lede(found),
         "columns": [
@@ -46,7 +47,7 @@ def artifacts(parity: Figures) -> dict[str, Any] | None:
         ],
         "rows": rows,
         "failures": [line for name, each in found.items() for line in _failures(name, each)],
-        "notes": [_note(parity), *_vectors(found), *phone_notes(parity)],
+        "notes": [_note(parity), *notes, *phone_notes(parity)],
     }
 
 
@@ -65,10 +66,11 @@ class Names:
     quality: str
 
 
+_COSINE = "Cosine"
 _NAMES = {
     "multilabel": Names("Same decisions", "label_agreement", "Micro F1"),
     "regress": Names("Correlation", "score_correlation", "Spearman"),
-    "embed": Names("Same nearest", "neighbour_agreement", "Cosine"),
+    "embed": Names("Same nearest", "neighbour_agreement", _COSINE),
 }
 _OF_ONE_LABEL = Names("Same label", "label_agreement", "Accuracy")
 _QUALITIES = {
@@ -181,7 +183,7 @@ def _lede(found: Figures) -> str:
 
 def _note(parity: Figures) -> str:
     note = "Difference: the largest distance of a score from the Keras model’s"
-    if names_of(parity).quality == "Cosine":
+    if names_of(parity).quality == _COSINE:
         note += ", of vectors as a share of the largest number"
     if parity.get("rows") is not None:
         note += f", over {wording.plural(parity['rows'], 'real row')}"
