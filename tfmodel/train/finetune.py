@@ -129,11 +129,13 @@ def finetune(
     Raises:
         ConfigError: the checkpoint is another run's, or a class weight names no label.
         FloatingPointError: the loss is no longer a number.
-        ValueError: the settings are not resolved.
+        ValueError: the settings are not resolved, or name no epoch.
     """
     start = time.perf_counter()
     strategy = model.distribute_strategy
     chief = is_chief(strategy)  # of several workers: it alone writes
+    if not settings.epochs:
+        raise ValueError("Expected an epoch or more. Received: 0. The model is as it is.")
     if "auto" in (settings.learning_rate, settings.precision, settings.jit):
         raise ValueError(
             "Expected settings without auto. Received: "
