@@ -35,6 +35,7 @@ _EXTRAS = {
     "rjieba": "chinese",
     "stdnum": "privacy",
     "tokenizers": "vocabulary",
+    "uvicorn": "serve",
     "wandb": "wandb",
     "xprof": "profile",
 }

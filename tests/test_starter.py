@@ -54,6 +54,17 @@ def test_names_that_yaml_or_the_shell_would_take_for_something_else():
     assert shlex.split(told[-1].partition("type: ")[2])[-1] == "on: #1's.yaml"
 
 
+def test_words_with_tags():
+    sentence = "Anna\tB-PER\nreads\tO\n\n"
+    Path("train.conll").write_text(sentence * 40)
+    told, settings = start("train.conll")
+    assert told[1] == "Labels: PER 40."
+    assert (settings.task.name, settings.data.target) == ("tag", "spans")
+    text = Path("train.yaml").read_text()
+    assert "# tokens; 95% of the texts fit; longer ones are read in windows" in text
+    assert "target" not in text and "label_noise" not in text
+
+
 def test_pairs_in_json_lines():
     rows = [
         {"premise": text, "hypothesis": f"{text} again", "gold": "yes" if n % 2 else "no"}

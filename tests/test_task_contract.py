@@ -11,6 +11,7 @@ import json
 import random
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import needs
 import numpy as np
@@ -65,6 +66,11 @@ def paired_rows(count: int = 160, *, seed: int = 0) -> list[tuple[str, str]]:
     return [(text(key), text(key)) for key in keys]
 
 
+def write_pairs(path: Path, rows: list[tuple[str, str]]) -> None:
+    """Write both texts of each row as columns."""
+    small_run.write_rows(path, rows, ("text", "text_pair"))
+
+
 def turned(model) -> None:
     """Make other answers of a model with a head."""
     head = model.get_layer("head")
@@ -75,6 +81,32 @@ def mixed_up(model) -> None:
     """Give every word another one's embedding."""
     table = model.get_layer("encoder").get_layer("embeddings").token_table
     table.assign(np.roll(table.numpy(), 3, axis=0))
+
+
+ENTITIES = {"person": ["coach", "team"], "place": ["market", "bank"]}
+
+
+def tagged_rows(count: int = 240, *, seed: int = 0) -> list[tuple[str, str]]:
+    """Distinct sentences with up to one entity of each kind, each with the tags of its words."""
+    generator = random.Random(seed)
+    found: dict[str, str] = {}
+    while len(found) < count:
+        parts = [[(word, "O")] for word in generator.sample(small_run._FILLERS, 5)]
+        for kind in generator.sample(list(ENTITIES), len(found) % 3):
+            words = ENTITIES[kind][: generator.randint(1, 2)]
+            tags = [f"B-{kind}", f"I-{kind}"]
+            parts.append(list(zip(words, tags, strict=False)))
+        generator.shuffle(parts)
+        words = [pair for part in parts for pair in part]
+        found.setdefault(" ".join(word for word, _ in words), " ".join(tag for _, tag in words))
+    return list(found.items())
+
+
+def write_tagged(path: Path, rows: list[tuple[str, str]]) -> None:
+    """Write CoNLL columns."""
+    sentences = [zip(text.split(), tags.split(), strict=True) for text, tags in rows]
+    lines = ["\n".join(f"{word}\t{tag}" for word, tag in each) for each in sentences]
+    path.write_text("\n\n".join(lines) + "\n")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,23 +123,25 @@ class Case:
         pictures: what TensorBoard shows of dev.
         sections: headings of the report's page that only some tasks have.
         mistakes: overrides, and what is said of them.
-        header: columns of the rows.
         spoil: has a model give other answers.
         doors: further formats that it can be written in.
+        auto: the class of transformers that loads the folder.
+        write: writes the rows.
     """
 
     rows: list[tuple[str, str]]
     config: dict
-    problem_type: str
+    problem_type: str | None
     figure: tuple[str, float]
     answer: set[str]
     served: set[str]
     pictures: set[str]
     sections: set[str]
     mistakes: list[tuple[list[str], str]]
-    header: tuple[str, ...] = ("text", "label")
     spoil: Callable = turned
     doors: tuple[str, ...] = ("onnx", "keras_hub")
+    auto: str = "AutoModelForSequenceClassification"
+    write: Callable[[Path, list], Any] = small_run.write_rows
 
 
 _LONGER = {"epochs": 15, "patience": None, "learning_rate": 0.003, "warmup_share": 0.1}
@@ -187,13 +221,13 @@ CASES = {
     "embed": Case(
         rows=paired_rows(),
         config={"task": {"name": "embed"}, "data": {"text_pair": "text_pair"}},
-        problem_type="",
+        problem_type=None,
         figure=("recall_at_10", 0.8),
         answer={"text", "vector"},
         served={"vector"},
         pictures={"recall"},
         sections={"Retrieval"},
-        header=("text", "text_pair"),
+        write=write_pairs,
         spoil=mixed_up,
         doors=(),
         mistakes=[
@@ -239,7 +273,36 @@ CASES = {
 }
 
 
-SLOWER = {"multilabel"}
+CASES["tag"] = Case(
+    rows=tagged_rows(),
+    # Shorter windows than sentences: some are read in two.
+    config={
+        "data": {"train": "train.conll"},
+        "task": {"name": "tag"},
+        "train": {"max_length": 8, "epochs": 6},
+    },
+    problem_type=None,
+    figure=("f1", 0.8),
+    answer={"text", "entities"},
+    served={"tags", "starts", "ends", "scores"},
+    pictures={"confusion_matrix"},
+    sections={"Classes"},
+    mistakes=[
+        (["train.class_weights=balanced"], f"train.class_weights: {_ONE_CLASS} tag"),
+        (["train.regularize.mixup=0.2"], f"train.regularize.mixup: {_ONE_CLASS} tag"),
+        (
+            ["train.monitor=accuracy"],
+            "train.monitor must be one of f1, loss where task.name is tag",
+        ),
+        (["data.target=tags"], "data.target must be spans where task.name is tag. Received: tags"),
+        (["data.text_pair=other"], "data.text_pair: expected single texts where task.name is tag"),
+    ],
+    auto="AutoModelForTokenClassification",
+    write=write_tagged,
+)
+
+
+SLOWER = {"multilabel", "tag"}
 
 
 @pytest.fixture(
@@ -258,9 +321,9 @@ def road(request, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         small_run.write_encoder(Path("encoder"))
-        small_run.write_rows(Path("train.csv"), case.rows, case.header)
         for section, values in case.config.items():
             config[section] = {**config.get(section, {}), **values}
+        case.write(Path(config["data"]["train"]), case.rows)
         Path("small.yaml").write_text(yaml.safe_dump(config))
         done = run_command("run", "small.yaml")
     assert done.code == 0, done.err
@@ -280,6 +343,25 @@ def read(path):
 
 def texts_of(case):
     return [text for text, _ in case.rows[:8]] + ["", "nothing known here", "Café ☔"]
+
+
+def numbers(values):
+    """The values of a task as one array; of words one row each."""
+    if isinstance(values, np.ndarray):
+        return values
+    return np.concatenate([words.scores for words in values])
+
+
+def values_of(task, loaded, texts):
+    """The task's values, without the predictor."""
+    if not tasks.reads_tokens(loaded.task):
+        return task.values(loaded.model(loaded.tokenizer(texts), training=False).numpy())
+    from tfmodel.tokens.windows import WindowRows
+
+    windows = WindowRows.from_texts(loaded.tokenizer, texts, max_length=loaded.max_length)
+    batch = windows.tokens.batch(np.arange(len(windows.tokens)))
+    outputs = loaded.model(batch, training=False).numpy()
+    return task.read(windows, loaded.tokenizer, task.values(outputs[batch["padding_mask"] > 0]))
 
 
 def test_it_learns_and_its_figure_chooses_the_epoch(road):
@@ -307,13 +389,13 @@ def test_it_learns_and_its_figure_chooses_the_epoch(road):
 def test_the_folder_is_one_of_its_own(road):
     name, case, _ = road
     config = read("runs/small/model/config.json")
-    assert config.get("problem_type", "") == case.problem_type
+    assert config.get("problem_type") == case.problem_type
     loaded = tasks.load_model("runs/small/model")
     assert loaded.task == name
     task = tasks.find(name)
-    values = task.values(loaded.model(loaded.tokenizer(texts_of(case)), training=False).numpy())
+    values = values_of(task, loaded, texts_of(case))
     asked = load("runs/small").values(texts_of(case))
-    np.testing.assert_allclose(asked, values, atol=1e-5)
+    np.testing.assert_allclose(numbers(asked), numbers(values), atol=1e-5)
     # Saved again, it is the same folder.
     own = {"decoding": loaded.decoding} if loaded.decoding else {}
     task.save(loaded.model, "again", tokenizer=loaded.tokenizer, labels=loaded.labels, **own)
@@ -331,7 +413,7 @@ def test_transformers_gives_the_same_outputs(road):
     if tasks.gives_vectors(loaded.task):
         check_vectors_of_transformers(transformers, torch, loaded, batch)
         return
-    theirs = transformers.AutoModelForSequenceClassification.from_pretrained("runs/small/model")
+    theirs = getattr(transformers, case.auto).from_pretrained("runs/small/model")
     assert theirs.config.problem_type == case.problem_type
     with torch.no_grad():
         wanted = theirs(
@@ -339,13 +421,17 @@ def test_transformers_gives_the_same_outputs(road):
             attention_mask=torch.tensor(batch["padding_mask"].numpy().astype(np.int64)),
             token_type_ids=torch.tensor(batch["segment_ids"].numpy().astype(np.int64)),
         ).logits.numpy()
-    np.testing.assert_allclose(loaded.model(batch, training=False), wanted, atol=1e-5)
+    ours = loaded.model(batch, training=False).numpy()
+    # Padding is nobody's to read.
+    real = slice(None) if ours.ndim == 2 else batch["padding_mask"].numpy() > 0
+    np.testing.assert_allclose(ours[real], wanted[real], atol=1e-5)
     # And what transformers saves of it is read back as the same task.
     theirs.save_pretrained("theirs")
     loaded.tokenizer.save("theirs")
     again = tasks.load_model("theirs")
     assert again.task == loaded.task
-    np.testing.assert_allclose(again.model(batch, training=False), wanted, atol=1e-5)
+    given = again.model(batch, training=False).numpy()
+    np.testing.assert_allclose(given[real], wanted[real], atol=1e-5)
 
 
 def check_vectors_of_transformers(transformers, torch, loaded, batch):
@@ -368,14 +454,14 @@ def test_every_artifact_answers_alike(road):
     parity = read(export / "parity.json")
     assert parity["passed"]
     assert [*parity["artifacts"]] == ["savedmodel", "tflite/float32", "tflite/int8"]
-    wanted = load("runs/small").values(texts_of(case))
+    wanted = numbers(load("runs/small").values(texts_of(case)))
     scale = max(1.0, np.abs(wanted).max())
     for path, tolerance in (
         ("savedmodel", 1e-5),
         ("tflite/float32.tflite", 1e-5),
         ("tflite/int8.tflite", 0.3),
     ):
-        given = load(export / path).values(texts_of(case))
+        given = numbers(load(export / path).values(texts_of(case)))
         np.testing.assert_allclose(given, wanted, atol=tolerance * scale)
 
 
@@ -390,6 +476,18 @@ def test_the_savedmodel_names_its_outputs(road):
     assert set(answers) == case.served
     assert {len(values) for values in answers.values()} == {len(texts)}
     predicted = load("runs/small").predict(texts)
+    if "tags" in case.served:
+        (words,) = {answers[name].shape[1] for name in case.served}
+        for row, answer in enumerate(predicted):
+            starts = [
+                int(start)
+                for start, tag in zip(
+                    answers["starts"][row].numpy(), answers["tags"][row].numpy(), strict=True
+                )
+                if tag.startswith(b"B-")
+            ]
+            assert starts == [entity["start"] for entity in answer["entities"]]
+        assert words == max(map(len, (words.starts for words in load("runs/small").values(texts))))
     for name in case.served & {"score", "label", "labels", "vector"}:
         for given, answer in zip(answers[name].numpy().tolist(), predicted, strict=True):
             if name in ("score", "vector"):
@@ -457,9 +555,15 @@ def test_the_other_doors_answer_alike(road, door):
     name, case, _ = road
     if door not in case.doors:
         pytest.skip(f"{name} is not written so")
+    loaded = tasks.load_model("runs/small/model")
+    if tasks.reads_tokens(name):
+        done = run_command("export", "small.yaml", f"export.{door}=true")
+        assert (
+            done.code == 2 and f"export.{door}: expected a task with one answer a row" in done.err
+        )
+        return
     for package in {"onnx": ("onnx", "onnxruntime"), "keras_hub": ("keras_hub",)}[door]:
         needs.package(package)
-    loaded = tasks.load_model("runs/small/model")
     export = {"onnx": export_onnx, "keras_hub": export_keras_hub}[door]
     folder = export(
         loaded.model,
@@ -494,7 +598,11 @@ def test_runtimes_of_phones_take_the_files(road, name, client, packages):
     from tfmodel.export.parity.description import describe
     from tfmodel.export.parity.phones import Phone, ask_phone
 
-    _, case, _ = road
+    task, case, _ = road
+    if tasks.reads_tokens(task):
+        done = run_command("export", "small.yaml", f"export.runtime={name}")
+        assert done.code == 2 and "which answers each token. Set export.runtime=litert" in done.err
+        return
     phone = Phone(client, needs.environment(name, *packages), "")
     texts = [text for text, _ in case.rows[:20]]
     for file in ("float32", "int8"):

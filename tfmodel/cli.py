@@ -154,6 +154,20 @@ def _predict(options: argparse.Namespace) -> None:
         print(json.dumps(answer, ensure_ascii=False), flush=True)
 
 
+def _serve(options: argparse.Namespace) -> None:
+    from tfmodel.serve import Server, serve_settings
+    from tfmodel.serve.server import labels_of, policy_of
+
+    names = ("host", "rest_port", "grpc_port", "token_file", "tls_certificate", "tls_key")
+    limits = ("max_batch_size", "batch_timeout_ms", "batch_threads", "max_queue", "timeout_seconds")
+    given = {name: getattr(options, name) for name in (*names, *limits, "target", "poll_seconds")}
+    settings = serve_settings(**given)
+    policy = policy_of(options.versions)
+    labels = labels_of(options.label)
+    _import_tensorflow(options)
+    Server({options.name: options.base}, policy=policy, labels=labels, settings=settings).run()
+
+
 def _lint(options: argparse.Namespace) -> None:
     from tfmodel.export import lint
 
@@ -283,6 +297,16 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--text-pair", metavar="NAME", help="that of the second text (text_pair)")
     predict.set_defaults(more="texts")
 
+    serve = _command(
+        commands,
+        "serve",
+        _serve,
+        "answer over REST and gRPC as TF Serving does, until Ctrl-C or SIGTERM",
+        "tfmodel serve runs/quickstart/export/savedmodel\n"
+        '  curl -d \'{"instances": ["Shares fell."]}\' localhost:8501/v1/models/model:predict',
+    )
+    _add_serve(serve)
+
     lint = _command(
         commands,
         "lint",
@@ -323,6 +347,30 @@ def _command(commands, name: str, function, words: str, example: str) -> argpars
     parser.add_argument("--verbose", action="store_true", help="say everything, with tracebacks")
     parser.set_defaults(command=function, more=None)
     return parser
+
+
+def _add_serve(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("base", metavar="SAVEDMODEL_BASE", help="folder of versions 1, 2, …")
+    parser.add_argument("--name", default="model", help="what clients call the model (model)")
+    parser.add_argument("--host", help="address to listen at (127.0.0.1)")
+    parser.add_argument("--rest-port", type=int, metavar="PORT", help="of REST (8501)")
+    parser.add_argument("--grpc-port", type=int, metavar="PORT", help="of gRPC (8500)")
+    parser.add_argument(
+        "--versions", metavar="WHICH", default="newest", help="newest (default), all, or 3,5"
+    )
+    parser.add_argument(
+        "--label", metavar="NAME=VERSION", action="append", default=[], help="such as stable=3"
+    )
+    parser.add_argument("--token-file", metavar="FILE", help="a token that clients must send")
+    parser.add_argument("--tls-certificate", metavar="FILE", help="certificate chain, PEM")
+    parser.add_argument("--tls-key", metavar="FILE", help="its private key, PEM")
+    parser.add_argument("--target", metavar="2.x", help="TF Serving a version must fit (2.12)")
+    parser.add_argument("--poll-seconds", type=float, help="between looks at the folder (1)")
+    parser.add_argument("--max-batch-size", type=int, help="rows computed at once (32)")
+    parser.add_argument("--batch-timeout-ms", type=float, help="a batch waits to be full (0)")
+    parser.add_argument("--batch-threads", type=int, help="batches at once (the cores)")
+    parser.add_argument("--max-queue", type=int, help="rows that wait; more get 503 (4096)")
+    parser.add_argument("--timeout-seconds", type=float, help="for an answer (30)")
 
 
 def _add_config(parser: argparse.ArgumentParser, *, stage: str | None) -> None:

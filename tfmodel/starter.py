@@ -14,6 +14,7 @@ from tfmodel.kinds import RunSettings
 from tfmodel.run_folder import write_aside
 
 _SHOWN_LABELS = 5
+_LONGER = {False: "", True: "; longer ones are read in windows"}
 # Many classes have few rows each, and take more passes to be told apart.
 _MANY_CLASSES, _EPOCHS, _EPOCHS_FOR_MANY = 20, 3, 5
 
@@ -22,7 +23,7 @@ def write_starter(file: str | Path, output: str | Path | None = None) -> list[st
     """Write a config for a file of labelled texts.
 
     Args:
-        file: CSV, TSV, JSONL, a folder per class, or lines of a label and a text.
+        file: CSV, TSV, JSONL, a folder per class, lines of a label and a text, or CoNLL columns.
         output: the config's path; by default the file's name with `.yaml`, in this folder.
 
     Returns:
@@ -61,18 +62,23 @@ def _lines(file: Path, output: Path, look, *, comments: list[str]) -> Iterator[s
     yield ""
     yield "data:  # 20% are held out for test and 10% for dev, unless test: and dev: name files"
     for key, value in look.settings.items():
-        yield f"  {key}: {_scalar(value)}"
-    if look.numbers is None:
+        if not (look.spans and key == "target"):  # the task says it
+            yield f"  {key}: {_scalar(value)}"
+    if look.numbers is None and not look.spans:
         yield "  # label_noise: {folds: 5}  # lists the rows whose label is probably wrong"
     yield ""
     if look.numbers is not None:
         yield "task:"
         yield "  name: regress  # the label is a number; classify: each number is a class"
         yield ""
+    if look.spans:
+        yield "task:"
+        yield "  name: tag  # entities of the texts"
+        yield ""
     yield "train:"
-    many = look.numbers is None and len(look.labels) > _MANY_CLASSES
+    many = look.numbers is None and not look.spans and len(look.labels) > _MANY_CLASSES
     yield f"  epochs: {_EPOCHS_FOR_MANY if many else _EPOCHS}"
-    yield f"  max_length: {look.max_length}  # tokens; 95% of the texts fit"
+    yield f"  max_length: {look.max_length}  # tokens; 95% of the texts fit{_LONGER[look.spans]}"
     if _is_skewed(look):
         yield "  # class_weights: balanced  # the rarest label counts as much as the commonest"
     yield ""
@@ -90,7 +96,7 @@ def _labels(look) -> str:
 
 
 def _is_skewed(look) -> bool:
-    if look.numbers is not None:
+    if look.numbers is not None or look.spans:
         return False
     counts = list(look.labels.values())
     return max(counts) > 5 * min(counts)

@@ -218,11 +218,6 @@ def test_parquet(tmp_path):
 @pytest.mark.parametrize(
     "name, content, words",
     [
-        (
-            "a.conll",
-            "Anna\tB-PER\nreads\tO\n",
-            r"words with tags \(format conll\).*`train: .*a.con",
-        ),
         ("a.json", '{"data": [{"paragraphs": []}]}', r"questions with answers \(format squad\)"),
         ("wiki_00", '<doc id="1" url="" title="A">\nA\n</doc>', "documents without labels"),
     ],
@@ -230,6 +225,54 @@ def test_parquet(tmp_path):
 def test_formats_without_classes_need_no_guess(write, name, content, words):
     with pytest.raises(ConfigError, match=words):
         suggest(write(name, content))
+
+
+def test_words_with_tags_are_texts_with_entities(write):
+    sentence = "Anna\tB-PER\nreads\tO\nin\tO\nNew\tB-LOC\nYork\tI-LOC\n\n"
+    look = look_at(write("a.conll", sentence * 40))
+    assert look.spans and look.labels == {"PER": 40, "LOC": 40}
+    assert (look.settings["format"], look.settings["target"]) == ("conll", "spans")
+    assert "40 rows, with 80 entities of 2 kinds." in look.notes[0]
+
+
+@pytest.mark.parametrize(
+    "row, found",
+    [
+        (
+            {"id": "a", "text": "Anna reads", "entities": [[0, 4, "PER"]]},
+            {"text": "text", "label": "entities"},
+        ),
+        (
+            {"body": "Anna reads", "spans": [{"start": 0, "end": 4, "label": "PER"}]},
+            {"text": "body", "label": "spans"},
+        ),
+        (
+            {"text": "Anna", "ner": [{"start_offset": 0, "end": 4, "type": "PER", "id": 1}]},
+            {
+                "text": "text",
+                "label": "ner",
+                "spans": {"start": "start_offset", "label": "type"},
+            },
+        ),
+        (
+            {"words": ["Anna", "reads"], "tags": ["B-PER", "O"]},
+            {"text": "words", "label": "tags"},
+        ),
+    ],
+)
+def test_entities_in_json_lines(write, row, found):
+    look = look_at(write("a.jsonl", f"{json.dumps(row)}\n" * 9))
+    assert look.spans and look.labels == {"PER": 9}
+    settings = {key: value for key, value in look.settings.items() if key != "train"}
+    assert settings == {**found, "target": "spans"}
+
+
+def test_lists_that_are_no_entities_are_not_taken_for_some(write):
+    rows = [
+        {"text": f"text {i} of words", "label": "ab"[i % 2], "n": [[1, 2, 3]]} for i in range(9)
+    ]
+    look = look_at(write("a.jsonl", "".join(f"{json.dumps(row)}\n" for row in rows)))
+    assert not look.spans and set(look.labels) == {"a", "b"}
 
 
 @pytest.mark.parametrize("name", ["score", "rating", "label"])

@@ -75,6 +75,21 @@ def test_an_embedder_has_a_vocabulary_and_no_labels():
     assert unit.byte(0) == 4  # BertTokenizerOptions
 
 
+def test_without_a_vocabulary_no_tokenizer_is_named():
+    buffer = metadata_flatbuffer(
+        ["ids", "mask", "segment_ids"],
+        name="news",
+        description="",
+        version="",
+        has_vocabulary=False,
+    )
+    (subgraph,) = _root(buffer).children(3)
+    assert not subgraph.table.Offset(4 + 2 * 5)  # nothing that would make ids of texts
+    assert "Ids that the app makes" in subgraph.children(2)[0].text(1)
+    (labels,) = subgraph.children(3)[0].children(6)
+    assert labels.text(0) == "labels.txt"
+
+
 def test_metadata_names_the_inputs_in_the_order_of_the_model(exported):
     content = (exported / "tflite/float32.tflite").read_bytes()
     model = schema.ModelT.InitFromPackedBuf(content)

@@ -7,14 +7,11 @@ import pytest
 import tensorflow as tf
 
 from tfmodel.config import ConfigError
-from tfmodel.export import export_savedmodel
 from tfmodel.export.savedmodel.unpadded import answer_function, flatten, is_unpaddable
 from tfmodel.export.tflite.phone_graph import phone_module
 from tfmodel.export.weights import read_classifier
 from tfmodel.model.encoder import build_encoder, encoder_config
 from tfmodel.tasks import classify
-from tfmodel.tokens import Vocabulary
-from tfmodel.tokens.byte_pairs import SPECIAL_PIECES, BytePairTokenizer, byte_letters
 
 SHAPES = {
     "distilbert": {"segments": 0},
@@ -54,12 +51,7 @@ def test_a_phone_computes_layer_by_layer(tiny, model, small_tables):
 
 
 def test_a_door_that_writes_the_graph_anew_refuses_them(model):
-    with pytest.raises(ConfigError, match=r"ONNX: expected a BERT. Received: a \w+, whose graph"):
-        read_classifier(model, door="ONNX")
-
-
-def test_a_tokenizer_that_an_artifact_cannot_carry(tiny, tmp_path):
-    pieces = [*SPECIAL_PIECES.values(), *byte_letters()]
-    tokenizer = BytePairTokenizer(Vocabulary(pieces, special=SPECIAL_PIECES), [])
-    with pytest.raises(ConfigError, match="Expected a WordPiece tokenizer.*BytePairTokenizer"):
-        export_savedmodel(tiny.model, tokenizer, tmp_path, **tiny.described)
+    family = encoder_config(model.get_layer("encoder")).family
+    message = f"KerasHub: expected an encoder of model_type bert. Received: {family}, whose graph"
+    with pytest.raises(ConfigError, match=message):
+        read_classifier(model, door="KerasHub")

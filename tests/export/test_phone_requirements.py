@@ -6,6 +6,7 @@ import dataclasses
 import logging
 
 import pytest
+import small_families
 
 from tfmodel.config import ConfigError
 from tfmodel.export import export_tflite, tflite
@@ -44,6 +45,15 @@ def test_pairs_are_refused_for_runtimes_that_tokenize_one_text(
             runtime=runtime,
             **tiny_pairs.described,
         )
+
+
+@pytest.mark.parametrize("runtime", ["task-library-0.4", "mediapipe"])
+def test_runtimes_that_tokenize_have_word_pieces_alone(tiny, runtime):
+    trained = _trained(tiny, tokenizer=small_families.tokenizer_of("roberta"))
+    assert choose_runtime("auto", trained) == "litert"
+    message = rf"runtime={runtime}: expected a WordPiece tokenizer.*byte_pairs. Set .*=litert"
+    with pytest.raises(ConfigError, match=message):
+        choose_runtime(runtime, trained)
 
 
 def test_an_unknown_runtime_lists_the_known(tiny):

@@ -12,6 +12,7 @@ def test_the_guide_can_be_followed(tmp_path, monkeypatch, capsys):
         r"<!-- test -->\n```python\n(.*?)^```$", PAGE.read_text("utf-8"), re.S | re.M
     )
     assert marked
+    names: dict = {}
     for block in marked:
-        exec(compile(block, "checkpoints.md", "exec"), {})
-    assert capsys.readouterr().out == "(2, 6, 32)\n"
+        exec(compile(block, "checkpoints.md", "exec"), names)
+    assert capsys.readouterr().out == "(2, 6, 32)\n['bad', 'good']\n"

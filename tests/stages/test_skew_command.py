@@ -6,8 +6,14 @@ Run: pytest tests/stages/test_skew_command.py
 import csv
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
+import pytest
+import small_families
 import small_run
+
+from tfmodel.config import ConfigError
+from tfmodel.stages.skew import skew_of_run
 
 
 def write_rows(accents: int) -> None:
@@ -34,6 +40,14 @@ def test_rows_that_differ_are_counted_shown_and_written(workspace, tfmodel):
     assert (
         "in training  c ##a ##f ##e" in done.out and "written: runs/accents/skew.json" in done.out
     )
+
+
+def test_byte_pairs_are_nobodys_to_compare_with(tmp_path):
+    small_families.tokenizer_of("roberta").save(tmp_path / "encoder")
+    settings = SimpleNamespace(encoder=str(tmp_path / "encoder"))
+    message = r"--skew: expected an encoder of WordPieces. Received: .*\(byte_pairs\)"
+    with pytest.raises(ConfigError, match=message):
+        skew_of_run(settings, tmp_path)
 
 
 def test_without_the_flag_nothing_is_measured(workspace, tfmodel):

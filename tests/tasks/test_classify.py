@@ -235,7 +235,8 @@ def test_labels_must_match_the_head(model, tokenizer, tmp_path):
 def test_an_encoder_is_not_a_classifier(model, tokenizer, tmp_path):
     out = save_encoder(model.get_layer("encoder"), tmp_path / "encoder", tokenizer=tokenizer)
     with pytest.raises(
-        ConfigError, match=r"\(BertForSequenceClassification\). Received: BertModel. An encoder wi"
+        ConfigError,
+        match=r"\(BertForSequenceClassification, .*\)\. Received: BertModel\. An encoder wi",
     ):
         tasks.load_model(out)
     with pytest.raises(ConfigError, match="a classification head. Received: no classifier.weight"):
@@ -292,10 +293,12 @@ def test_a_larger_vocabulary_than_the_table_is_refused(folder):
 
 def test_tasks_are_found_by_name():
     assert tasks.find("classify") is tasks.classify is classify
-    with pytest.raises(ConfigError, match="must be one of classify, regress. Received: 'span'"):
-        tasks.find("span")
-    with pytest.raises(AttributeError, match="no attribute 'span'"):
-        tasks.span  # noqa: B018
+    with pytest.raises(
+        ConfigError, match=r"must be one of classify, regress, .*\. Received: 'rank'"
+    ):
+        tasks.find("rank")
+    with pytest.raises(AttributeError, match="no attribute 'rank'"):
+        tasks.rank  # noqa: B018
 
 
 def test_a_folder_that_names_no_architecture(folder):

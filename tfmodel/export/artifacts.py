@@ -11,7 +11,13 @@ import numpy as np
 
 from tfmodel import tasks
 from tfmodel.config import ConfigError
-from tfmodel.export.manifest import MANIFEST_FILE, Manifest, output_of, read_files
+from tfmodel.export.manifest import (
+    MANIFEST_FILE,
+    Manifest,
+    output_of,
+    read_files,
+    read_tokenizer,
+)
 from tfmodel.export.places import versions
 from tfmodel.export.predictor import Answer, Predictor
 from tfmodel.model.sentence_folders import MODULES_FILE
@@ -86,7 +92,7 @@ def predictor_of(
 
     Args:
         model: token batch to outputs (B, C).
-        tokenizer: the `Tokenizer` it was trained with.
+        tokenizer: the one it was trained with.
         labels: the name of each output: of `classify` the classes, in the order of the logits.
         max_length: tokens a row at most.
         has_pairs: whether a row is two texts.
@@ -97,6 +103,8 @@ def predictor_of(
     Returns:
         A predictor of kind `model`.
     """
+    import tensorflow as tf
+
     from tfmodel.export import graph
 
     positions = graph.positions_of(model)
@@ -107,30 +115,37 @@ def predictor_of(
     tokenize = batch.get_concrete_function()
     scores = graph.scores_function(model, task).get_concrete_function()
 
+    manifest = Manifest(
+        labels=tuple(labels),
+        max_length=max_length,
+        lowercase=tokenizer.lowercase,
+        tokenizer=tokenizer.kind,
+        has_pairs=has_pairs,
+        task=task,
+        decoding=decoding or {},
+        output=output_of(task),
+    )
+
     def answer(texts: list[str], text_pairs: list[str] | None) -> np.ndarray:
         return scores(**tokenize(*_utf8(texts, text_pairs))).numpy()
 
+    if tasks.reads_tokens(task):
+        from tfmodel.export.windows import windows_answer
+
+        def ask(rows: Mapping[str, np.ndarray]) -> np.ndarray:
+            return scores(**{name: tf.constant(values) for name, values in rows.items()}).numpy()
+
+        answer = windows_answer(ask, tokenizer, manifest)
     answer.model = model  # a traced function does not keep its weights alive
     trace_vector = functools.cache(lambda: graph.vector_function(model).get_concrete_function())
 
     def vector(texts: list[str], text_pairs: list[str] | None) -> np.ndarray:
         return trace_vector()(**tokenize(*_utf8(texts, text_pairs))).numpy()
 
-    manifest = Manifest(
-        labels=tuple(labels),
-        max_length=max_length,
-        lowercase=tokenizer.lowercase,
-        has_pairs=has_pairs,
-        task=task,
-        decoding=decoding or {},
-        output=output_of(task),
-    )
+    # Another model has no encoder to ask, and of a model of tokens no vector was learned.
+    has_vector = positions is not None and not tasks.reads_tokens(task)
     return Predictor(
-        answer,
-        manifest,
-        kind="model",
-        where=where,
-        vector=None if positions is None else vector,  # another model has no encoder to ask
+        answer, manifest, kind="model", where=where, vector=vector if has_vector else None
     )
 
 
@@ -185,7 +200,7 @@ def _load_savedmodel(path: Path) -> Predictor:
     outputs = _outputs(path, TEXT_SIGNATURE)
     assets = path / "assets"
     files = {file.name: file.read_bytes() for file in assets.iterdir()} if assets.is_dir() else {}
-    manifest, _ = read_files(files, name=str(path))
+    manifest = read_files(files, name=str(path))
     values = tasks.find(manifest.task).VALUES
     if values not in outputs:
         raise ConfigError(
@@ -205,6 +220,14 @@ def _load_savedmodel(path: Path) -> Predictor:
         ) from None
 
     def ask(signature: str, output: str) -> Answer:
+        def answer_tokens(texts: list[str], text_pairs: list[str] | None) -> list:
+            found = loaded.signatures[signature](text=_utf8(texts)[0])
+            given = {name: values.numpy() for name, values in found.items()}
+            return tasks.find(manifest.task).values_of_served(given)
+
+        if tasks.reads_tokens(manifest.task):
+            return answer_tokens
+
         def answer(texts: list[str], text_pairs: list[str] | None) -> np.ndarray:
             inputs = dict(zip(("text", "text_pair"), _utf8(texts, text_pairs), strict=False))
             # By way of `loaded`, since a signature alone does not keep its weights alive.
@@ -259,29 +282,21 @@ def _outputs(path: Path, wanted: str) -> list[str]:
 def _load_tflite(path: Path, threads: int | None) -> Predictor:
     from tfmodel.export.tflite.metadata import read_associated_files
 
-    manifest, pieces = read_files(read_associated_files(path), name=str(path))
+    files = read_associated_files(path)
+    manifest = read_files(files, name=str(path))
     return Predictor(
-        _tflite_answer(path, manifest, pieces, threads),
+        _tflite_answer(path, manifest, read_tokenizer(files, manifest, name=str(path)), threads),
         manifest,
         kind="tflite",
         where=str(path),
     )
 
 
-def _tflite_answer(
-    path: Path, manifest: Manifest, pieces: list[str], threads: int | None
-) -> Answer:
+def _tflite_answer(path: Path, manifest: Manifest, tokenizer: Any, threads: int | None) -> Answer:
     from tfmodel.export import graph
     from tfmodel.export.tflite.litert import LiteRT
-    from tfmodel.tokens.tokenizer import Tokenizer
-    from tfmodel.tokens.vocabulary import Vocabulary
 
     run = LiteRT(path, threads=threads)
-    tokenizer = Tokenizer(
-        Vocabulary(pieces, name=f"{path}: vocab.txt"),
-        lowercase=manifest.lowercase,
-        max_length=manifest.max_length,
-    )
     if run.length not in (None, manifest.max_length) or run.output != manifest.output:
         raise ConfigError(
             f"{path}: expected {manifest.output} of rows of {manifest.max_length} tokens, as "
@@ -289,6 +304,10 @@ def _tflite_answer(
             f"{run.length or 'any number'}. Export it again."
         )
 
+    if tasks.reads_tokens(manifest.task):
+        from tfmodel.export.windows import windows_answer
+
+        return windows_answer(run, tokenizer, manifest, length=run.length)
     tokenize = graph.batch_function(
         tokenizer, max_length=manifest.max_length, has_pairs=manifest.has_pairs, length=run.length
     ).get_concrete_function()

@@ -9,7 +9,8 @@ import tensorflow as tf
 
 from tfmodel import tasks
 from tfmodel.config import ConfigError
-from tfmodel.tokens.tokenizer import Tokenizer
+from tfmodel.model.sizes import BertConfig
+from tfmodel.tokens.row_tokenizer import RowTokenizer
 
 BATCH_NAMES = ("token_ids", "segment_ids", "padding_mask")
 
@@ -60,7 +61,7 @@ def vector_function(model: keras.Model) -> tf.types.experimental.GenericFunction
 
 
 def batch_function(
-    tokenizer: Tokenizer, *, max_length: int, has_pairs: bool, length: int | None = None
+    tokenizer: RowTokenizer, *, max_length: int, has_pairs: bool, length: int | None = None
 ) -> tf.types.experimental.GenericFunction:
     """Wrap a tokenizer as one graph.
 
@@ -140,10 +141,21 @@ def check_exportable(
 
 def positions_of(model: keras.Model) -> int | None:
     """The longest row that a model on our encoder takes; None for another model."""
+    shape = _shape_of(model)
+    return None if shape is None else shape.max_positions
+
+
+def family_of(model: keras.Model) -> str:
+    """Of which family a model's encoder is, as its `model_type` says; `bert` for another model."""
+    shape = _shape_of(model)
+    return "bert" if shape is None else shape.family
+
+
+def _shape_of(model: keras.Model) -> BertConfig | None:
     from tfmodel.model.encoder import encoder_config
 
     try:
-        return encoder_config(model.get_layer("encoder")).max_positions
+        return encoder_config(model.get_layer("encoder"))
     except ValueError:
         return None
 

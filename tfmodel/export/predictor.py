@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,8 +12,9 @@ from tfmodel import tasks
 from tfmodel.config import ConfigError
 from tfmodel.export.manifest import Manifest
 
-Answer = Callable[[list[str], list[str] | None], np.ndarray]
-"""Texts and, for pairs, as many second texts, at least one, to values (n, C) or vectors (n, D)."""
+Answer = Callable[[list[str], list[str] | None], np.ndarray | list]
+"""Texts and, for pairs, as many second texts, at least one, to values (n, C) or vectors (n, D);
+of a task that reads tokens to a list of values, one a text."""
 
 
 class Predictor:
@@ -79,7 +81,7 @@ class Predictor:
         Raises:
             ConfigError: as `values`, or the task's answers are no labels.
         """
-        if tasks.find(self.task).VALUES != "scores":
+        if tasks.find(self.task).VALUES != "scores" or tasks.reads_tokens(self.task):
             raise ConfigError(
                 f"{self.where}: expected a model that scores labels. Received: one of the task "
                 f"{self.task}. Ask it with predict() or values()."
@@ -92,7 +94,7 @@ class Predictor:
         text_pairs: Sequence[str] | None = None,
         *,
         batch_size: int = 32,
-    ) -> np.ndarray:
+    ) -> np.ndarray | list:
         """The numbers that answers are decoded from.
 
         Args:
@@ -102,7 +104,8 @@ class Predictor:
 
         Returns:
             float32 (n, C), in the order of `texts`: of `classify` the probability of each label,
-            of `regress` the number, where C is 1, of `embed` the vector.
+            of `regress` the number, where C is 1, of `embed` the vector. Of `tag` a list of n
+            `Words`: where the words of a text are, and the probability of each tag.
 
         Raises:
             ConfigError: not a list of strings, pairs where there should be none or the other way
@@ -117,7 +120,8 @@ class Predictor:
             )
         texts, text_pairs = self._checked(texts, text_pairs, batch_size)
         if not texts:
-            return np.zeros((0, len(self.labels)), np.float32)
+            empty = np.zeros((0, len(self.labels)), np.float32)
+            return [] if self.gives_lists else empty
         return _in_batches(self._scores, texts, text_pairs, batch_size)
 
     def vectors(
@@ -168,7 +172,9 @@ class Predictor:
         Returns:
             For each row `{"text", "label", "score", "scores": {label: score}}`, where a row may
             have several labels `{"text", "labels": [label, …], "scores"}`, of `regress` `{"text",
-            "score"}`, and `text_pair` for pairs; `vector`, a list of numbers, in place of the
+            "score"}`, of `tag` `{"text", "entities": [{"text", "label", "start", "end", "score"},
+            …]}` with places in characters (Unicode code points) of the text, and `text_pair` for
+            pairs; `vector`, a list of numbers, in place of the
             answer where what was loaded gives vectors alone.
 
         Raises:
@@ -179,8 +185,10 @@ class Predictor:
             answers = [{"vector": vector.tolist()} for vector in vectors]
         else:
             values = self.values(texts, text_pairs, batch_size=batch_size)
-            decode = tasks.find(self.task).decode
-            answers = decode(values, self.labels, **self.manifest.decoding)
+            beside = dict(self.manifest.decoding)
+            if self.gives_lists:
+                beside["texts"] = texts
+            answers = tasks.find(self.task).decode(values, self.labels, **beside)
         rows = [{"text": text} for text in texts]
         if text_pairs is not None:
             rows = [row | {"text_pair": pair} for row, pair in zip(rows, text_pairs, strict=True)]
@@ -190,6 +198,11 @@ class Predictor:
     def gives_scores(self) -> bool:
         """Whether `values` answers."""
         return self._scores is not None
+
+    @property
+    def gives_lists(self) -> bool:
+        """Whether `values` is a list, with one item a text."""
+        return self.gives_scores and tasks.reads_tokens(self.task)
 
     @property
     def gives_vectors(self) -> bool:
@@ -226,7 +239,7 @@ class Predictor:
 
 def _in_batches(
     answer: Answer, texts: list[str], text_pairs: list[str] | None, batch_size: int
-) -> np.ndarray:
+) -> np.ndarray | list:
     """Ask texts of like length together; one answer a text, in their order."""
     seconds = text_pairs or [""] * len(texts)
     order = sorted(range(len(texts)), key=lambda row: len(texts[row]) + len(seconds[row]))
@@ -235,6 +248,9 @@ def _in_batches(
         rows = order[start : start + batch_size]
         pairs = None if text_pairs is None else [text_pairs[row] for row in rows]
         answers.append(answer([texts[row] for row in rows], pairs))
+    if isinstance(answers[0], list):
+        given = zip(order, itertools.chain.from_iterable(answers), strict=True)
+        return [value for _, value in sorted(given, key=lambda pair: pair[0])]
     return np.concatenate(answers).astype(np.float32)[np.argsort(order)]
 
 

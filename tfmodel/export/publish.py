@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from tfmodel import tasks
+from tfmodel.config import ConfigError
 from tfmodel.export.places import (
     is_version,
     make_folder,
@@ -64,7 +66,7 @@ def export_all(
         task: one of `tasks.TASKS`.
         decoding: what the task's answers are decoded by beside the labels.
         text_pairs: as many second texts; their presence says that the model takes pairs.
-        targets: the right answers, where known: class ids, of `regress` numbers.
+        targets: the right answers, where known: what the task's `targets` gives.
         calibration_texts: real texts for int8_full, none of `texts` among them; `texts` by
             default.
         calibration_pairs: as many second texts.
@@ -132,10 +134,20 @@ def _refuse_early(settings: ExportSettings, trained: Trained) -> None:
     """Refuse what cannot be exported, or not be checked here, before the minutes of work."""
     from tfmodel.export import keras_hub
     from tfmodel.export import onnx as onnx_model
+    from tfmodel.export.graph import family_of
     from tfmodel.export.tflite.phone_runtimes import choose_runtime
 
+    if tasks.reads_tokens(trained.task):
+        asked = [key for key in ("keras_hub", "onnx") if getattr(settings, key)]
+        if asked:
+            raise ConfigError(
+                f"export.{asked[0]}: expected a task with one answer a row. Received: "
+                f"{trained.task}, which answers each token, and which it has no form for. Leave it "
+                "out; the model folder is a Hugging Face one."
+            )
     for door in (keras_hub, onnx_model):
         door.require_extra(settings)
+    settings.check_family(family_of(trained.model))
     if settings.tflite:
         choose_runtime(settings.runtime, trained)
 

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import pydantic
 from pydantic import Field
 
-from tfmodel.config import Settings
+from tfmodel.config import ConfigError, Settings
 
 SavedModelPrecision = Literal["float32", "mixed_bfloat16"]
 TfliteVariant = Literal["float32", "float16", "int8", "int8_weights", "int8_full"]
@@ -74,3 +74,19 @@ class ExportSettings(Settings):
     @classmethod
     def _each_once(cls, names: list[str]) -> list[str]:
         return list(dict.fromkeys(names))
+
+    def check_family(self, family: str) -> None:
+        """Refuse what cannot be written of an encoder of a family.
+
+        Args:
+            family: the `model_type` of its `config.json`.
+
+        Raises:
+            ConfigError: something is asked for that there is for BERT alone.
+        """
+        if self.keras_hub and family != "bert":
+            raise ConfigError(
+                "export.keras_hub: expected an encoder of model_type bert, for the preset is one "
+                f"of KerasHub's BERT. Received: model_type {family}. Leave it out: "
+                "export.keras_hub=false."
+            )

@@ -15,7 +15,7 @@ class Trained:
 
     Attributes:
         model: float32, token batch to outputs (B, C).
-        tokenizer: the `Tokenizer` it was trained with.
+        tokenizer: the one it was trained with.
         labels: the name of each output: of `classify` the classes, in the order of the logits.
         max_length: tokens a row at most in the artifacts.
         has_pairs: whether a row is two texts.
@@ -36,18 +36,6 @@ class Trained:
     facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     task: str = "classify"
     decoding: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-
-    def __post_init__(self):
-        from tfmodel.config import ConfigError
-        from tfmodel.tokens.row_tokenizer import RowTokenizer
-        from tfmodel.tokens.tokenizer import Tokenizer
-
-        if isinstance(self.tokenizer, RowTokenizer) and not isinstance(self.tokenizer, Tokenizer):
-            raise ConfigError(
-                "Expected a WordPiece tokenizer, whose vocabulary an artifact can carry. Received: "
-                f"a {type(self.tokenizer).__name__}. Save a graph of your own around it with "
-                "tf.saved_model.save."
-            )
 
     @property
     def described(self) -> dict[str, Any]:
@@ -71,6 +59,7 @@ class Trained:
             labels=tuple(self.labels),
             max_length=self.max_length,
             lowercase=self.tokenizer.lowercase,
+            tokenizer=self.tokenizer.kind,
             has_pairs=self.has_pairs,
             task=self.task,
             decoding=dict(self.decoding),

@@ -27,6 +27,7 @@ from tfmodel.stages import (
     LABEL_NOISE_FILE,
     PAGE_FILE,
     Context,
+    check_encoder,
     read_if_there,
     train_along,
     write_page,
@@ -39,10 +40,11 @@ _TARGET_OF_LOSS = {"cosine": "number", "triplet": "text"}
 class TaskSettings(Settings):
     """What the model answers."""
 
-    name: Literal["classify", "regress", "embed"] = Field(
+    name: Literal["classify", "regress", "tag", "embed"] = Field(
         "classify",
         description="classify: one label of several for a text or a pair of texts (with "
-        "data.target classes any number of them); regress: a number; embed: a vector.",
+        "data.target classes any number of them); regress: a number; tag: entities of a text; "
+        "embed: a vector.",
     )
     loss: Literal["auto", "contrastive", "triplet", "cosine"] = Field(
         "auto",
@@ -92,7 +94,8 @@ class RunSettings(Settings):
     encoder: str = Field(
         sources.DEFAULT_ENCODER,
         min_length=1,
-        description="Pretrained BERT: a Hugging Face model folder or a source; MiniLM by default.",
+        description="Pretrained BERT, DistilBERT, ELECTRA or RoBERTa: a Hugging Face folder or a "
+        "source; MiniLM by default.",
     )
     data: DataSettings = Field(description="Labelled rows: where they are, how they are read.")
     task: TaskSettings = Field(default_factory=TaskSettings, description="What to learn.")
@@ -140,6 +143,11 @@ class RunSettings(Settings):
             key = name  # the rows can be prepared all the same, for a script of one's own
         task = tasks.TASKS[key]
         self._check_vectors(task)
+        if self.data.text_pair is not None and not task.pairs:
+            raise ValueError(
+                f"data.text_pair: expected single texts where task.name is {name}. Received: "
+                f"{self.data.text_pair}. Leave it out"
+            )
         foreign = [path for path in task.foreign if _is_set(self, path)]
         if foreign:
             raise ValueError(
@@ -290,5 +298,6 @@ SUPERVISED = Kind(
     places=("data", "data_review", "export", PAGE_FILE, EVALUATION_FILE),
     sources=_sources,
     tell=_tell,
+    check=check_encoder,
     train_along=train_along,
 )

@@ -73,12 +73,13 @@ def read_tensors(folder: str | Path) -> dict[str, np.ndarray]:
     return {_present_name(name): value for name, value in tensors.items()}
 
 
-def load_encoder(folder: str | Path, **build_arguments: Any) -> keras.Model:
+def load_encoder(folder: str | Path, *, pooled: bool = True, **build_arguments: Any) -> keras.Model:
     """Build an encoder of a model folder's shape and give it the folder's weights.
 
     Args:
         folder: a Hugging Face folder of a BERT or one of its family (`config.json`,
             `model.safetensors` or what else `read_tensors` reads).
+        pooled: whether `pooled` will be asked for; see the warning.
         **build_arguments: passed to `build_encoder`: `dtype`, `projection`, `sequence`,
             `recompute`, `name`.
 
@@ -97,19 +98,27 @@ def load_encoder(folder: str | Path, **build_arguments: Any) -> keras.Model:
     config = BertConfig.from_huggingface(read_config(folder), name=str(folder / CONFIG_FILE))
     tensors = read_tensors(folder)
     encoder = build_encoder(config, **build_arguments)
-    assign_encoder(encoder, tensors, name=str(folder))
+    assign_encoder(encoder, tensors, name=str(folder), pooled=pooled)
     return encoder
 
 
 def assign_encoder(
-    encoder: keras.Model, tensors: Mapping[str, np.ndarray], *, name: str = "weights"
+    encoder: keras.Model,
+    tensors: Mapping[str, np.ndarray],
+    *,
+    under_head: bool = False,
+    pooled: bool = True,
+    name: str = "weights",
 ) -> list[str]:
     """Give an encoder the tensors of a checkpoint.
 
     Args:
         encoder: a model of `build_encoder`.
         tensors: arrays by Hugging Face name, as `read_tensors` gives them.
+        under_head: of the layer of `pooled`, take the one of the family's classification head,
+            though the base model's be there too.
         name: what messages call the checkpoint.
+        pooled: whether `pooled` will be asked for: a warning says where its layer is random.
 
     Returns:
         The names that the encoder has and the checkpoint has not: those of the layer of `pooled`
@@ -121,7 +130,8 @@ def assign_encoder(
             with its shape.
     """
     family = FAMILIES[encoder_config(encoder).family]
-    pooler = next((n for n in family.pooler if f"{n}.weight" in tensors), family.pooler[0])
+    named = family.pooler[-1:] if under_head else family.pooler
+    pooler = next((n for n in named if f"{n}.weight" in tensors), named[0])
     wrong, missing, assignments, used = [], {}, [], set()
     for variable, names, to_ours, to_theirs in _correspondence(encoder, pooler):
         used.update(names)
@@ -157,7 +167,7 @@ def assign_encoder(
     for layer in projections(encoder):
         if hasattr(layer, "remember_pretrained"):  # such as mixout's, which goes back to them
             layer.remember_pretrained()
-    if missing:
+    if missing and pooled:
         _log.warning("%s: no weights for the pooler; it starts from random ones.", name)
     if unused:
         named = [f"{n} {shape}" for n, shape in unused.items()]
@@ -213,7 +223,7 @@ def save_encoder(
         The folder.
     """
     shape = encoder_config(encoder)
-    architecture = f"{FAMILIES[shape.family].architecture}Model"
+    architecture = FAMILIES[shape.family].named("BertModel")
     config = {**shape.to_huggingface(), "architectures": [architecture]}
     tensors = encoder_tensors(encoder)
     return write_model_folder(folder, config, tensors, tokenizer=tokenizer, files=files)

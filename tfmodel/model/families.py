@@ -75,6 +75,7 @@ class Family:
 
     Attributes:
         architecture: how the names of its classes in transformers begin: `Bert` of `BertModel`.
+            `named` gives the names.
         prefix: before the names of the encoder's tensors where a head stands on it.
         keys: names in `config.json` of the fields of `BertConfig`; those left out have no name.
         defaults: fields of `BertConfig` where `config.json` says nothing, or cannot.
@@ -89,6 +90,7 @@ class Family:
             family's own classification head, which then also is what a head here stands on.
         pooler_activation: what comes after it.
         classifier: name of the last layer of the family's classification head.
+        head_dropout: key in `config.json` of the share of `pooled` that is dropped before it.
         heads: how the names of tensors begin that an encoder has no place for.
     """
 
@@ -106,7 +108,16 @@ class Family:
     pooler: tuple[str, ...] = ("pooler.dense",)
     pooler_activation: str = "tanh"
     classifier: str = "classifier"
+    head_dropout: str = "classifier_dropout"
     heads: tuple[str, ...] = ("classifier.", "qa_outputs.")
+
+    def named(self, architecture: str) -> str:
+        """What a class of transformers is called for this family: `BertModel`, `DistilBertModel`.
+
+        Args:
+            architecture: what it is called for BERT.
+        """
+        return self.architecture + architecture.removeprefix("Bert")
 
     def name_under_head(self, name: str) -> str:
         """What a tensor of an encoder is called where a head stands on it."""
@@ -154,6 +165,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
             layer=_DISTILBERT_LAYER,
             pooler=("pre_classifier",),
             pooler_activation="relu",
+            head_dropout="seq_classif_dropout",
             heads=(
                 *("vocab_transform.", "vocab_layer_norm.", "vocab_projector."),
                 *("classifier.", "qa_outputs."),
@@ -199,6 +211,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
             always_projects=True,
             layer=_ALBERT_LAYER,
             pooler=("pooler",),
+            head_dropout="classifier_dropout_prob",
             heads=("predictions.", "sop_classifier.", "classifier.", "qa_outputs."),
         ),
     }

@@ -2,12 +2,13 @@
 
 from types import ModuleType
 
-from tfmodel.report import classification, embedding, labelling, regression
+from tfmodel.report import classification, embedding, labelling, regression, tagging
 
 OF_TASK = {
     "classify": classification,
     "multilabel": labelling,
     "regress": regression,
+    "tag": tagging,
     "embed": embedding,
     "embed_triplets": embedding,
     "embed_scored": embedding,

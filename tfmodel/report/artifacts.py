@@ -71,11 +71,13 @@ _NAMES = {
     "multilabel": Names("Same decisions", "label_agreement", "Micro F1"),
     "regress": Names("Correlation", "score_correlation", "Spearman"),
     "embed": Names("Same nearest", "neighbour_agreement", _COSINE),
+    "tag": Names("Same tags", "label_agreement", "F1"),
 }
 _OF_ONE_LABEL = Names("Same label", "label_agreement", "Accuracy")
 _QUALITIES = {
     "spearman": wording.correlation,
     "micro_f1": wording.percent,
+    "f1": wording.percent,
     "accuracy": wording.percent,
     "cosine": wording.correlation,
 }

@@ -11,6 +11,7 @@ TASKS = {
     "classify": "text classification",
     "multilabel": "text classification with several labels",
     "regress": "numbers for texts",
+    "tag": "entities in texts",
     "embed": "vectors for texts",
     "embed_triplets": "vectors for texts",
     "embed_scored": "vectors for texts",

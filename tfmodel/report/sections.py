@@ -95,6 +95,8 @@ def classes(part: str, figures: Figures) -> dict[str, Any] | None:
         return None
     ranked = sorted(figures["per_class"].items(), key=lambda entry: entry[1]["f1"])
     seen = [entry for entry in ranked if entry[1]["support"]]
+    if not seen:
+        return None
     (worst, low), (best, high) = seen[0], seen[-1]
     lede = (
         f"F1 runs from {wording.percent(low['f1'])} ({wording.name(worst)}) "

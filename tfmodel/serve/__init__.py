@@ -1,5 +1,18 @@
-"""Artifact to answers."""
+"""Artifact to answers: files, and a server that speaks TF Serving's API, with its client."""
 
+from tfmodel.serve.client import Client, Prediction
+from tfmodel.serve.errors import ServingError
 from tfmodel.serve.files import answer_file, answer_lines
+from tfmodel.serve.server import Server
+from tfmodel.serve.settings import ServeSettings, serve_settings
 
-__all__ = ["answer_file", "answer_lines"]
+__all__ = [
+    "Client",
+    "Prediction",
+    "ServeSettings",
+    "Server",
+    "ServingError",
+    "answer_file",
+    "answer_lines",
+    "serve_settings",
+]

@@ -17,6 +17,7 @@ _ROWS_WITH = {
     "class": "one class",
     "classes": "several classes",
     "number": "one number",
+    "spans": "spans of the text",
     "text": "one text",
     "none": "no label",
 }
@@ -111,17 +112,24 @@ class Context:
         """The sizes of the pretrained encoder.
 
         Raises:
-            ConfigError: its folder is of no BERT.
+            ConfigError: its folder is of no BERT, or of a family that the config's task or
+                objective cannot be trained on.
         """
+        from tfmodel import tasks
         from tfmodel.model.checkpoints import read_config
         from tfmodel.model.sizes import BertConfig
 
         shape = BertConfig.from_huggingface(read_config(self.encoder_folder))
-        if shape.family != "bert":
+        task = getattr(self.settings, "task", None)
+        families, use = ("bert",), "pretraining"
+        if task is not None:
+            families = next(e.families for e in tasks.TASKS.values() if e.name == task.name)
+            use = f"task {task.name}"
+        if shape.family not in families:
             raise ConfigError(
-                f"{self.settings.encoder}: expected an encoder of model_type bert, whose head can "
-                f"be written. Received: model_type {shape.family}. tm.load_encoder and "
-                "tm.save_encoder take it in Python; choose a BERT to train by a config."
+                f"{self.settings.encoder}: expected an encoder of model_type "
+                f"{', '.join(families)} for {use}. Received: model_type {shape.family}. Choose "
+                "another encoder; in Python, tm.load_encoder and tm.save_encoder take this one."
             )
         return shape
 

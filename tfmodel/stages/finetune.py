@@ -21,7 +21,7 @@ from tfmodel.train.settings import FinetuneSettings
 if TYPE_CHECKING:
     from tfmodel.data import Split
     from tfmodel.model.sizes import BertConfig
-    from tfmodel.tokens.tokenizer import Tokenizer
+    from tfmodel.tokens.row_tokenizer import RowTokenizer
     from tfmodel.train.finetune import FinetuneResult
 
 _log = logging.getLogger(__name__)
@@ -226,10 +226,11 @@ def train_model(
     key: str,
     logs: Path | None = None,
     strategy: Any = None,
-) -> tuple[Any, Tokenizer, FinetuneResult]:
+) -> tuple[Any, RowTokenizer, FinetuneResult]:
     """Train the encoder and a new head on rows; dev chooses the epoch."""
     from tfmodel.model import encoder_config, load_encoder
-    from tfmodel.tokens.tokenizer import Tokenizer
+    from tfmodel.tasks import reads_tokens
+    from tfmodel.tokens import load_tokenizer
     from tfmodel.train.finetune import UNTRAINED, finetune
     from tfmodel.train.regularize import mixout
 
@@ -239,14 +240,16 @@ def train_model(
     mixing = {} if (rate := train.regularize.mixout) is None else {"projection": mixout(rate)}
     scope = contextlib.nullcontext if strategy is None else strategy.scope
     with scope():
+        tokens = reads_tokens(context.task_name)
         encoder = load_encoder(
             context.encoder_folder,
-            sequence=getattr(context.task, "NEEDS_SEQUENCE", False),
+            sequence=tokens or getattr(context.task, "NEEDS_SEQUENCE", False),
+            pooled=not tokens,
             recompute=train.recompute,
             dtype=policy,
             **mixing,
         )
-    tokenizer = Tokenizer.from_folder(context.encoder_folder, max_length=train.max_length)
+    tokenizer = load_tokenizer(context.encoder_folder, max_length=train.max_length)
     _check_vocabulary(tokenizer, encoder_config(encoder), context.encoder_folder)
     task, options = context.task, settings.task.model_dump()
     head = task.head_arguments(dataset.labels, rows.labels)
@@ -289,9 +292,37 @@ def _resolved(context: Context, shape: BertConfig) -> FinetuneSettings:
     return train
 
 
+def check_encoder(context: Context) -> None:
+    """Refuse an encoder that training or an export would refuse, before the rows are prepared.
+
+    One that is not on this machine yet is looked at when training begins.
+
+    Raises:
+        ConfigError: as `encoder_shape`.
+    """
+    is_here = not sources.is_remote(context.settings.encoder)
+    if is_here and not context.up_to_date("finetune"):
+        encoder_shape(context)
+
+
 def encoder_shape(context: Context) -> BertConfig:
-    """The sizes of the pretrained encoder."""
-    return context.encoder_shape
+    """The sizes of the pretrained encoder, with which all that the config asks for can be done.
+
+    Raises:
+        ConfigError: it is of a family that the task cannot be trained on or an export cannot be
+            made of, or texts cannot be split as it wants them.
+    """
+    shape, export = context.encoder_shape, context.settings.export
+    if shape.family != "bert":
+        from tfmodel.tokens import load_tokenizer
+
+        tokenizer = load_tokenizer(context.encoder_folder)
+        if export is not None:
+            from tfmodel.export.tflite.phone_runtimes import check_tokenizer
+
+            export.check_family(shape.family)
+            check_tokenizer(export.runtime if export.tflite else "auto", tokenizer)
+    return shape
 
 
 def check_length(context: Context, train: FinetuneSettings, shape: BertConfig) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tfmodel import sources
+from tfmodel.config import ConfigError
 from tfmodel.run_folder import write_json
 from tfmodel.tokens.skew import Skew, measure_skew
 
@@ -27,11 +28,21 @@ def skew_of_run(settings: Any, folder: Path) -> str:
 
     Returns:
         The table with its examples. Of more than 20,000 rows a sample is measured, by the seed.
+
+    Raises:
+        ConfigError: the encoder's texts are split otherwise than into WordPieces, for which no
+            phone and no preset has a tokenizer.
     """
     from tfmodel.data import load_dataset
-    from tfmodel.tokens.tokenizer import Tokenizer
+    from tfmodel.tokens import load_tokenizer
 
-    tokenizer = Tokenizer.from_folder(sources.fetch(settings.encoder))
+    tokenizer = load_tokenizer(sources.fetch(settings.encoder))
+    if tokenizer.kind != "wordpiece":
+        raise ConfigError(
+            f"--skew: expected an encoder of WordPieces. Received: {settings.encoder}, whose "
+            f"tokenizer ({tokenizer.kind}) no phone has and no KerasHub preset is written with: "
+            "there is nothing to compare. Leave --skew out."
+        )
     dataset = load_dataset(folder / "data")
     splits = [dataset.split(name) for name in dataset.counts]
     texts = list(itertools.chain.from_iterable(split.texts for split in splits))

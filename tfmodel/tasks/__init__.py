@@ -27,7 +27,17 @@ What a task is to everything that trains, measures, exports and asks it:
   `loss_arguments(options, targets)`, what `build` and `loss` take beside.
 - `TITLE`, `GIVES` and `SAYS`: what a file for phones says of itself: its name, what it gives (of so
   many outputs), what the numbers are.
-- `save` and `load`: a Hugging Face folder with `ARCHITECTURE` and `PROBLEM_TYPE`.
+- `save` and `load`: a Hugging Face folder with `ARCHITECTURE`, which is what BERT's is called
+  (`Task.families` says which others there are), and `PROBLEM_TYPE`.
+
+A task with `READS_TOKENS` answers by the tokens of windows over a text
+(`tfmodel.tokens.windows`), outputs (B, T, C), not by one vector of it. Its values are a list, one
+item a text, and of it:
+
+- `learned(windows, tokenizer, targets, labels)`: targets and weights of the tokens.
+- `read(windows, tokenizer, scores)`: what a model says of each token to values;
+  `values_of_served(outputs)`: what a SavedModel gives to values.
+- `dev_figures(targets, values, labels)` and `decode(values, labels, texts=…)` take values.
 
 A new task is its module, its entry in `TASKS`, its page in `tfmodel.report`, its words in
 `tfmodel.export.card`, and a row in `tests/test_task_contract.py`.
@@ -52,6 +62,8 @@ class Task:
         headless: keys that mean nothing to it because its answers are vectors, without a head.
         module: its module here; by default that of its key.
         needs_pairs: whether every row must have two texts, of which each is read by itself.
+        pairs: whether a row may be two texts.
+        families: kinds of encoder, by `model_type`, that it can be trained on and saved with.
     """
 
     name: str
@@ -61,6 +73,8 @@ class Task:
     headless: tuple[str, ...] = ()
     module: str = ""
     needs_pairs: bool = False
+    pairs: bool = True
+    families: tuple[str, ...] = ("bert",)
 
 
 _OF_ONE_CLASS = (
@@ -87,14 +101,32 @@ _OF_VECTORS = {
     "needs_pairs": True,
 }
 _OF_RETRIEVAL = ("recall_at_10", "recall_at_1", "mrr", "loss")
+_ON_SENTENCE_VECTOR = ("bert", "distilbert", "electra", "roberta")
 
 TASKS = {
-    "classify": Task("classify", "class", figures=("accuracy", "loss")),
+    "classify": Task(
+        "classify", "class", figures=("accuracy", "loss"), families=_ON_SENTENCE_VECTOR
+    ),
     "multilabel": Task(
-        "classify", "classes", figures=("micro_f1", "macro_f1", "loss"), foreign=_OF_ONE_CLASS
+        "classify",
+        "classes",
+        figures=("micro_f1", "macro_f1", "loss"),
+        foreign=_OF_ONE_CLASS,
+        families=_ON_SENTENCE_VECTOR,
     ),
     "regress": Task(
-        "regress", "number", figures=("spearman", "pearson", "loss"), foreign=_OF_ONE_CLASS
+        "regress",
+        "number",
+        figures=("spearman", "pearson", "loss"),
+        foreign=_OF_ONE_CLASS,
+        families=_ON_SENTENCE_VECTOR,
+    ),
+    "tag": Task(
+        "tag",
+        "spans",
+        figures=("f1", "loss"),
+        foreign=(*_OF_ONE_CLASS, "train.regularize.mixup"),
+        pairs=False,
     ),
     "embed": Task("embed", "none", figures=_OF_RETRIEVAL, **_OF_VECTORS),
     "embed_triplets": Task("embed", "text", figures=_OF_RETRIEVAL, **_OF_VECTORS),
@@ -127,6 +159,7 @@ __all__ = [
     "gives_vectors",
     "learning",
     "load_model",
+    "reads_tokens",
     "targets_of",
 ]
 
@@ -161,6 +194,11 @@ def targets_of(task, split, labels):
 def gives_vectors(name: str) -> bool:
     """Whether the answers of a task are vectors, without names."""
     return find(name).VALUES == "vector"
+
+
+def reads_tokens(name: str) -> bool:
+    """Whether a task answers by the tokens of windows over a text, not by one vector a row."""
+    return getattr(find(name), "READS_TOKENS", False)
 
 
 def learning(target: str, *, name: str | None = None) -> str | None:
@@ -207,19 +245,21 @@ def load_model(folder, *, dtype: str = "float32"):
     Raises:
         ConfigError: not a model folder, or a head that no task here has.
     """
+    from tfmodel.model.checkpoints import CONFIG_FILE, read_config
+    from tfmodel.model.families import FAMILIES, family_of
     from tfmodel.model.sentence_folders import MODULES_FILE
 
     if (Path(folder) / MODULES_FILE).is_file():
         return find("embed").load(folder, dtype=dtype)
-    from tfmodel.model.checkpoints import read_config
     from tfmodel.tasks.sequence_head import problem_type_of
 
     config = read_config(folder)
+    family = FAMILIES[family_of(config, name=f"{folder}/{CONFIG_FILE}")]
     architectures = config.get("architectures") or ["none named"]
     known = [find(name) for name in TASKS if not gives_vectors(name)]
-    fitting = [task for task in known if task.ARCHITECTURE in architectures]
+    fitting = [task for task in known if family.named(task.ARCHITECTURE) in architectures]
     if not fitting:
-        names = ", ".join(dict.fromkeys(task.ARCHITECTURE for task in known))
+        names = ", ".join(dict.fromkeys(family.named(task.ARCHITECTURE) for task in known))
         raise ConfigError(
             f"{folder}: expected a fine-tuned model ({names}). Received: "
             f"{', '.join(architectures)}. An encoder without a head answers nothing: fine-tune it "

@@ -1,6 +1,8 @@
 """A dense head on the sentence vector: what `BertForSequenceClassification` is, whatever it means.
 
-Tasks that read their answers from one vector a row share it; each says what its outputs are.
+Tasks that read their answers from one vector a row share it; each says what its outputs are. What
+the head is called in the files of each of BERT's family, `tfmodel.model.families` says: what
+stands there below its last layer is the encoder's layer of `pooled`.
 """
 
 from __future__ import annotations
@@ -24,9 +26,11 @@ from tfmodel.model.checkpoints import (
 )
 from tfmodel.model.dropout import Dropout
 from tfmodel.model.encoder import build_encoder, encoder_config
+from tfmodel.model.families import FAMILIES, family_of
 from tfmodel.model.sizes import BertConfig
 
 ARCHITECTURE = "BertForSequenceClassification"
+"""Of BERT; `Family.named` says what another family calls it."""
 _OWN_KEY = "tfmodel"
 _UNITS = "units"
 
@@ -37,7 +41,7 @@ class LoadedModel:
 
     Attributes:
         model: token batch to outputs (B, C).
-        tokenizer: the `Tokenizer` it was trained with.
+        tokenizer: the one it was trained with.
         labels: the name of each output.
         has_pairs: whether it answers pairs of texts.
         max_length: tokens a row at most.
@@ -142,10 +146,12 @@ def save(
 ) -> Path:
     """Write a folder that `transformers`' `BertForSequenceClassification` loads.
 
+    With an encoder of another family it is that family's: `DistilBertForSequenceClassification`.
+
     Args:
         model: from `build`.
         folder: replaced as a whole, once everything is written.
-        tokenizer: the `Tokenizer` the model was trained with.
+        tokenizer: the tokenizer the model was trained with.
         labels: the C names of the outputs.
         problem_type: as `transformers` calls what the outputs are.
         has_pairs: whether the model answers pairs of texts.
@@ -159,6 +165,8 @@ def save(
         ValueError: not as many labels as outputs.
     """
     encoder = model.get_layer("encoder")
+    shape = encoder_config(encoder)
+    family = FAMILIES[shape.family]
     kernel, bias = head_weights(model)
     if len(labels) != len(bias):
         raise ValueError(f"Expected {len(bias)} labels. Received: {len(labels)}.")
@@ -168,23 +176,25 @@ def save(
         **({"decoding": dict(decoding)} if decoding else {}),
     }
     config = {
-        **encoder_config(encoder).to_huggingface(),
-        **huggingface_head(labels, problem_type),
-        "classifier_dropout": model.get_layer("pooled_dropout").rate,
+        **shape.to_huggingface(),
+        **huggingface_head(labels, problem_type, family=shape.family),
+        family.head_dropout: model.get_layer("pooled_dropout").rate,
         _OWN_KEY: own,
     }
     tensors = {
-        **encoder_tensors(encoder, prefix="bert."),
-        "classifier.weight": np.ascontiguousarray(kernel.T),
-        "classifier.bias": bias,
+        **encoder_tensors(encoder, prefix=family.prefix),
+        f"{family.classifier}.weight": np.ascontiguousarray(kernel.T),
+        f"{family.classifier}.bias": bias,
     }
     return write_model_folder(folder, config, tensors, tokenizer=tokenizer)
 
 
-def huggingface_head(labels: Sequence[str], problem_type: str) -> dict[str, Any]:
+def huggingface_head(
+    labels: Sequence[str], problem_type: str, *, family: str = "bert"
+) -> dict[str, Any]:
     """What Hugging Face's `config.json` says of the head."""
     return {
-        "architectures": [ARCHITECTURE],
+        "architectures": [FAMILIES[family].named(ARCHITECTURE)],
         "problem_type": problem_type,
         "id2label": {str(index): label for index, label in enumerate(labels)},
         "label2id": {label: index for index, label in enumerate(labels)},
@@ -212,7 +222,7 @@ def load(
     """Load what `save`, or `transformers`' `save_pretrained`, wrote.
 
     Args:
-        folder: a `BertForSequenceClassification` folder.
+        folder: a `BertForSequenceClassification` folder, or that of another of BERT's family.
         task: the task that it is loaded for.
         labels_of: (config, number of outputs, folder) to the name of each output; refuses what is
             no head of the task.
@@ -222,13 +232,14 @@ def load(
         ConfigError: no weights, no head or another kind of head, no pooler under it, weights or
             a vocabulary of another size.
     """
-    from tfmodel.tokens.tokenizer import Tokenizer
+    from tfmodel.tokens.folders import load_tokenizer
 
     folder = Path(folder)
     config = read_config(folder)
+    family = FAMILIES[family_of(config, name=str(folder / CONFIG_FILE))]
     tensors = read_tensors(folder)
     try:
-        kernel, bias = tensors["classifier.weight"], tensors["classifier.bias"]
+        kernel, bias = (tensors[f"{family.classifier}.{each}"] for each in ("weight", "bias"))
     except KeyError as error:
         raise ConfigError(
             f"{folder}: expected a classification head. Received: no {error.args[0]}."
@@ -238,22 +249,22 @@ def load(
     if kernel.shape[1] != shape.hidden_size or bias.shape != kernel.shape[:1]:
         raise ConfigError(
             f"{folder}: expected a head on {shape.hidden_size} values. Received: "
-            f"classifier.weight {kernel.shape}, classifier.bias {bias.shape}."
+            f"{family.classifier}.weight {kernel.shape}, {family.classifier}.bias {bias.shape}."
         )
     encoder = build_encoder(shape, sequence=False, dtype=dtype)
-    if missing := assign_encoder(encoder, tensors, name=str(folder)):
+    if missing := assign_encoder(encoder, tensors, under_head=True, name=str(folder)):
         raise ConfigError(
             f"{folder}: expected the pooler that the head was trained on. "
             f"Received: no {', '.join(missing)}."
         )
-    dropout = config.get("classifier_dropout")
+    dropout = config.get(family.head_dropout)
     model = build(encoder, len(labels), dropout=dropout, name=task)
     head = model.get_layer("head")
     head.kernel.assign(kernel.T)
     head.bias.assign(bias)
     own = config.get(_OWN_KEY, {})
     max_length = min(own.get("max_length", shape.max_positions), shape.max_positions)
-    tokenizer = Tokenizer.from_folder(folder, max_length=max_length)
+    tokenizer = load_tokenizer(folder, max_length=max_length)
     if len(tokenizer.vocabulary) > shape.vocabulary_size:
         raise ConfigError(
             f"{folder}: expected a vocabulary of at most {shape.vocabulary_size} pieces, as "

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from tfmodel.config import ConfigError
 from tfmodel.tokens.pretraining_batches import PretrainingBatches
-from tfmodel.tokens.tokenizer import Tokenizer
+from tfmodel.tokens.row_tokenizer import RowTokenizer
 
 _ROWS_AT_ONCE = 4096
 # Rows are sorted by length inside chunks of this many batches: long enough for rows of a
@@ -41,7 +41,7 @@ class TokenRows:
     @classmethod
     def from_texts(
         cls,
-        tokenizer: Tokenizer,
+        tokenizer: RowTokenizer,
         texts: Sequence[str],
         text_pairs: Sequence[str] | None = None,
         *,
@@ -109,6 +109,42 @@ class TokenRows:
         }
 
 
+@dataclasses.dataclass(frozen=True)
+class TokenValues:
+    """A number for each token of rows of any length; batches of it are padded with 0.
+
+    Args:
+        values: those of all rows, one row after the other.
+        splits: int64 (n + 1,), as those of the `TokenRows`.
+    """
+
+    values: np.ndarray
+    splits: np.ndarray
+
+    @property
+    def shape(self) -> tuple[int, None]:
+        """Rows, and tokens of each, which differ."""
+        return len(self), None
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of the numbers."""
+        return self.values.dtype
+
+    def __len__(self) -> int:
+        return len(self.splits) - 1
+
+    def __getitem__(self, rows) -> np.ndarray:
+        """One row (T,), or several as a batch, padded to the longest (B, T)."""
+        if np.ndim(rows) == 0:
+            return self.values[self.splits[rows] : self.splits[rows + 1]]
+        lengths = self.splits[rows + 1] - self.splits[rows]
+        real = np.arange(lengths.max(initial=1)) < lengths[:, None]
+        found = np.zeros(real.shape, self.values.dtype)
+        found[real] = np.concatenate([self[row] for row in rows])
+        return found
+
+
 class Batches:
     """The batches of every epoch: a pure function of the seed, the epoch and the position.
 
@@ -116,8 +152,8 @@ class Batches:
 
     Args:
         rows: the tokenized rows.
-        targets: array (n, …), or None for rows without.
-        weights: float (n,) weight of each row in the loss, or None.
+        targets: array (n, …), numbers of each token, or None for rows without.
+        weights: float (n,) weight of each row in the loss, or of each token, or None.
         batch_size: rows a batch; give this or `batch_tokens`.
         batch_tokens: tokens a batch at most, padding included.
         order: `random` draws a new order each epoch, rows of similar length together;
@@ -132,9 +168,9 @@ class Batches:
     def __init__(
         self,
         rows: TokenRows,
-        targets: np.ndarray | None = None,
+        targets: np.ndarray | TokenValues | None = None,
         *,
-        weights: np.ndarray | None = None,
+        weights: np.ndarray | TokenValues | None = None,
         batch_size: int | None = None,
         batch_tokens: int | None = None,
         order: str = "random",
@@ -223,6 +259,8 @@ class Batches:
         """A hash of the rows and of their order in every epoch."""
         found = hashlib.sha256()
         for array in (self.rows.ids, self.rows.splits, self.targets, self.weights):
+            if isinstance(array, TokenValues):
+                array = array.values
             found.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
         order = (self.batch_size, self.batch_tokens, self.order, self.seed)
         found.update(repr(order).encode())
@@ -306,7 +344,7 @@ def batches(
     texts: Sequence[str],
     targets: Sequence | np.ndarray | None = None,
     *,
-    tokenizer: Tokenizer,
+    tokenizer: RowTokenizer,
     text_pairs: Sequence[str] | None = None,
     weights: Sequence[float] | None = None,
     batch_size: int | None = None,

@@ -67,6 +67,7 @@ class BytePairTokenizer(RowTokenizer):
         TensorShape([1, 8])
     """
 
+    kind = "byte_pairs"
     ends_between = 2
     has_segments = False
 

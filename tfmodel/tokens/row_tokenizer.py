@@ -18,6 +18,7 @@ class RowTokenizer(abc.ABC):
     """Strings in, token batches out, as TensorFlow graph operations.
 
     Attributes:
+        kind: how it splits: `wordpiece` or `byte_pairs`.
         vocabulary: the pieces, and the ids of those with a meaning of their own.
         max_length: tokens a row at most.
         lowercase: whether texts are lower-cased first.
@@ -25,6 +26,7 @@ class RowTokenizer(abc.ABC):
         has_segments: whether the second text of a pair has segment ids of its own.
     """
 
+    kind: str
     vocabulary: Vocabulary
     max_length: int
     lowercase: bool = False

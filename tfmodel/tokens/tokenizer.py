@@ -60,6 +60,8 @@ class Tokenizer(RowTokenizer):
         TensorShape([1, 8])
     """
 
+    kind = "wordpiece"
+
     def __init__(
         self,
         vocabulary: Vocabulary,
@@ -133,6 +135,17 @@ class Tokenizer(RowTokenizer):
         starts, ends = character_offsets(pieces, texts, sources)
         return pieces.ragged(pieces.ids), pieces.ragged(starts), pieces.ragged(ends)
 
+    def begins_word(self, ids: tf.Tensor) -> tf.Tensor:
+        """Whether pieces begin a word: those that are written without `##`.
+
+        Args:
+            ids: int32, of any shape.
+
+        Returns:
+            bool, of the same shape.
+        """
+        return tf.logical_not(tf.gather(self._continues, ids))
+
     def _split(self, normalized: tf.Tensor) -> Pieces:
         ids, starts, ends = self._splitter.tokenize_with_offsets(normalized)
         pieces = Pieces(ids.flat_values, starts.flat_values, ends.flat_values, ids.row_splits)
@@ -172,7 +185,10 @@ class Tokenizer(RowTokenizer):
         _check_splitting(folder, settings, normalizer, lowercase=bool(lowercase))
         if max_length is None:
             max_length = stated_length(settings)
-        named = settings.get("tokenizer_class") or ""
+        named = settings.get("tokenizer_class")
+        if named is None:  # as in the first folders of DistilBERT
+            is_distilbert = read_json(folder / "config.json").get("model_type") == "distilbert"
+            named = "DistilBertTokenizer" if is_distilbert else ""
         return cls(
             vocabulary,
             lowercase=bool(lowercase),

@@ -16,8 +16,8 @@ import numpy as np
 from tfmodel.config import ConfigError
 from tfmodel.data import Split
 from tfmodel.tasks import TASKS, targets_of
-from tfmodel.tokens.batches import Batches, TokenRows
-from tfmodel.tokens.tokenizer import Tokenizer
+from tfmodel.tokens.batches import Batches
+from tfmodel.tokens.row_tokenizer import RowTokenizer
 from tfmodel.train import adversarial
 from tfmodel.train.callbacks import (
     DevFigures,
@@ -32,6 +32,7 @@ from tfmodel.train.callbacks import (
 )
 from tfmodel.train.checkpoint import Checkpoint
 from tfmodel.train.distribute.workers import from_chief, give_chiefs, is_chief
+from tfmodel.train.learned import Learned, learned
 from tfmodel.train.optimizer import adamw
 from tfmodel.train.out_of_fold import select_rows
 from tfmodel.train.regularize import assemble
@@ -53,7 +54,7 @@ class FinetuneResult:
         epochs: one dict an epoch: epoch, step, loss and dev figures.
         seconds: wall clock from the first batch asked for to the end of the last step; tracing
             and the writing of checkpoints in, dev evaluation out.
-        examples: rows trained on, each epoch anew.
+        examples: rows trained on, each epoch anew; of long texts in windows, the windows.
         tokens: real tokens trained on.
         padding_share: share of padding among the tokens of an epoch's batches.
         resumed_at_steps: steps at which training was taken up again.
@@ -88,7 +89,7 @@ UNTRAINED = FinetuneResult(
 
 def finetune(
     model: keras.Model,
-    tokenizer: Tokenizer,
+    tokenizer: RowTokenizer,
     train: Split,
     dev: Split | None = None,
     *,
@@ -141,8 +142,7 @@ def finetune(
             "Expected settings without auto. Received: "
             f"{settings!r}. Call settings.resolve(hidden_size=encoder_config(encoder).hidden_size)."
         )
-    rows = _rows(tokenizer, train, settings, task)
-    train = dataclasses.replace(train, labels=targets_of(task, train, labels))
+    rows, train = _learned(task, tokenizer, train, labels, settings)
     batches = _batches(rows, train, task, labels, settings, seed)
     total_steps = settings.epochs * len(batches)
     with strategy.scope():
@@ -166,21 +166,15 @@ def finetune(
     recorder = StepRecorder(batches)
     clock = Stopwatch(start)
     epochs = EpochRecorder()
-    dev_batches = None
+    dev_batches = shown = None
     if dev is not None:
-        rows = _rows(tokenizer, dev, settings, task)
-        dev = dataclasses.replace(dev, labels=targets_of(task, dev, labels))
         size = 2 * (settings.batch_size or 32)
-        dev_batches = Batches(rows, dev.labels, batch_size=size, order="length")
-        dev = select_rows(dev, np.concatenate(dev_batches.plan(0)))  # in the order of the batches
-        if hasattr(task, "dev_figures"):
-            measuring = [DevFigures(functools.partial(task.dev_figures, dev.labels))]
+        dev_batches, shown, measuring = _dev(tokenizer, dev, task, labels, settings, size)
     watching = _watching(
         model,
         tokenizer,
-        dev,
+        shown,
         task,
-        labels,
         settings,
         total_steps,
         logs if chief else None,
@@ -197,7 +191,10 @@ def finetune(
     stop = StopOnNaN(
         batches,
         folder=checkpoints if chief else None,
-        describe=lambda row: {"origin": train.origins[row], "text": train.texts[row]},
+        describe=lambda row: {
+            "origin": train.origins[rows.texts[row]],
+            "text": train.texts[rows.texts[row]],
+        },
         before=resume.save,
     )
     progress = [Progress(recorder, total_steps=total_steps, epochs=settings.epochs)] * chief
@@ -250,14 +247,43 @@ def finetune(
     )
 
 
-def _watching(
-    model, tokenizer, dev, task, labels, settings, total_steps, logs, config, seed
-) -> list:
-    """The callback that shows the training, where it is to be shown."""
-    shown, monitor = None, None
-    if dev is not None:
+def _learned(task, tokenizer, split: Split, labels, settings) -> tuple[Learned, Split]:
+    """The rows of a split, and it with what the loss takes in place of its labels."""
+    own = None
+    if hasattr(task, "token_rows"):  # of labels too
+        own = task.token_rows(tokenizer, split, max_length=settings.max_length)
+    split = dataclasses.replace(split, labels=targets_of(task, split, labels))
+    rows = learned(task, tokenizer, split, labels, max_length=settings.max_length, rows=own)
+    return rows, split
+
+
+def _dev(tokenizer, dev: Split, task, labels, settings, size: int) -> tuple[Batches, DevRows, list]:
+    """The batches of dev, what is shown of it, and what measures its figures."""
+    rows, dev = _learned(task, tokenizer, dev, labels, settings)
+    batches = Batches(
+        rows.rows, rows.targets, weights=rows.weights, batch_size=size, order="length"
+    )
+    order = np.concatenate(batches.plan(0))  # of the outputs
+    if not getattr(task, "READS_TOKENS", False):
+        dev = select_rows(dev, order)
         shown = DevRows(dev.labels, labels, dev.texts, dev.text_pairs, task=task)
-        monitor = f"val_{settings.monitor}"
+        if not hasattr(task, "dev_figures"):
+            return batches, shown, []
+        return batches, shown, [DevFigures(functools.partial(task.dev_figures, dev.labels))]
+
+    def read(outputs: np.ndarray) -> Any:
+        return rows.read(outputs[np.argsort(order)])
+
+    def figures(outputs: np.ndarray) -> dict[str, float]:
+        return task.dev_figures(dev.labels, read(outputs), labels)
+
+    shown = DevRows(dev.labels, labels, dev.texts, task=task, values=read, outputs=len(order))
+    return batches, shown, [DevFigures(figures)]
+
+
+def _watching(model, tokenizer, shown, task, settings, total_steps, logs, config, seed) -> list:
+    """The callback that shows the training, where it is to be shown."""
+    monitor = None if shown is None else f"val_{settings.monitor}"
     own = settings.model_dump(mode="json", exclude={"watch", "checkpoint_seconds"})
     watch = watch_callback(
         settings.watch,
@@ -266,7 +292,9 @@ def _watching(
         dev=shown,
         monitor=monitor,
         total_steps=total_steps,
-        embed=sentence_vectors(
+        embed=None
+        if shown is not None and shown.values is not None  # no sentence vector is read
+        else sentence_vectors(
             getattr(task, "answering", _encoder_of)(model),
             tokenizer,
             max_length=settings.max_length,
@@ -279,16 +307,8 @@ def _encoder_of(model: keras.Model) -> keras.Model:
     return model.get_layer("encoder")
 
 
-def _rows(tokenizer: Tokenizer, split: Split, settings: FinetuneSettings, task: Any) -> TokenRows:
-    if hasattr(task, "token_rows"):
-        return task.token_rows(tokenizer, split, max_length=settings.max_length)
-    return TokenRows.from_texts(
-        tokenizer, split.texts, split.text_pairs, max_length=settings.max_length
-    )
-
-
-def _batches(rows, train, task, labels, settings, seed) -> Batches:
-    weights = None
+def _batches(rows: Learned, train, task, labels, settings, seed) -> Batches:
+    weights = rows.weights
     if settings.class_weights == "balanced":
         weights = task.class_weights(train.labels, len(labels))[train.labels]
     elif isinstance(settings.class_weights, dict):
@@ -303,8 +323,8 @@ def _batches(rows, train, task, labels, settings, seed) -> Batches:
     elif (beta := settings.regularize.class_balance) is not None:
         weights = task.effective_class_weights(train.labels, len(labels), beta)[train.labels]
     return Batches(
-        rows,
-        train.labels,
+        rows.rows,
+        rows.targets,
         weights=weights,
         batch_size=settings.batch_size,
         batch_tokens=settings.batch_tokens,

@@ -46,7 +46,11 @@ class FinetuneSettings(Settings):
         "keeping them: less memory, more time.",
     )
     max_length: int = Field(
-        128, ge=4, le=100_000, description="Tokens a row is cut to, special tokens included."
+        128,
+        ge=4,
+        le=100_000,
+        description="Tokens a row is cut to, special tokens included; of the task tag the tokens "
+        "of a window, and nothing is cut.",
     )
     warmup_share: float = Field(
         0.1, ge=0, le=1, description="Share of the steps in which the learning rate rises."
@@ -86,8 +90,8 @@ class FinetuneSettings(Settings):
     monitor: Literal[("auto", *FIGURES)] = Field(
         "auto",
         description="Dev figure by which the best epoch is chosen and restored; auto: "
-        "accuracy, micro_f1 where rows have several labels, spearman of numbers, recall_at_10 of "
-        "vectors.",
+        "accuracy, micro_f1 where rows have several labels, spearman of numbers, f1 of entities, "
+        "recall_at_10 of vectors.",
     )
     patience: int | None = Field(
         3, ge=1, description="Epochs without a better dev figure before training stops; null: all."

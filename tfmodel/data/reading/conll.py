@@ -5,6 +5,7 @@ Source of the format: Tjong Kim Sang and De Meulder 2003.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator, Sequence
 
@@ -13,6 +14,9 @@ from tfmodel.data.reading.archives import DataFile
 from tfmodel.data.reading.encoding import read_lines
 from tfmodel.data.reading.fields import Fields
 from tfmodel.data.rows import BadLabel, Reject, Row
+from tfmodel.data.targets.tagged_words import tags_out_of_turn
+
+_log = logging.getLogger(__name__)
 
 _TAG = re.compile(r"O|[BIESLUM][-_]\S+")
 _COMMENT = re.compile(r"#\s")
@@ -32,9 +36,13 @@ def read_conll(
         encoding: its encoding.
         fields: give the columns.
         facts: receives `blank_lines` (not those that end a sentence), `document_starts` (lines
-            of -DOCSTART-) and `comment_lines` (lines before a sentence that start with `# `).
+            of -DOCSTART-), `comment_lines` (lines before a sentence that start with `# `) and,
+            where tags become spans, `tags_repaired` (`I-` and `E-` that continue nothing, and
+            begin a span).
     """
     facts |= {"document_starts": 0, "comment_lines": 0}
+    if fields.target.name == "spans":
+        facts["tags_repaired"] = 0
     sentence: list[str] = []
     start = 1
     for number, line in enumerate(read_lines(file, encoding), start=1):
@@ -52,10 +60,16 @@ def read_conll(
             sentence.append(line)
             continue
         if sentence:
-            yield _to_row(sentence, f"{name}:{start}", fields)
+            yield _to_row(sentence, f"{name}:{start}", fields, facts)
         sentence = []
     if sentence:
-        yield _to_row(sentence, f"{name}:{start}", fields)
+        yield _to_row(sentence, f"{name}:{start}", fields, facts)
+    if facts.get("tags_repaired"):
+        _log.info(
+            "%s: %s tags continue a span that is not there (in IOB1 they may): each begins one",
+            name,
+            f"{facts['tags_repaired']:,}",
+        )
 
 
 def looks_like_conll(lines: Sequence[str]) -> bool:
@@ -76,7 +90,7 @@ def not_conll(file: DataFile, first: Reject) -> ConfigError:
     )
 
 
-def _to_row(sentence: list[str], origin: str, fields: Fields) -> Row | Reject:
+def _to_row(sentence: list[str], origin: str, fields: Fields, facts: dict) -> Row | Reject:
     settings = fields.settings
     raw = "\n".join(sentence)
     words, tags = [], []
@@ -99,6 +113,8 @@ def _to_row(sentence: list[str], origin: str, fields: Fields) -> Row | Reject:
         row.label = fields.target.parse(row, settings)
     except BadLabel as bad:
         return Reject(bad.reason, origin, raw, bad.detail)
+    if "tags_repaired" in facts:
+        facts["tags_repaired"] += tags_out_of_turn(tags)
     return row
 
 

@@ -36,7 +36,8 @@ class Fields:
         settings = self.settings
         texts = 1 if settings.text_pair is None else 2
         text = values[0]
-        if not isinstance(text, str) and self.target.name != "tags":
+        has_words = self.target.name in ("tags", "spans") and isinstance(text, list)
+        if not isinstance(text, str) and not has_words:
             text = as_text(text)
         pair = as_text(values[1]) if texts == 2 else None
         if text is None or (texts == 2 and pair is None):

@@ -188,7 +188,7 @@ def _look_inside(file: DataFile, settings: DataSettings) -> str:
     if kind or file.suffix == ".json":
         return kind or ("json" if text.startswith("[") else "jsonl")
     head = list(itertools.islice((line for line in text.split("\n") if line.strip()), 200))
-    if settings.delimiter is not None or settings.target not in ("auto", "tags", "none"):
+    if settings.delimiter is not None or settings.target not in ("auto", "tags", "spans", "none"):
         return "csv"
     if settings.target != "none" and looks_like_conll(head[:-1] or head):
         return "conll"

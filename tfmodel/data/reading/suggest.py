@@ -14,6 +14,7 @@ from tfmodel.config import ConfigError
 from tfmodel.data.cleaning import clean, clean_label
 from tfmodel.data.reading import sample_table
 from tfmodel.data.reading.encoding import guess_encoding
+from tfmodel.data.reading.guess_spans import guess_spans
 from tfmodel.data.reading.places import Place, find_place
 from tfmodel.data.reading.readers import find_format, open_source
 from tfmodel.data.rows import Reject
@@ -22,7 +23,6 @@ from tfmodel.data.settings import DETECT, DataSettings
 _ROWS_COUNTED = 200_000
 _ROWS_A_CLASS = 3  # at least, on average, where whole numbers are the names of classes
 _WITHOUT_CLASSES = {
-    "conll": "words with tags",
     "squad": "questions with answers",
     "wikiextractor": "documents without labels",
 }
@@ -47,6 +47,7 @@ class Look:
             Chinese character counts as one.
         percentile_95_words: 95 of 100 texts have no more.
         max_length: tokens that hold 95 of 100 texts, a multiple of 32 in [32, 512].
+        spans: whether labels are those of spans, of which a row may have any number.
     """
 
     settings: dict[str, Any]
@@ -57,6 +58,7 @@ class Look:
     median_words: int
     percentile_95_words: int
     max_length: int
+    spans: bool = False
 
 
 def suggest(path: str | Path) -> tuple[dict[str, Any], list[str]]:
@@ -97,7 +99,12 @@ def look_at(path: str | Path) -> Look:
     if encoding != "utf-8":
         settings["encoding"] = encoding
         notes.append(f"The encoding is a guess: {encoding}. Check the accents in the report.")
-    if kind == "json":
+    if kind == "conll":
+        settings |= {"format": kind, "target": "spans"}
+        notes.append("Words with tags are read as texts with entities; a word a line.")
+    elif kind == "jsonl" and (found := guess_spans(file, encoding)) is not None:
+        settings |= {**found, "target": "spans"}
+    elif kind == "json":
         sample_table.describe_json(file, encoding, settings, notes, records=place.split)
     elif kind == "jsonl":
         sample_table.describe_json_lines(file, encoding, settings, notes)
@@ -126,6 +133,7 @@ def _has_other_encodings(path: Path) -> bool:
 def _measure(path: Place, settings: dict[str, Any], notes: list[str]) -> Look:
     """Read the file by the suggestion: it must work, and it gives the figures."""
     source = open_source(path, DataSettings(**settings), role="train")
+    spans = settings.get("target") == "spans"
     labels: collections.Counter[str] = collections.Counter()
     words: list[int] = []
     unreadable = 0
@@ -134,11 +142,15 @@ def _measure(path: Place, settings: dict[str, Any], notes: list[str]) -> Look:
             unreadable += 1
             continue
         text = clean(f"{row.text} {row.text_pair or ''}")
-        label = clean_label(row.label or "")
+        if spans and text:
+            labels.update(clean_label(span["label"]) for span in row.label)
+            words.append(len(_WORDS.findall(text)))
+            continue
+        label = clean_label(row.label or "") if not spans else ""
         if text and label:
             labels[label] += 1
             words.append(len(_WORDS.findall(text)))
-    if not words:
+    if not words or (spans and not labels):
         raise ConfigError(
             f"{path}: expected rows with a text and a label. Received: none that has both. "
             f"Check that the file was written to the end."
@@ -146,8 +158,8 @@ def _measure(path: Place, settings: dict[str, Any], notes: list[str]) -> Look:
     words.sort()
     median, high = words[len(words) // 2], words[min(int(len(words) * 0.95), len(words) - 1)]
     longest = max(32, min(512, 32 * math.ceil((_TOKENS_PER_WORD * high + 3) / 32)))
-    numbers = _numbers(labels)
-    first = [_describe_rows(labels, numbers, len(words), median, high)]
+    numbers = None if spans else _numbers(labels)
+    first = [_describe_rows(labels, numbers, len(words), median, high, spans=spans)]
     if unreadable:
         first.append(f"{unreadable:,} rows cannot be read; dropped.jsonl will hold them.")
     beside = [] if path.files or path.member else _files_beside(path.path)
@@ -162,6 +174,7 @@ def _measure(path: Place, settings: dict[str, Any], notes: list[str]) -> Look:
         median_words=median,
         percentile_95_words=high,
         max_length=longest,
+        spans=spans,
     )
 
 
@@ -191,6 +204,8 @@ def _describe_rows(
     rows: int,
     median: int,
     high: int,
+    *,
+    spans: bool = False,
 ) -> str:
     most, least = labels.most_common()[0], labels.most_common()[-1]
     counted = f"{rows:,}" if rows < _ROWS_COUNTED else f"the first {rows:,}"
@@ -199,6 +214,8 @@ def _describe_rows(
         if numbers is None
         else f"a number each, from {numbers[0]:g} to {numbers[2]:g}"
     )
+    if spans:
+        answers = f"with {labels.total():,} entities of {len(labels):,} kinds"
     return (
         f"{counted} rows, {answers}. Half of the texts have up to {median:,} words, 95 of 100 up "
         f"to {high:,}."

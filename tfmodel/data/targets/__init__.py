@@ -15,7 +15,7 @@ from tfmodel.data.rows import BadLabel, Reject, Row
 from tfmodel.data.settings import DataSettings
 from tfmodel.data.targets import class_labels, features, span_labels, word_tags
 
-# Formats whose labels can be nothing else.
+# What the labels of a format are.
 _TARGET_OF_FORMAT = {
     "conll": "tags", "squad": "answers", "text": "none", "wikiextractor": "none",
 }  # fmt: skip
@@ -29,8 +29,8 @@ class Target:
         name: its key in `TARGETS`.
         needs_label: whether a row has a label at all.
         needs_pair: whether a row must have a second text.
-        parse: (row with the raw label, settings) -> the label in its canonical form; tags also
-            set the row's text. Raises `BadLabel`.
+        parse: (row with the raw label, settings) -> the label in its canonical form; tags, and
+            spans that were tags, also set the row's text. Raises `BadLabel`.
         clean: (row, names of cleaning steps) -> names of the steps that changed a text. Cleans
             texts and label in place, offsets follow. Raises `BadLabel`, once the texts are
             cleaned, where the label does not survive it.
@@ -66,7 +66,8 @@ def find_target(settings: DataSettings, format_name: str) -> Target:
     own = _TARGET_OF_FORMAT.get(format_name)
     if settings.target == "auto":
         return TARGETS[own or "class"]
-    if own not in (None, settings.target) and (own, settings.target) != ("answers", "none"):
+    allowed = (("tags", "spans"), ("answers", "none"))
+    if own not in (None, settings.target) and (own, settings.target) not in allowed:
         raise ConfigError(
             f"data.target: expected {own}, as files of the format {format_name} have. Received: "
             f"{settings.target}. Leave `target:` out, or correct `format:` under `data:`."

@@ -13,12 +13,25 @@ from tfmodel.data.cleaning import clean_and_tell, clean_label, clean_with_spans
 from tfmodel.data.reading.json_values import MISSING, as_text, find_value
 from tfmodel.data.rows import BadLabel, Row, encodable
 from tfmodel.data.settings import DataSettings
+from tfmodel.data.targets.tagged_words import as_spans
+from tfmodel.data.targets.word_tags import words_and_tags
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def parse_spans(row: Row, settings: DataSettings) -> list[dict[str, Any]]:
-    """Read spans as objects, as triples, or as `{label: {surface: [[start, end]]}}`."""
+    """Read spans as objects, as triples, or as `{label: {surface: [[start, end]]}}`.
+
+    Words with a tag each, as in CoNLL files, are read as the text that they make and its spans.
+    """
+    if _is_tagged(row):
+        words, tags = words_and_tags(row, settings)
+        if not all(words):
+            raise BadLabel("bad_tags", f"word {words.index('') + 1} is empty")
+        row.text, spans = as_spans([encodable(word) for word in words], tags)
+        return spans
+    if not isinstance(row.text, str):
+        raise BadLabel("not_text", f"{settings.text} holds a {type(row.text).__name__}, not a text")
     names = settings.spans
     spans = []
     for start, end, label in _raw_spans(row.label, settings):
@@ -31,6 +44,14 @@ def parse_spans(row: Row, settings: DataSettings) -> list[dict[str, Any]]:
             raise BadLabel("bad_span", detail)
         spans.append({"start": start, "end": end, "label": label.strip()})
     return sorted(spans, key=lambda span: (span["start"], span["end"], span["label"]))
+
+
+def _is_tagged(row: Row) -> bool:
+    """Whether a row has a tag for each word: none of the ways in which spans are written."""
+    if isinstance(row.label, Mapping):
+        return {*row.label} == {"words", "tags"} and isinstance(row.label["words"], list)
+    is_list = isinstance(row.label, list) and bool(row.label)
+    return is_list and all(isinstance(tag, str) for tag in row.label)
 
 
 def _raw_spans(raw: Any, settings: DataSettings) -> Iterable[tuple[Any, Any, Any]]:

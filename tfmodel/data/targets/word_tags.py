@@ -13,6 +13,17 @@ from tfmodel.data.settings import DataSettings
 
 def parse_tags(row: Row, settings: DataSettings) -> dict[str, list[str]]:
     """Read words and as many tags, each a list or a string cut at whitespace."""
+    words, tags = words_and_tags(row, settings)
+    row.text = " ".join(words)
+    return {"words": words, "tags": tags}
+
+
+def words_and_tags(row: Row, settings: DataSettings) -> tuple[list[str], list[str]]:
+    """The words of a row, and the tag of each.
+
+    Raises:
+        BadLabel: there are none, or not as many of both.
+    """
     words, tags = row.text, row.label
     if isinstance(tags, Mapping):
         words, tags = tags.get("words"), tags.get("tags")
@@ -26,8 +37,7 @@ def parse_tags(row: Row, settings: DataSettings) -> dict[str, list[str]]:
     tags = [tag.strip() for tag in tags]
     if not all(tags):
         raise BadLabel("bad_tags", f"word {tags.index('') + 1} has no tag")
-    row.text = " ".join(words)
-    return {"words": words, "tags": tags}
+    return words, tags
 
 
 def _as_list(value: Any) -> list[str | None] | None:

@@ -10,6 +10,7 @@ from tfmodel.export.card.text import (
     gives_number,
     gives_one,
     gives_several,
+    gives_spans,
     gives_vector,
     readme,
 )
@@ -145,6 +146,11 @@ _FIGURES = (
     "micro_f1",
     "micro_f1_interval",
     "exact_match",
+    "f1",
+    "f1_interval",
+    "precision",
+    "recall",
+    "entities",
     "rmse",
     "mae",
     "target_deviation",
@@ -174,6 +180,7 @@ def _model(trained: Trained, precision: str) -> dict[str, Any]:
         "max_length": trained.max_length,
         "lowercase": trained.tokenizer.lowercase,
         "vocabulary_pieces": len(trained.tokenizer.vocabulary),
+        "tokenizer": trained.tokenizer.kind,
         "parameters": trained.model.count_params(),
         "precision": precision,
         "encoder_shape": shape,
@@ -204,11 +211,14 @@ def _limits(card: Mapping[str, Any]) -> list[str]:
     limits = [
         *_limits_of_figures(card),
         _limit_of_answers(model),
-        f"Of {texts} no more than {model['max_length']} tokens are read; the rest is cut off.",
+        f"A text of more than {model['max_length']} tokens is read in windows: what is farther "
+        "apart than one of them is not seen together."
+        if gives_spans(model)
+        else f"Of {texts} no more than {model['max_length']} tokens are read; the rest is cut off.",
         _limit_of_languages(card),
         "Nothing was measured for groups of people. What is one-sided in the encoder's texts or "
         "in the training rows is one-sided in the answers.",
-        *_limits_of_phones(card["skew"], model["has_pairs"]),
+        *_limits_of_phones(card["skew"], model),
     ]
     if model["precision"] != "float32":
         limits.append(
@@ -231,6 +241,11 @@ def _limit_of_answers(model: Mapping[str, Any]) -> str:
             "as shares."
         )
     names = len(model["labels"])
+    if gives_spans(model):
+        return (
+            "An entity is a run of whole words with one label: one inside another, or one that "
+            "begins inside a word, is not found."
+        )
     if gives_several(model):
         return (
             f"Every answer is any of {names} labels, or none: each where its score reaches its "
@@ -293,9 +308,14 @@ def _limit_of_languages(card: Mapping[str, Any]) -> str:
     return f"Trained on texts in these languages alone: {names}. Others were not tried."
 
 
-def _limits_of_phones(skew: Mapping[str, Any] | None, has_pairs: bool) -> list[str]:
+def _limits_of_phones(skew: Mapping[str, Any] | None, model: Mapping[str, Any]) -> list[str]:
+    if model["tokenizer"] != "wordpiece":
+        return [
+            "Phone runtimes (MediaPipe, tflite-support) have no tokenizer of byte-level BPE: the "
+            "app makes the ids there."
+        ]
     limits = []
-    if has_pairs:
+    if model["has_pairs"]:
         limits.append("Phone runtimes (MediaPipe, tflite-support) cannot be asked pairs.")
     phone = (skew or {}).get("runtimes", {}).get("phone", {})
     if "share" not in phone:

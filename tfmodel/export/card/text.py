@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from tfmodel import tasks
+from tfmodel.model.families import FAMILIES
 
 _UNKNOWN = "not known: whoever exported this did not say"
 _METRICS = {
@@ -17,11 +18,15 @@ _METRICS = {
     "macro_f1": ("f1", "Macro F1"),
     "weighted_f1": ("f1", "Weighted F1"),
     "micro_f1": ("f1", "Micro F1"),
+    "f1": ("f1", "Entity F1"),
+    "precision": ("precision", "Precision"),
+    "recall": ("recall", "Recall"),
     "pearson": ("pearsonr", "Pearson's correlation"),
     "spearman": ("spearmanr", "Spearman's correlation"),
     "recall_at_1": ("recall", "Recall at 1"),
     "recall_at_10": ("recall", "Recall at 10"),
 }
+_PIECES = {"wordpiece": "WordPieces", "byte_pairs": "pieces of byte-level BPE"}
 _CORRELATIONS = ("pearson", "spearman")
 
 
@@ -50,18 +55,18 @@ def readme(card: Mapping[str, Any], *, call: str = "") -> str:
 
 def _front_matter(card: Mapping[str, Any]) -> dict[str, Any]:
     """What Hugging Face's hub reads; what is not known has no key."""
+    kind = "token-classification" if gives_spans(card["model"]) else "text-classification"
+    if gives_vector(card["model"]):
+        kind = "sentence-similarity"
     name = card["name"] or tasks.find(card["model"]["task"]).TITLE.split()[-1]
     encoder = re.fullmatch(r"hf:([\w.-]+/[\w.-]+)(?:@.*)?", card["encoder"] or "")
-    kind_of_task = "text-classification"
-    if gives_vector(card["model"]):
-        kind_of_task = "sentence-similarity"
     results = [
         {
-            "task": {"type": kind_of_task},
+            "task": {"type": kind},
             "dataset": {"type": name, "name": f"{name}, {part} part", "split": part},
             "metrics": [
-                {"type": kind, "name": title, "value": round(figures[key], 6)}
-                for key, (kind, title) in _METRICS.items()
+                {"type": metric, "name": title, "value": round(figures[key], 6)}
+                for key, (metric, title) in _METRICS.items()
                 if figures.get(key) is not None
             ],
         }
@@ -71,8 +76,8 @@ def _front_matter(card: Mapping[str, Any]) -> dict[str, Any]:
         "language": card["language"],
         "license": card["license"],
         "library_name": "tfmodel",
-        "pipeline_tag": kind_of_task,
-        "tags": ["tfmodel", "tensorflow", "bert", kind_of_task],
+        "pipeline_tag": kind,
+        "tags": ["tfmodel", "tensorflow", _family(card), kind],
         "base_model": encoder[1] if encoder else None,
         "metrics": list(
             dict.fromkeys(metric["type"] for result in results for metric in result["metrics"])
@@ -95,21 +100,34 @@ def _head(card: Mapping[str, Any]) -> str:
     gives, labels = f"{gives} of {len(model['labels'])} labels", map(_code, model["labels"])
     labels = ", ".join(labels)
     below = f"\n\nLabels, in the order of the scores: {labels}."
+    reads_at_most = f"at most {model['max_length']} tokens"
     if gives_number(model):
         gives, below = "a number", ""
+    if gives_spans(model):
+        gives, below = "entities, by a tag for each word,", below.replace("Labels", "Tags")
+        reads_at_most = f"windows of at most {model['max_length']} tokens"
     if gives_vector(model):
         gives, below = f"a vector of {(shape or {}).get('hidden_size', 'some')} numbers", ""
     rows = [
         ("Answers", f"{gives} for {reads}"),
-        ("Encoder", f"BERT, {size}; from {_code(card['encoder']) or _UNKNOWN}"),
-        ("Reads", f"at most {model['max_length']} tokens; text is {case}"),
-        ("Vocabulary", f"{model['vocabulary_pieces']:,} WordPieces"),
+        ("Encoder", f"{_kind(card)}, {size}; from {_code(card['encoder']) or _UNKNOWN}"),
+        ("Reads", f"{reads_at_most}; text is {case}"),
+        ("Vocabulary", f"{model['vocabulary_pieces']:,} {_PIECES[model['tokenizer']]}"),
         ("Number format", model["precision"]),
         ("Exported", plain(card["date"] or _UNKNOWN)),
         ("Licence", plain(card["license"] or f"{_UNKNOWN}; the encoder's and the data's apply")),
     ]
     title = plain(card["name"] or f"A {title}")
     return f"# {title}\n\n{_table(('', ''), rows)}{below}"
+
+
+def _family(card: Mapping[str, Any]) -> str:
+    return (card["model"]["encoder_shape"] or {}).get("family", "bert")
+
+
+def _kind(card: Mapping[str, Any]) -> str:
+    family = _family(card)
+    return "BERT" if family == "bert" else FAMILIES[family].architecture
 
 
 def _rest(card: Mapping[str, Any]) -> str:
@@ -143,6 +161,10 @@ def _example(model: Mapping[str, Any]) -> Any:
     if gives_vector(model):
         return [0.0123, -0.0456, 0.0789]
     count = len(model["labels"])
+    if gives_spans(model):
+        scores = [0.9, *[round(0.1 / (count - 1), 4)] * (count - 1)]
+        tags = [model["labels"][min(1, count - 1)], model["labels"][0]]
+        return {"tags": tags, "starts": [0, 5], "ends": [4, 9], "scores": [scores, scores]}
     best = round(1 - 0.01 * (count - 1), 2) if count <= 20 else 0.9
     if gives_several(model):
         names = [model["labels"][0], *[""] * (count - 1)]
@@ -159,6 +181,11 @@ def gives_one(model: Mapping[str, Any]) -> bool:
 def gives_several(model: Mapping[str, Any]) -> bool:
     """Whether any number of a card's `model`'s labels may be right."""
     return tasks.find(model["task"]).ANSWERS == "sets"
+
+
+def gives_spans(model: Mapping[str, Any]) -> bool:
+    """Whether a card's `model` answers with spans of the text."""
+    return tasks.find(model["task"]).ANSWERS == "spans"
 
 
 def gives_number(model: Mapping[str, Any]) -> bool:

@@ -109,7 +109,7 @@ def export_keras_hub(
         task=task,
         decoding=decoding or {},
     ).manifest(precision="float32" if keras_hub_shape(shape) == shape else APPROXIMATE)
-    written = files_of(manifest, tokenizer.vocabulary.pieces)
+    written = files_of(manifest, tokenizer)
     folder = Path(folder)
     make_folder(folder.parent)
     with write_aside(folder, replace=True) as aside:

@@ -11,10 +11,15 @@ import numpy as np
 from tfmodel.config import ConfigError
 from tfmodel.export import graph
 from tfmodel.export.keras_hub.preset import NAME, VOCABULARY
-from tfmodel.export.manifest import MANIFEST_FILE, VOCABULARY_FILE, Manifest, read_files
+from tfmodel.export.manifest import (
+    MANIFEST_FILE,
+    VOCABULARY_FILE,
+    Manifest,
+    read_files,
+    read_tokenizer,
+)
 from tfmodel.export.predictor import Predictor
-from tfmodel.tokens.tokenizer import Tokenizer
-from tfmodel.tokens.vocabulary import Vocabulary
+from tfmodel.tokens.row_tokenizer import RowTokenizer
 
 
 def import_keras_hub() -> Any:
@@ -45,12 +50,7 @@ def load_keras_hub(folder: Path) -> Predictor:
     """
     from tfmodel.export.artifacts import _utf8
 
-    manifest, pieces, classifier = read_preset(folder)
-    tokenizer = Tokenizer(
-        Vocabulary(pieces, name=f"{folder}: {VOCABULARY}"),
-        lowercase=manifest.lowercase,
-        max_length=manifest.max_length,
-    )
+    manifest, tokenizer, classifier = read_preset(folder)
     tokenize = graph.batch_function(
         tokenizer, max_length=manifest.max_length, has_pairs=manifest.has_pairs
     ).get_concrete_function()
@@ -81,10 +81,8 @@ def token_skew(
     """
     from tfmodel.export.artifacts import _utf8
 
-    manifest, pieces, classifier = read_preset(Path(folder))
-    ours = Tokenizer(
-        Vocabulary(pieces), lowercase=manifest.lowercase, max_length=manifest.max_length
-    )(texts, text_pairs, length=manifest.max_length)
+    manifest, tokenizer, classifier = read_preset(Path(folder))
+    ours = tokenizer(texts, text_pairs, length=manifest.max_length)
     columns = _utf8(list(texts), None if text_pairs is None else list(text_pairs))
     # Called as a layer it would take the second of two for labels.
     classifier.preprocessor.build(None)
@@ -93,8 +91,8 @@ def token_skew(
     return int(np.sum(np.any(ours != theirs, axis=1)))
 
 
-def read_preset(folder: Path) -> tuple[Manifest, list[str], Any]:
-    """A preset's manifest, pieces, and the classifier that KerasHub makes of it.
+def read_preset(folder: Path) -> tuple[Manifest, RowTokenizer, Any]:
+    """A preset's manifest, tokenizer, and the classifier that KerasHub makes of it.
 
     Raises:
         ConfigError: as `load_keras_hub`.
@@ -102,7 +100,8 @@ def read_preset(folder: Path) -> tuple[Manifest, list[str], Any]:
     files = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     if (folder / VOCABULARY).is_file():
         files[VOCABULARY_FILE] = (folder / VOCABULARY).read_bytes()
-    manifest, pieces = read_files(files, name=str(folder))
+    manifest = read_files(files, name=str(folder))
+    tokenizer = read_tokenizer(files, manifest, name=str(folder))
     keras_hub = import_keras_hub()
     try:
         classifier = keras_hub.models.BertTextClassifier.from_preset(str(folder), dtype="float32")
@@ -113,8 +112,9 @@ def read_preset(folder: Path) -> tuple[Manifest, list[str], Any]:
             f"{folder}: expected a preset that KerasHub {keras_hub.__version__} loads. Received: "
             f"{' '.join(str(error).split())[:300]}. Copy or export it again."
         ) from None
+    pieces = tokenizer.vocabulary.pieces
     _check_preprocessor(folder, classifier.preprocessor, manifest, pieces)
-    return manifest, pieces, classifier
+    return manifest, tokenizer, classifier
 
 
 def _check_preprocessor(

@@ -6,6 +6,7 @@ TensorFlow, and what they give does not load (docs/LOG.md).
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,7 +19,14 @@ from tfmodel import tasks
 from tfmodel.config import ConfigError
 from tfmodel.export.card import card_files
 from tfmodel.export.graph import batch_function, check_exportable, positions_of
-from tfmodel.export.manifest import MANIFEST_FILE, Manifest, files_of, read_files
+from tfmodel.export.manifest import (
+    MANIFEST_FILE,
+    TOKENIZER_FILES,
+    Manifest,
+    files_of,
+    read_files,
+    read_tokenizer,
+)
 from tfmodel.export.onnx.graph import INPUTS, OUTPUT, classifier_graph
 from tfmodel.export.onnx.tokenizer import TOKENIZER_FILE, tokenizer_json
 from tfmodel.export.places import make_folder
@@ -27,14 +35,15 @@ from tfmodel.export.settings import ExportSettings
 from tfmodel.export.trained import Trained
 from tfmodel.export.weights import read_classifier
 from tfmodel.model.checkpoints import CONFIG_FILE
+from tfmodel.model.encoder import encoder_config
 from tfmodel.run_folder import write_aside
 from tfmodel.tasks.sequence_head import huggingface_head
-from tfmodel.tokens.tokenizer import Tokenizer
-from tfmodel.tokens.vocabulary import Vocabulary
+from tfmodel.tokens.row_tokenizer import RowTokenizer
 
 NAME = "onnx"
 MODEL_FILE = "model.onnx"
 
+_FAMILIES = ("bert", "distilbert", "electra", "roberta")
 _LARGEST_BYTES = 2**31 - 2**20  # of a protobuf, less what is not weights
 _EXTRA = "pip install 'tfmodel[onnx]'"
 _BATCH_OF_INPUTS = dict(
@@ -44,7 +53,7 @@ _BATCH_OF_INPUTS = dict(
 
 def export_onnx(
     model: keras.Model,
-    tokenizer: Tokenizer,
+    tokenizer: RowTokenizer,
     folder: str | Path,
     *,
     labels: Sequence[str],
@@ -66,9 +75,10 @@ def export_onnx(
         decoding: what the task's answers are decoded by beside the labels.
 
     Returns:
-        `folder`: `model.onnx` takes `input_ids`, `attention_mask` and `token_type_ids`, int64
-        (B, T), and gives `logits`, float32 (B, C): of `regress` the number. `tokenizer.json` makes
-        the three inputs with `tokenizers.Tokenizer.from_file`; `config.json` names the labels.
+        `folder`: `model.onnx` takes `input_ids`, `attention_mask` and, of an encoder with
+        segments, `token_type_ids`, int64 (B, T), and gives `logits`, float32 (B, C): of `regress`
+        the number. `tokenizer.json` makes the inputs with `tokenizers.Tokenizer.from_file`;
+        `config.json` names the labels.
 
     Raises:
         ConfigError: the package onnx is missing, labels or `max_length` do not fit the model, it
@@ -81,7 +91,7 @@ def export_onnx(
     """
     import_extra("onnx")
     check_exportable(model, labels=labels, max_length=max_length, positions=positions_of(model))
-    shape, tensors = read_classifier(model, door="ONNX")
+    shape, tensors = read_classifier(model, door="ONNX", families=_FAMILIES)
     if (size := sum(value.nbytes for value in tensors.values())) > _LARGEST_BYTES:
         raise ConfigError(
             "ONNX: expected a model of at most 2 GB, which is what one file can hold. Received: "
@@ -98,17 +108,17 @@ def export_onnx(
     ).manifest()
     config = {
         **shape.to_huggingface(),
-        **huggingface_head(labels, tasks.find(task).PROBLEM_TYPE),
+        **huggingface_head(labels, tasks.find(task).PROBLEM_TYPE, family=shape.family),
     }
     proto = classifier_graph(shape, tensors, classes=len(labels), producer=manifest.version)
     folder = Path(folder)
     make_folder(folder.parent)
     with write_aside(folder, replace=True) as aside:
         aside.mkdir(parents=True, exist_ok=True)
-        Tokenizer(tokenizer.vocabulary, lowercase=tokenizer.lowercase, max_length=max_length).save(
-            aside
-        )
-        for name, content in files_of(manifest, tokenizer.vocabulary.pieces).items():
+        of_its_length = copy.copy(tokenizer)
+        of_its_length.max_length = max_length
+        of_its_length.save(aside)
+        for name, content in files_of(manifest, of_its_length).items():
             (aside / name).write_bytes(content)
         for name, values in (
             (CONFIG_FILE, config),
@@ -158,6 +168,9 @@ def _call(trained: Trained) -> str:
         "number": "the number",
         "sets": "a sigmoid gives the scores, in the order of labels.txt",
     }[tasks.find(trained.task).ANSWERS]
+    segments = ""
+    if encoder_config(trained.model.get_layer("encoder")).segments > 1:
+        segments = '    "token_type_ids": numpy.array([row.type_ids for row in rows]),\n'
     return f"""
 ```python
 import numpy, onnxruntime, tokenizers
@@ -166,8 +179,7 @@ rows = tokenizers.Tokenizer.from_file("{TOKENIZER_FILE}").encode_batch([{row}])
 logits = onnxruntime.InferenceSession("{MODEL_FILE}").run(["{OUTPUT}"], {{
     "input_ids": numpy.array([row.ids for row in rows]),
     "attention_mask": numpy.array([row.attention_mask for row in rows]),
-    "token_type_ids": numpy.array([row.type_ids for row in rows]),
-}})[0]  # {reads}
+{segments}}})[0]  # {reads}
 ```
 
 Inputs are int64 (rows, tokens), the output is float32 (rows, {len(trained.labels)}); any number of
@@ -230,8 +242,8 @@ def load_onnx(folder: Path, *, threads: int | None = None) -> Predictor:
     def answer(texts: list[str], text_pairs: list[str] | None) -> np.ndarray:
         batch = tokenize(*_utf8(texts, text_pairs))
         feed = {
-            theirs: batch[ours].numpy().astype(np.int64)
-            for theirs, ours in _BATCH_OF_INPUTS.items()
+            each.name: batch[_BATCH_OF_INPUTS[each.name]].numpy().astype(np.int64)
+            for each in session.get_inputs()
         }
         return to_values(session.run([OUTPUT], feed)[0])
 
@@ -268,23 +280,23 @@ def token_skew(
     )
 
 
-def _read(folder: Path) -> tuple[Manifest, Tokenizer]:
+def _read(folder: Path) -> tuple[Manifest, RowTokenizer]:
     files = {
         path.name: path.read_bytes()
         for path in folder.iterdir()
         if path.is_file() and path.name != MODEL_FILE
     }
-    manifest, pieces = read_files(files, name=str(folder))
-    vocabulary = Vocabulary(pieces, name=f"{folder}: vocab.txt")
-    tokenizer = Tokenizer(vocabulary, lowercase=manifest.lowercase, max_length=manifest.max_length)
+    manifest = read_files(files, name=str(folder))
+    tokenizer = read_tokenizer(files, manifest, name=str(folder))
     try:
         found = json.loads(files[TOKENIZER_FILE])
     except (KeyError, ValueError) as error:
         found = f"none that can be read ({error!r})"
     if found != tokenizer_json(tokenizer, max_length=manifest.max_length):
+        told = f"{MANIFEST_FILE} and {TOKENIZER_FILES[manifest.tokenizer][0]}"
         raise ConfigError(
-            f"{folder / TOKENIZER_FILE}: expected the tokenizer that {MANIFEST_FILE} and vocab.txt "
-            f"tell of. Received: {found if isinstance(found, str) else 'another'}. Export it again."
+            f"{folder / TOKENIZER_FILE}: expected the tokenizer that {told} tell of. Received: "
+            f"{found if isinstance(found, str) else 'another'}. Export it again."
         )
     return manifest, tokenizer
 
@@ -305,7 +317,7 @@ def _session(path: Path, threads: int | None) -> Any:
         ) from None
     inputs = [each.name for each in session.get_inputs()]
     outputs = [each.name for each in session.get_outputs()]
-    if sorted(inputs) != sorted(INPUTS) or outputs != [OUTPUT]:
+    if not {*INPUTS[:2]} <= {*inputs} <= {*INPUTS} or outputs != [OUTPUT]:
         raise ConfigError(
             f"{path}: expected inputs {', '.join(INPUTS)} and the output {OUTPUT}. Received: "
             f"inputs {', '.join(inputs)} and outputs {', '.join(outputs)}. Export it again."

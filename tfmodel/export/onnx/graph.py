@@ -1,4 +1,4 @@
-"""The graph of a BERT classifier, written node by node in ONNX's standard operators.
+"""The graph of a classifier on a BERT or its like, node by node in ONNX's standard operators.
 
 Operators and their order are those that ONNX Runtime knows how to fuse (attention, GELU, layer
 normalization with what is added before it), and the last layer is computed for the first token
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from tfmodel.export.weights import HEAD
+from tfmodel.model.families import FAMILIES, Family
 from tfmodel.model.sizes import BertConfig
 
 OPSET = 17
@@ -78,22 +79,28 @@ class _Graph:
 
     # --- parts of a BERT ------------------------------------------------------------------
 
-    def embed(self, epsilon: float) -> str:
-        """Sum of the three embeddings, normalized: (B, T, D)."""
+    def embed(self, shape: BertConfig, family: Family) -> str:
+        """Sum of the embeddings, normalized, and widened where the family does so: (B, T, D)."""
         ids, _, segments = INPUTS
-        word = self.table("embeddings.word_embeddings.weight")
+        names = {part: f"{name}.weight" for part, name in family.embeddings.items()}
+        word = self.table(names["token_table"])
         word = self.add("Gather", word, ids, name="embeddings/word", axis=0)
-        shape = self.add("Shape", ids, name="embeddings/shape")
+        sizes = self.add("Shape", ids, name="embeddings/shape")
         one, zero = (self.constant(name, value, np.int64) for name, value in _SCALARS)
-        length = self.add("Gather", shape, one, name="embeddings/length", axis=0)
+        length = self.add("Gather", sizes, one, name="embeddings/length", axis=0)
         positions = self.add("Range", zero, length, one, name="embeddings/positions")
-        position = self.table("embeddings.position_embeddings.weight")
+        table = self.tensors[names["position_table"]][family.first_position :]
+        if shape.segments == 1:  # every token is of the only one
+            table = table + self.tensors[names["segment_table"]]
+        position = self.constant(names["position_table"], table)
         position = self.add("Gather", position, positions, name="embeddings/position", axis=0)
-        segment = self.table("embeddings.token_type_embeddings.weight")
-        segment = self.add("Gather", segment, segments, name="embeddings/segment", axis=0)
-        hidden = self.add("Add", word, segment, name="embeddings/sum_of_two")
-        hidden = self.add("Add", hidden, position, name="embeddings/sum")
-        return self.normalize(hidden, "embeddings.LayerNorm", epsilon)
+        if shape.segments > 1:
+            segment = self.table(names["segment_table"])
+            segment = self.add("Gather", segment, segments, name="embeddings/segment", axis=0)
+            word = self.add("Add", word, segment, name="embeddings/sum_of_two")
+        hidden = self.add("Add", word, position, name="embeddings/sum")
+        hidden = self.normalize(hidden, family.embeddings["normalize"], shape.layer_norm_epsilon)
+        return hidden if shape.embedding_size is None else self.dense(hidden, family.projection)
 
     def mask(self) -> str:
         """(B, 1, 1, T): 0 where a token is, far below every score where padding is."""
@@ -104,13 +111,21 @@ class _Graph:
         low = self.constant("mask.low", _HIDDEN_FROM_PADDING)
         return self.add("Mul", padding, low, name="mask/added")
 
-    def attention(self, hidden: str, asking: str, mask: str, name: str, shape: BertConfig) -> str:
+    def attention(
+        self,
+        hidden: str,
+        asking: str,
+        mask: str,
+        name: str,
+        theirs: Mapping[str, str],
+        shape: BertConfig,
+    ) -> str:
         """What the tokens of `asking` (B, T or 1, D) take from those of `hidden` (B, T, D)."""
         width = shape.hidden_size // shape.heads
         split = self.constant("split", [0, 0, shape.heads, width], np.int64)
 
         def heads(part: str, source: str, order: Sequence[int]) -> str:
-            projected = self.dense(source, f"{name}.self.{part}")
+            projected = self.dense(source, theirs[part])
             projected = self.add("Reshape", projected, split, name=f"{name}/{part}/heads")
             return self.add("Transpose", projected, name=f"{name}/{part}/turned", perm=order)
 
@@ -126,12 +141,12 @@ class _Graph:
         mixed = self.add("Transpose", mixed, name=f"{name}/turned", perm=(0, 2, 1, 3))
         joined = self.constant("joined", [0, 0, shape.hidden_size], np.int64)
         mixed = self.add("Reshape", mixed, joined, name=f"{name}/joined")
-        return self.dense(mixed, f"{name}.output.dense")
+        return self.dense(mixed, theirs["output"])
 
     def activate(self, hidden: str, name: str, kind: str) -> str:
-        """ReLU, or GELU by its formula: the operator came with a later opset."""
-        if kind == "relu":
-            return self.add("Relu", hidden, name=f"{name}/relu")
+        """ReLU, tanh, or GELU by its formula: the operator came with a later opset."""
+        if kind in ("relu", "tanh"):
+            return self.add(kind.capitalize(), hidden, name=f"{name}/{kind}")
         half, one = self.constant("half", 0.5), self.constant("one_float", 1.0)
         if kind == "gelu":
             root = self.constant("root_of_two", float(np.sqrt(2)))
@@ -150,22 +165,45 @@ class _Graph:
         product = self.add("Mul", hidden, share, name=f"{name}/product")
         return self.add("Mul", product, half, name=f"{name}/gelu")
 
-    def layer(self, hidden: str, mask: str, name: str, shape: BertConfig, *, last: bool) -> str:
-        """One transformer layer: (B, T, D) to the same, or to (B, 1, D) where it is the last."""
+    def layer(
+        self,
+        hidden: str,
+        mask: str,
+        name: str,
+        theirs: Mapping[str, str],
+        shape: BertConfig,
+        *,
+        last: bool,
+    ) -> str:
+        """One transformer layer: (B, T, D) to the same, or to (B, 1, D) where it is the last.
+
+        Args:
+            hidden: its input.
+            mask: from `mask`.
+            name: how the names of its nodes begin.
+            theirs: names of its tensors, as `Family.layer` has them.
+            shape: the encoder's.
+            last: whether only the first token is asked for.
+        """
         asking = self.first_token(hidden, f"{name}/first_token") if last else hidden
-        attended = self.attention(hidden, asking, mask, f"{name}.attention", shape)
+        attended = self.attention(hidden, asking, mask, f"{name}.attention", theirs, shape)
         hidden = self.add("Add", attended, asking, name=f"{name}/attended")
         epsilon = shape.layer_norm_epsilon
-        hidden = self.normalize(hidden, f"{name}.attention.output.LayerNorm", epsilon)
-        widened = self.dense(hidden, f"{name}.intermediate.dense")
+        hidden = self.normalize(hidden, theirs["attention_norm"], epsilon)
+        widened = self.dense(hidden, theirs["widen"])
         widened = self.activate(widened, f"{name}/activation", shape.activation)
-        narrowed = self.dense(widened, f"{name}.output.dense")
+        narrowed = self.dense(widened, theirs["narrow"])
         hidden = self.add("Add", narrowed, hidden, name=f"{name}/fed_forward")
-        return self.normalize(hidden, f"{name}.output.LayerNorm", epsilon)
+        return self.normalize(hidden, theirs["feed_forward_norm"], epsilon)
 
 
 _FIRST = (("start", 0), ("end", 1), ("axis", 1))
 _SCALARS = (("one", 1), ("zero", 0))
+
+
+def inputs_of(shape: BertConfig) -> tuple[str, ...]:
+    """The inputs of `INPUTS` that an encoder has: one without segments is given none."""
+    return INPUTS if shape.segments > 1 else INPUTS[:2]
 
 
 def classifier_graph(
@@ -180,20 +218,22 @@ def classifier_graph(
         producer: version of tfmodel.
 
     Returns:
-        An `onnx.ModelProto`. Inputs `input_ids`, `attention_mask` and `token_type_ids`, int64
-        (B, T) with any B and T; output `logits`, float32 (B, C).
+        An `onnx.ModelProto`. Inputs as `inputs_of` says, int64 (B, T) with any B and T; output
+        `logits`, float32 (B, C).
     """
     from onnx import TensorProto, helper, numpy_helper
 
-    graph = _Graph(tensors)
+    graph, family = _Graph(tensors), FAMILIES[shape.family]
     mask = graph.mask()
-    hidden = graph.embed(shape.layer_norm_epsilon)
+    hidden = graph.embed(shape, family)
     for index in range(shape.layers):
-        last = index == shape.layers - 1
-        hidden = graph.layer(hidden, mask, f"encoder.layer.{index}", shape, last=last)
+        last, name = index == shape.layers - 1, f"encoder.layer.{index}"
+        theirs = {part: each.format(index) for part, each in family.layer.items()}
+        hidden = graph.layer(hidden, mask, name, theirs, shape, last=last)
     flat = graph.constant("flat", [-1, shape.hidden_size], np.int64)
     first = graph.add("Reshape", hidden, flat, name="first_token")
-    pooled = graph.add("Tanh", graph.dense(first, "pooler.dense"), name="pooled")
+    pooled = graph.dense(first, family.pooler[0])
+    pooled = graph.activate(pooled, "pooled", family.pooler_activation)
     graph.dense(pooled, HEAD)
     graph.nodes[-1].output[0] = OUTPUT
     sizes = ["batch", "sequence"]
@@ -201,7 +241,10 @@ def classifier_graph(
         helper.make_graph(
             graph.nodes,
             "classifier",
-            [helper.make_tensor_value_info(name, TensorProto.INT64, sizes) for name in INPUTS],
+            [
+                helper.make_tensor_value_info(name, TensorProto.INT64, sizes)
+                for name in inputs_of(shape)
+            ],
             [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["batch", classes])],
             [
                 numpy_helper.from_array(np.ascontiguousarray(value).reshape(value.shape), name)

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from tfmodel import tasks
+from tfmodel.export.parity.by_answers import QUALITY, read_by
 from tfmodel.export.parity.gate import Gate, latency_of
 from tfmodel.export.parity.rows import draw
 from tfmodel.export.parity.verdicts import (
     LARGEST_FLOAT32_DIFFERENCE,
     LARGEST_SHARE_OF_SPREAD,
     NEAR_TIE,
-    QUALITY,
     SMALLEST_COSINE,
     SMALLEST_NEIGHBOUR_AGREEMENT,
 )
@@ -78,7 +78,8 @@ def check_parity(
     another label on more than `2 * max_drop` of the rows: a changed label was right before or
     is right now about as often, so half of them at most are lost; one row is never proof. Of a
     task that gives numbers, one of reduced precision fails when it loses more than `max_drop` of
-    Spearman's correlation, or strays from the Keras model's; see `verdicts.compare_numbers`. With
+    Spearman's correlation, or strays from the Keras model's; see `verdicts.compare_numbers`. Of
+    entities it is their F1; see `entity_verdicts.compare_spans`. With
     more rows at hand, a reduced one that fails on the first is asked up to 1,000 before the
     verdict, which chance must not give. Sentence vectors: see `verdicts.compare_vectors`.
 
@@ -129,7 +130,7 @@ def check_parity(
         "rows": len(first),
         "limits": _limits(answers, max_drop, targets),
         "reference": {
-            **QUALITY[answers](first.values, first.targets, **reference.manifest.decoding),
+            **QUALITY[answers](first.values, first.targets, **read_by(reference)),
             "latency_ms": reference_latency,
             "threads": os.cpu_count(),
         },

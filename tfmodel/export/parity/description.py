@@ -5,15 +5,15 @@ from __future__ import annotations
 import dataclasses
 import mmap
 import struct
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tfmodel.config import ConfigError
-from tfmodel.export.manifest import LABELS_FILE, Manifest, read_files
+from tfmodel.export.manifest import LABELS_FILE, Manifest, read_files, read_tokenizer
 from tfmodel.export.places import versions
 from tfmodel.export.tflite.metadata import METADATA_BUFFER, read_associated_files
-from tfmodel.tokens.tokenizer import Tokenizer
-from tfmodel.tokens.vocabulary import Vocabulary
+from tfmodel.tokens.row_tokenizer import RowTokenizer
 
 # Fields of the metadata's tables, by the schema that `metadata.py` names.
 _SUBGRAPHS, _INPUTS, _OUTPUTS, _NAME = 3, 2, 3, 0
@@ -44,7 +44,7 @@ class Description:
         path: the version folder or the file.
         kind: `savedmodel` or `tflite`.
         manifest: what is in `tfmodel.json` inside.
-        vocabulary: what is in `vocab.txt` inside.
+        files: those inside, by name.
         written_labels: what is in `labels.txt` inside, which phones show.
         tensors: of a TFLite file.
     """
@@ -52,17 +52,13 @@ class Description:
     path: Path
     kind: str
     manifest: Manifest
-    vocabulary: list[str]
+    files: Mapping[str, bytes]
     written_labels: list[str]
     tensors: Tensors | None = None
 
-    def tokenizer(self) -> Tokenizer:
+    def tokenizer(self) -> RowTokenizer:
         """The tokenizer inside: its own vocabulary, length and lower-casing."""
-        return Tokenizer(
-            Vocabulary(self.vocabulary, name=f"{self.path}: vocab.txt"),
-            lowercase=self.manifest.lowercase,
-            max_length=self.manifest.max_length,
-        )
+        return read_tokenizer(self.files, self.manifest, name=str(self.path))
 
     def contradictions(self) -> list[str]:
         """What the files inside say against each other, in words."""
@@ -113,9 +109,9 @@ def describe(path: str | Path) -> Description | None:
 def _described(
     path: Path, kind: str, inside: dict[str, bytes], tensors: Tensors | None = None
 ) -> Description:
-    manifest, vocabulary = read_files(inside, name=str(path))
+    manifest = read_files(inside, name=str(path))
     labels = inside.get(LABELS_FILE, b"").decode("utf-8", "replace").split("\n")
-    return Description(path, kind, manifest, vocabulary, labels[:-1], tensors)
+    return Description(path, kind, manifest, inside, labels[:-1], tensors)
 
 
 def read_tensors(path: str | Path) -> Tensors:

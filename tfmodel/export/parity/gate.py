@@ -16,6 +16,7 @@ from tfmodel.config import ConfigError
 from tfmodel.export import linting
 from tfmodel.export.artifacts import load
 from tfmodel.export.manifest import Manifest, output_of
+from tfmodel.export.parity.by_answers import COMPARE, read_by
 from tfmodel.export.parity.description import Description, describe
 from tfmodel.export.parity.measure import ClientError, percentiles
 from tfmodel.export.parity.phones import PHONE_ROWS, ask_phone, phones
@@ -27,7 +28,8 @@ from tfmodel.export.parity.runtimes import (
     ask_litert,
     ask_tensorflow,
 )
-from tfmodel.export.parity.verdicts import COMPARE, compare_vectors
+from tfmodel.export.parity.token_runtimes import ask_litert_windows, ask_tensorflow_tokens
+from tfmodel.export.parity.verdicts import compare_vectors
 from tfmodel.export.predictor import Predictor
 
 LATENCY_ROWS = 50
@@ -90,7 +92,10 @@ class Gate:
         texts, timeout_seconds = (first.texts, first.text_pairs), self.timeout_seconds
         runtime = RUNTIME_OF_KIND[described.kind]
         try:
-            if described.kind == "tflite":
+            if tasks.reads_tokens(manifest.task):
+                ask = ask_litert_windows if described.kind == "tflite" else ask_tensorflow_tokens
+                asked = ask(described, first.texts, timeout_seconds=timeout_seconds)
+            elif described.kind == "tflite":
                 asked = ask_litert(described, *texts, timeout_seconds=timeout_seconds)
             else:
                 asked = ask_tensorflow(
@@ -116,6 +121,10 @@ class Gate:
         for name, phone in phones().items():
             if phone.python is None:
                 found[name] = {"not_run": phone.missing}
+            elif described.manifest.tokenizer != "wordpiece":
+                found[name] = {"not_run": f"it has no tokenizer {described.manifest.tokenizer}"}
+            elif tasks.reads_tokens(described.manifest.task):
+                found[name] = {"not_run": "it has no task that answers each token"}
             elif self.first.text_pairs is not None:
                 found[name] = {"not_run": "it takes single texts alone"}
             elif asked.values is None:
@@ -171,7 +180,7 @@ class Gate:
             and len(self.drawn) > len(self.first)
         )
 
-    def _values(self, values: np.ndarray, rows: Rows, manifest: Manifest) -> dict[str, Any]:
+    def _values(self, values: np.ndarray | list, rows: Rows, manifest: Manifest) -> dict[str, Any]:
         if manifest.output == "vector":
             return compare_vectors(values, rows.vectors, precision=manifest.precision)
         compare = COMPARE[tasks.find(rows.reference.task).ANSWERS]
@@ -181,7 +190,7 @@ class Gate:
             rows.targets,
             precision=manifest.precision,
             max_drop=self.max_drop,
-            **rows.reference.manifest.decoding,
+            **read_by(rows.reference),
         )
 
 
@@ -254,7 +263,7 @@ def _one_by_one(predictor: Predictor, rows: Rows) -> tuple[np.ndarray, list[floa
         started = time.perf_counter()
         values.append(answer([text], pair)[0])
         milliseconds.append(1000 * (time.perf_counter() - started))
-    return np.stack(values), milliseconds
+    return values if predictor.gives_lists else np.stack(values), milliseconds
 
 
 def _bytes(path: Path) -> int:

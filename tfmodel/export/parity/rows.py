@@ -46,8 +46,8 @@ class Rows:
         return Rows(self.reference, *cut)
 
     @functools.cached_property
-    def values(self) -> np.ndarray:
-        """The Keras model's, float32 (n, C)."""
+    def values(self) -> np.ndarray | list:
+        """The Keras model's, float32 (n, C), or a list of one a text."""
         return self.reference.values(self.texts, self.text_pairs)
 
     @functools.cached_property

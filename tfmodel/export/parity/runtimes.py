@@ -24,16 +24,17 @@ class Asked:
     """What an artifact answers to the rows, and what it takes.
 
     Attributes:
-        values: the task's values (n, C) or vectors (n, D); None where there are failures instead.
+        values: the task's values (n, C), or one a text, or vectors (n, D); None where there are
+            failures instead.
         figures: load time, latency and memory.
         failures: in words.
         others: what other signatures answer to the first rows, by name.
     """
 
-    values: np.ndarray | None
+    values: np.ndarray | list | None
     figures: dict[str, Any]
     failures: list[str] = dataclasses.field(default_factory=list)
-    others: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    others: dict[str, np.ndarray | list] = dataclasses.field(default_factory=dict)
 
 
 def token_rows(
@@ -76,7 +77,7 @@ def ask_litert(
     }
     told = run_client("ask_litert", request, timeout_seconds=timeout_seconds)
     if told.errors:
-        return Asked(None, told.figures, [_refused(told)])
+        return Asked(None, told.figures, [refused(told)])
     return Asked(np.asarray(told.answers, np.float32), told.figures)
 
 
@@ -108,7 +109,7 @@ def ask_tensorflow(
     checks = {
         "serving_default": {"signature": "serving_default", "inputs": few},
         "max_length": {"signature": "max_length", "inputs": few | limits},
-        "ids": {"signature": "ids", "inputs": _padded(token_rows(description, *_columns(few)))},
+        "ids": {"signature": "ids", "inputs": padded(token_rows(description, *_columns(few)))},
     }
     if with_vectors:
         checks["vector"] = {"signature": "vector", "inputs": few}
@@ -122,7 +123,7 @@ def ask_tensorflow(
     request = {"path": str(description.path), "rows": rows, "checks": list(checks.values())}
     told = run_client("ask_tensorflow", request, timeout_seconds=timeout_seconds)
     if told.errors:
-        return Asked(None, told.figures, [_refused(told)])
+        return Asked(None, told.figures, [refused(told)])
     failures = _inconsistent(told.answers, description.manifest)
     values = tasks.find(description.manifest.task).VALUES
     others = {}
@@ -187,7 +188,7 @@ def _columns(few: Mapping[str, list[str]]) -> tuple[list[str], list[str] | None]
     return few["text"], few.get("text_pair")
 
 
-def _padded(rows: Sequence[Mapping[str, list[int]]]) -> dict[str, list[list[int]]]:
+def padded(rows: Sequence[Mapping[str, list[int]]]) -> dict[str, list[list[int]]]:
     """A batch as the signature `ids` takes it: rows of one length."""
     longest = max(len(row["ids"]) for row in rows)
 
@@ -201,6 +202,7 @@ def _padded(rows: Sequence[Mapping[str, list[int]]]) -> dict[str, list[list[int]
     }
 
 
-def _refused(told: Told) -> str:
+def refused(told: Told) -> str:
+    """Which rows it made errors of, in words."""
     row, error = next(iter(told.errors.items()))
     return f"it does not answer {len(told.errors)} rows, first row {row}: {error}"

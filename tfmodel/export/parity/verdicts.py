@@ -81,14 +81,15 @@ def compare_scores(
         # Numbers that are none cannot be stored as JSON.
         return {"rows": count, "failures": ["its scores are not numbers"]}
     failure = (
-        _float32_failure(figures)
+        float32_failure(figures)
         if precision == "float32"
-        else _reduced_failure(figures, before, max_drop) or _unrelated_failure(given, wanted)
+        else _reduced_failure(figures, before, max_drop) or unrelated_failure(given, wanted)
     )
     return figures | {"failures": [failure] if failure else []}
 
 
-def _float32_failure(figures: Figures) -> str:
+def float32_failure(figures: Figures) -> str:
+    """In words, that a score is off by more than its limit."""
     difference = figures["largest_score_difference"]
     if difference <= LARGEST_FLOAT32_DIFFERENCE:
         return ""
@@ -117,7 +118,7 @@ def _reduced_failure(figures: Figures, before: float | None, max_drop: float) ->
     )
 
 
-def _unrelated_failure(given: np.ndarray, wanted: np.ndarray) -> str:
+def unrelated_failure(given: np.ndarray, wanted: np.ndarray) -> str:
     """Scores that say nothing of the text pass for good where nearly all rows have one label."""
     if wanted.std(axis=0).max() < LEAST_SPREAD:
         return ""
@@ -252,9 +253,9 @@ def compare_sets(
         "micro_f1_drop": None if targets is None else before["micro_f1"] - after["micro_f1"],
     }
     failure = (
-        _float32_failure(figures)
+        float32_failure(figures)
         if precision == "float32"
-        else _reduced_set_failure(figures, columns, max_drop) or _unrelated_failure(given, wanted)
+        else _reduced_set_failure(figures, columns, max_drop) or unrelated_failure(given, wanted)
     )
     return figures | {"failures": [failure] if failure else []}
 
@@ -413,15 +414,3 @@ def _unlike(given: np.ndarray, wanted: np.ndarray, what: str) -> Figures:
     columns = given.shape[1] if given.ndim == 2 else 0
     failure = f"{columns} {what}, expected {wanted.shape[1]}"
     return {"rows": len(wanted), "failures": [failure]}
-
-
-COMPARE = {"classes": compare_scores, "number": compare_numbers, "sets": compare_sets}
-"""How the values of an artifact are compared, by a task's `ANSWERS`."""
-
-QUALITY = {
-    "classes": label_quality,
-    "number": number_quality,
-    "sets": set_quality,
-    "vectors": lambda values, targets: {},
-}
-"""How good values are, by a task's `ANSWERS`."""

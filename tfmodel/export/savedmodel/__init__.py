@@ -17,13 +17,13 @@ from tfmodel.export.manifest import Manifest, files_of
 from tfmodel.export.places import make_folder, next_version
 from tfmodel.export.quiet import quiet
 from tfmodel.export.savedmodel.mixed_precision import freeze, in_bfloat16
+from tfmodel.export.savedmodel.tokens import token_functions
 from tfmodel.export.savedmodel.unpadded import answer_function, flatten, flatten_batch
 from tfmodel.export.savedmodel.warmup import write_warmup
 from tfmodel.export.settings import ExportSettings
 from tfmodel.export.trained import Trained
 from tfmodel.run_folder import write_aside
-from tfmodel.tokens.row_tokenizer import SHORTEST_LIMIT
-from tfmodel.tokens.tokenizer import Tokenizer
+from tfmodel.tokens.row_tokenizer import SHORTEST_LIMIT, RowTokenizer
 
 TEXT_SIGNATURE = "serving_default"
 IDS_SIGNATURE = "ids"
@@ -33,7 +33,7 @@ MAX_LENGTH_SIGNATURE = "max_length"
 
 def export_savedmodel(
     model: keras.Model,
-    tokenizer: Tokenizer,
+    tokenizer: RowTokenizer,
     base: str | Path,
     *,
     labels: Sequence[str],
@@ -52,7 +52,8 @@ def export_savedmodel(
         tokenizer: the tokenizer the model was trained with.
         base: the served folder; made where missing.
         labels: the name of each output: of `classify` the classes, in the order of the logits.
-        max_length: tokens a row at most; longer texts are cut.
+        max_length: tokens a row at most; longer texts are cut, or answered in windows of so many
+            by a task that reads tokens.
         has_pairs: whether a row is two texts.
         task: one of `tasks.TASKS`.
         decoding: what the task's answers are decoded by beside the labels.
@@ -69,11 +70,13 @@ def export_savedmodel(
         `max_length` takes int32 `max_length` (B,) too, a limit for each row; `ids` takes int32
         `token_ids`, `segment_ids` and `padding_mask` (B, T). Of `classify` they give `label` (B,)
         string, `score` (B,) and `scores` (B, C), of `multilabel` `labels` (B, C), filled up with
-        "", and `scores` (B, C), of `regress` `score` (B,), of `embed` `vector` (B, D). `vector`
-        takes what
+        "", and `scores` (B, C), of `regress` `score` (B,), of `embed` `vector` (B, D), of `tag`
+        `tags` (B, N) for each word, filled up with "", its `starts` and `ends` (B, N) in characters
+        and `scores` (B, N, C); `ids` then gives `scores` (B, T, C) of the tokens. `vector` takes
+        what
         `serving_default` takes and gives `vector` (B, D), what the answers are read from (BERT's
-        pooled output). A model that is not made of `build_encoder` and a task's `build` has no
-        `vector`.
+        pooled output). A model that is not made of `build_encoder` and a task's `build`, or reads
+        tokens, has no `vector`.
 
     Raises:
         ConfigError: labels or `max_length` do not fit the model, it cannot be had in this
@@ -104,7 +107,7 @@ def export_savedmodel(
     # Its name is no integer until it is whole, and TF Serving looks at integers alone.
     with write_aside(version) as folder, quiet():
         module = _module(_answer(trained, precision), tokenizer, manifest)
-        _save(module, folder, files_of(manifest, tokenizer.vocabulary.pieces))
+        _save(module, folder, files_of(manifest, tokenizer))
         signatures = signatures_of(module.signatures_by_name)
         for name, content in card_files(
             trained, precision=precision, signatures=signatures
@@ -145,7 +148,7 @@ def _answer(trained: Trained, precision: str) -> tf.types.experimental.ConcreteF
 
 
 def _module(
-    answer: tf.types.experimental.ConcreteFunction, tokenizer: Tokenizer, manifest: Manifest
+    answer: tf.types.experimental.ConcreteFunction, tokenizer: RowTokenizer, manifest: Manifest
 ) -> tf.Module:
     """Everything a version serves, as an object that `tf.saved_model.save` takes."""
     served, labels = tasks.find(manifest.task).served, list(manifest.labels)
@@ -173,6 +176,10 @@ def _module(
     def vector(**columns):
         return {"vector": answer(*tokens(**columns))["vector"]}
 
+    if tasks.reads_tokens(manifest.task):
+        from_texts, from_limited_texts, from_ids = token_functions(
+            answer, tokenizer, manifest
+        ).values()
     functions = {
         TEXT_SIGNATURE: (from_texts, texts),
         MAX_LENGTH_SIGNATURE: (from_limited_texts, texts | limits),

@@ -23,7 +23,7 @@ from tfmodel.export.graph import BATCH_NAMES
 from tfmodel.model.attention import SelfAttention
 from tfmodel.model.encoder import encoder_config
 from tfmodel.model.pooling import SentencePooling, unit
-from tfmodel.tokens.tokenizer import Tokenizer
+from tfmodel.tokens.row_tokenizer import RowTokenizer
 
 Freeze = Callable[[tf.types.experimental.ConcreteFunction], Callable[..., dict[str, tf.Tensor]]]
 
@@ -40,7 +40,7 @@ def answer_function(
     """Wrap a model as one graph on the tokens of all texts, one text after the other.
 
     Args:
-        model: token batch to outputs (B, C).
+        model: token batch to outputs (B, C), or (B, T, C) of a task that reads tokens.
         task: one of `tasks.TASKS`.
         freeze: makes constants of the weights in a graph; of all but the embedding tables here,
             where the encoder is one of `build_encoder`.
@@ -49,7 +49,7 @@ def answer_function(
         A function of `token_ids` and `segment_ids`, int32 (R,), and `lengths`, int32 (B,) with
         the sum R, that gives `scores`, the task's values, float32 (B, C), and, where the encoder
         is one of `build_encoder`, `vector`, float32 (B, D), its pooled output; of `embed` both are
-        the vector that it gives.
+        the vector that it gives. Of a task that reads tokens `scores` alone, float32 (R, C).
     """
     signature = [tf.TensorSpec((None,), tf.int32, name=name) for name in FLAT_NAMES]
     activate = tasks.find(task).activate
@@ -64,16 +64,20 @@ def is_unpaddable(model: keras.Model) -> bool:
     """Whether a model makes its answers of an encoder from `build_encoder` as the tasks here do."""
     try:
         encoder_config(model.get_layer("encoder"))
-        own = {layer.name for layer in model.layers} - {*BATCH_NAMES, "encoder"}
-        if own == {"pooling"}:
-            return model.get_layer("pooling").texts == 1
-        return own == {"pooled_dropout", "head"}
     except ValueError:
         return False
+    names = {layer.name for layer in model.layers} - {*BATCH_NAMES, "encoder", "head"}
+    if names == {"pooling"}:
+        return model.get_layer("pooling").texts == 1
+    return names in ({"pooled_dropout"}, {"sequence_dropout"})
+
+
+def _reads_tokens(model: keras.Model) -> bool:
+    return "sequence_dropout" in {layer.name for layer in model.layers}
 
 
 def flatten(
-    tokenizer: Tokenizer,
+    tokenizer: RowTokenizer,
     text: tf.Tensor,
     text_pair: tf.Tensor | None,
     *,
@@ -178,6 +182,8 @@ def _of_real_tokens(model: keras.Model, activate: Callable, freeze: Freeze | Non
         answer = freeze(traced.get_concrete_function())
 
     def function(token_ids, segment_ids, lengths):
+        if embeddings.segments == 1:  # whatever ids are given
+            segment_ids = tf.zeros_like(segment_ids)
         # A family without segments has no table for the last of them.
         ids = (token_ids, _positions(lengths), segment_ids)
         rows = sum(
@@ -198,7 +204,8 @@ def _answer_rows(
     layout = _lay_out(lengths, heads=config.heads, dtype=rows.dtype)
     hidden = encoder.get_layer("embeddings").finish(rows)
     pooling = next((each for each in model.layers if isinstance(each, SentencePooling)), None)
-    all_tokens = pooling is not None and pooling.pooling == "mean"
+    of_tokens = _reads_tokens(model)
+    all_tokens = of_tokens or (pooling is not None and pooling.pooling == "mean")
     for index in range(config.layers):
         first_only = index == config.layers - 1 and not all_tokens
         attention = encoder.get_layer(f"layer_{index}_attention")
@@ -215,6 +222,9 @@ def _answer_rows(
             vector = _means(vector, lengths)
         vector = unit(vector) if pooling.normalize else vector
         return {"scores": activate(vector), "vector": vector}
+    if of_tokens:
+        hidden = hidden[: tf.reduce_sum(lengths)]
+        return {"scores": activate(model.get_layer("head")(hidden))}
     pooled = encoder.get_layer("pooler")(hidden)
     outputs = model.get_layer("head")(pooled)
     return {"scores": activate(outputs), "vector": tf.cast(pooled, tf.float32)}
@@ -254,4 +264,7 @@ def _padded(model, activate, token_ids, segment_ids, lengths):
 
     columns = (token_ids, segment_ids, tf.ones_like(token_ids))
     batch = dict(zip(BATCH_NAMES, map(rows, columns), strict=True))
-    return {"scores": activate(model(batch, training=False))}
+    outputs = model(batch, training=False)
+    if outputs.shape.rank == 3:
+        outputs = tf.boolean_mask(outputs, batch["padding_mask"] > 0)
+    return {"scores": activate(outputs)}

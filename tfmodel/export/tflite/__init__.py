@@ -25,7 +25,7 @@ from tfmodel.export.tflite.traced import Traced
 from tfmodel.export.tflite.variants import VARIANTS, ConversionError, convert
 from tfmodel.export.trained import Trained
 from tfmodel.run_folder import write_aside
-from tfmodel.tokens.tokenizer import Tokenizer
+from tfmodel.tokens.row_tokenizer import RowTokenizer
 
 __all__ = ["ConversionError", "export_tflite", "export_tflite_variants", "write_artifacts"]
 
@@ -64,7 +64,7 @@ class _Kind:
 
 def export_tflite(
     model: keras.Model,
-    tokenizer: Tokenizer,
+    tokenizer: RowTokenizer,
     path: str | Path,
     *,
     labels: Sequence[str],
@@ -80,6 +80,8 @@ def export_tflite(
     calibration_pairs: Sequence[str] | None = None,
 ) -> Path:
     """Export a model as one `.tflite` that MediaPipe and the Task Library take as it is.
+
+    They have a WordPiece tokenizer and no other: with byte-level BPE, an app makes the ids.
 
     Args:
         model: float32 model from a token batch to outputs (B, C).
@@ -135,7 +137,7 @@ def export_tflite(
 
 def export_tflite_variants(
     model: keras.Model,
-    tokenizer: Tokenizer,
+    tokenizer: RowTokenizer,
     folder: str | Path,
     *,
     variants: Sequence[str],
@@ -212,6 +214,11 @@ def _export(trained: Trained, paths: dict[_Kind, Path], runtime: str) -> dict[_K
         positions=positions,
         task=trained.task,
     )
+    if any(kind.output == "vector" for kind in paths) and tasks.reads_tokens(trained.task):
+        raise ConfigError(
+            f"export.tflite_vector: expected a task that reads the sentence vector. Received: "
+            f"{trained.task}, which reads tokens: no vector was learned. Leave it out."
+        )
     if positions is None and any(kind.output == "vector" for kind in paths):
         raise ConfigError(
             "Expected a model on an encoder from build_encoder, whose pooled output is the "
@@ -252,7 +259,7 @@ def _write(kind: _Kind, path: Path, traced: Traced, runtime: str) -> None:
     check_operations(converted, runtime)
     content = add_metadata(
         converted,
-        files_of(manifest, trained.tokenizer.vocabulary.pieces),
+        files_of(manifest, trained.tokenizer),
         name="text embedder" if manifest.output == "vector" else task.TITLE,
         description=_description(manifest, runtime),
         says=_VECTOR_SAYS if kind.output == "vector" else task.SAYS,

@@ -70,7 +70,8 @@ class LiteRT:
                 where that is given. Else each row runs at the length of its own text.
 
         Returns:
-            Probabilities, float32 (B, C), or vectors, float32 (B, D).
+            Probabilities, float32 (B, C), or vectors, float32 (B, D); probabilities (B, T, C) of a
+            task that reads tokens, those of padding included.
         """
         answers = []
         for row in range(len(batch["token_ids"])):
@@ -80,6 +81,9 @@ class LiteRT:
                 self._interpreter.set_tensor(index, batch[name][row : row + 1, :length])
             self._interpreter.invoke()
             answers.append(self._interpreter.get_tensor(self._output)[0])
+        if answers[0].ndim == 2:  # rows at the length of their own text
+            longest = max(map(len, answers))
+            answers = [np.pad(each, [(0, longest - len(each)), (0, 0)]) for each in answers]
         return np.stack(answers)
 
     def _allocate(self, length: int) -> None:

@@ -40,6 +40,10 @@ _DESCRIPTIONS = {
     "mask": "1 for a token, 0 for padding.",
     "segment_ids": "0 for the first text, 1 for the second.",
 }
+_IDS_OF_APP = (
+    "Ids that the app makes, by the tokenizer whose files are inside (its kind in tfmodel.json); "
+    "padded with the padding piece's."
+)
 _BUFFER_ALIGNMENT_BYTES = 16
 """What the converter promises to kernels that load several numbers at once."""
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -83,6 +87,7 @@ def metadata_flatbuffer(
     version: str,
     says: str = "",
     output: str = OUTPUT_NAME,
+    has_vocabulary: bool = True,
 ) -> bytes:
     """Describe a BERT classifier or embedder as MediaPipe and the Task Library want it.
 
@@ -93,6 +98,8 @@ def metadata_flatbuffer(
         version: the model's version, for people.
         says: what the output holds, for people.
         output: one of `OUTPUT_NAMES`; all but a vector have the labels beside them.
+        has_vocabulary: whether `vocab.txt` stands in the file; without it, the runtimes are told
+            of no tokenizer.
 
     Returns:
         The flatbuffer, identifier included.
@@ -100,11 +107,12 @@ def metadata_flatbuffer(
     vocabulary = _associated_file(VOCABULARY_FILE, _VOCABULARY_TYPE, "Word pieces, one a line.")
     labels = _associated_file(LABELS_FILE, _LABELS_TYPE, "Labels, one a line.")
     tokenizer = _Table({0: _BERT_TOKENIZER_OPTIONS, 1: _Table({0: [vocabulary]})})
+    descriptions = _DESCRIPTIONS if has_vocabulary else {**_DESCRIPTIONS, "ids": _IDS_OF_APP}
     subgraph = _Table(
         {
-            2: [_tensor(tensor, _DESCRIPTIONS[tensor]) for tensor in inputs],
+            2: [_tensor(tensor, descriptions[tensor]) for tensor in inputs],
             3: [_tensor(output, says, [labels] if output == OUTPUT_NAME else [])],
-            5: [tokenizer],
+            **({5: [tokenizer]} if has_vocabulary else {}),
         }
     )
     model = _Table(
@@ -155,7 +163,8 @@ def add_metadata(
     Args:
         model: a `.tflite` as the converter wrote it, with a signature whose inputs are
             `INPUT_NAMES` and whose one output is among `OUTPUT_NAMES`.
-        files: name to content; `vocab.txt` and `labels.txt` among them.
+        files: name to content; `labels.txt` among them, and `vocab.txt` where the tokenizer is
+            WordPiece.
         name: the model's name.
         description: what the model does, for people.
         version: the model's version, for people.
@@ -169,13 +178,18 @@ def add_metadata(
     """
     from tensorflow.lite.python import schema_py_generated as schema
 
-    missing = {VOCABULARY_FILE, LABELS_FILE} - set(files)
-    if missing:
-        raise ValueError(f"Expected {VOCABULARY_FILE} and {LABELS_FILE}. Received: no {missing}.")
+    if LABELS_FILE not in files:
+        raise ValueError(f"Expected {LABELS_FILE}. Received: {', '.join(files) or 'no files'}.")
     parsed = schema.ModelT.InitFromPackedBuf(model)
     inputs, output = _name_tensors(parsed)
     flatbuffer = metadata_flatbuffer(
-        inputs, name=name, description=description, version=version, says=says, output=output
+        inputs,
+        name=name,
+        description=description,
+        version=version,
+        says=says,
+        output=output,
+        has_vocabulary=VOCABULARY_FILE in files,
     )
     parsed.metadata = [m for m in parsed.metadata or [] if m.name != METADATA_BUFFER.encode()]
     entry = schema.MetadataT()

@@ -51,8 +51,8 @@ def phone_module(
 
     Returns:
         A module with `serve`, a function of `ids`, `mask` (1 for a token, 0 for padding) and
-        `segment_ids`, int32 (1, T), that gives `probability`, float32 (1, C), or `vector`,
-        float32 (1, D); and `weights`, the variables it reads.
+        `segment_ids`, int32 (1, T), that gives `probability`, float32 (1, C), or (1, T, C) of a
+        task that reads tokens, or `vector`, float32 (1, D); and `weights`, the variables it reads.
     """
     length = None if is_dynamic else max_length
     name = OUTPUT_NAMES[output_of(task, output)]
@@ -128,9 +128,12 @@ def _finish(model: keras.Model, output: str, task: str) -> Callable:
         if pooling.texts != 1:
             raise ValueError("a row of several texts")
         return lambda hidden, mask: activate(_pool(pooling, hidden, mask))
+    of_tokens = "sequence_dropout" in {layer.name for layer in model.layers}
     # Named, or its number would be in the file: equal models give equal files.
-    pooled = model.get_layer("pooled_dropout").input
-    head = keras.Model(pooled, model.output, name="from_pooled")
+    read = model.get_layer("sequence_dropout" if of_tokens else "pooled_dropout").input
+    head = keras.Model(read, model.output, name="from_tokens" if of_tokens else "from_pooled")
+    if of_tokens:
+        return lambda hidden, mask: activate(head(hidden[tf.newaxis], training=False))
     pooler = model.get_layer("encoder").get_layer("pooler")
 
     def finish(hidden, mask):
@@ -156,6 +159,8 @@ def _embedder(layer: BertEmbeddings, small_tables: bool) -> Callable:
     look_up = [_small_table(table) if small_tables else _table(table) for table in layer.tables()]
 
     def embed(ids, mask, segment_ids):
+        if layer.segments == 1:  # whatever ids are given
+            segment_ids = tf.zeros_like(segment_ids)
         # A token's position is the number of tokens before it.
         rows = (ids, tf.cumsum(mask, axis=1, exclusive=True), segment_ids)
         found = (find(tf.reshape(row, (-1,))) for find, row in zip(look_up, rows, strict=False))

@@ -6,11 +6,13 @@ import dataclasses
 import logging
 from collections.abc import Mapping
 
+from tfmodel import tasks
 from tfmodel.config import ConfigError
 from tfmodel.export.settings import PHONE_RUNTIMES
 from tfmodel.export.tflite.phone_operations import MEDIAPIPE, TASK_LIBRARY_0_4
 from tfmodel.export.tflite.variants import ConversionError
 from tfmodel.export.trained import Trained
+from tfmodel.tokens.row_tokenizer import RowTokenizer
 
 _log = logging.getLogger(__name__)
 
@@ -57,15 +59,24 @@ def choose_runtime(wish: str, trained: Trained) -> str:
         raise ConfigError(
             f"export.runtime must be one of {', '.join(PHONE_RUNTIMES)}. Received: {wish!r}."
         )
+    of_tokens = tasks.reads_tokens(trained.task)
     if wish == "auto":
-        wish = "litert" if trained.has_pairs else next(iter(RUNTIMES))
+        is_taken = trained.tokenizer.kind == "wordpiece" and not (trained.has_pairs or of_tokens)
+        wish = next(iter(RUNTIMES)) if is_taken else "litert"
     runtime = RUNTIMES[wish]
+    if runtime.takes_text and of_tokens:
+        raise ConfigError(
+            f"export.runtime={wish}: expected a task that {runtime.shown} has. Received: "
+            f"{trained.task}, which answers each token. Set export.runtime=litert, fill ids, mask "
+            "and segment_ids in the app, and decode there; the guide to tasks says how."
+        )
     if runtime.takes_text and trained.has_pairs:
         raise ConfigError(
             f"export.runtime={wish}: expected a model of single texts, for {runtime.shown} "
             "tokenizes one text a row and has no place for a second. Received: a model of pairs. "
             "Set export.runtime=litert, and fill ids, mask and segment_ids in the app."
         )
+    check_tokenizer(wish, trained.tokenizer)
     if runtime.takes_text and not trained.tokenizer.lowercase:
         _log.warning(
             "%s lower-cases ASCII letters always, and the vocabulary is cased: capitals are lost "
@@ -73,6 +84,24 @@ def choose_runtime(wish: str, trained: Trained) -> str:
             runtime.shown,
         )
     return wish
+
+
+def check_tokenizer(wish: str, tokenizer: RowTokenizer) -> None:
+    """Refuse a runtime that cannot split texts as a tokenizer does.
+
+    Args:
+        wish: one of `RUNTIMES`, or `auto`.
+        tokenizer: the model's.
+
+    Raises:
+        ConfigError: it splits in another way than WordPiece, which is all that phones have.
+    """
+    if wish in RUNTIMES and RUNTIMES[wish].takes_text and tokenizer.kind != "wordpiece":
+        raise ConfigError(
+            f"export.runtime={wish}: expected a WordPiece tokenizer, the only one that "
+            f"{RUNTIMES[wish].shown} has. Received: {tokenizer.kind}. Set export.runtime=litert, "
+            "and fill ids and mask in the app."
+        )
 
 
 def check_operations(content: bytes, runtime: str) -> None:

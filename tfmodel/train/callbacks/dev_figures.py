@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import keras
 import numpy as np
 
-from tfmodel.train.watch.figures import OUTPUTS, as_rows
+from tfmodel.train.watch.figures import OUTPUTS, as_rows, joined
 
 
 class DevFigures(keras.callbacks.Callback):
@@ -61,6 +61,6 @@ class DevFigures(keras.callbacks.Callback):
         logs = logs if logs is not None else {}
         logs.pop(f"val_{OUTPUTS}", None)
         if self._gathered:
-            found = self.figures(np.concatenate(self._gathered))
+            found = self.figures(joined(self._gathered))
             logs |= {f"val_{name}": float(value) for name, value in found.items()}
         self._gathered = []

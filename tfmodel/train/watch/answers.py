@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,12 +18,16 @@ class DevRows:
     """The rows of `validation_data`, in its order.
 
     Args:
-        targets: int (n,) ids of the right labels; for `regress` the right numbers, float (n,).
+        targets: int (n,) ids of the right labels; for `regress` the right numbers, float (n,); of
+            any task what its `targets` gives.
         labels: C label names; for `regress` none.
         texts: n texts, for the mistakes and the projector, or None.
         text_pairs: n second texts, or None.
         task: the task's module, such as `tasks.regress`; by default `tasks.classify`, of a model
             that may give probabilities, too.
+        values: (outputs in the order of `validation_data`) -> the task's values, where a text is
+            answered by several rows of it; by default the task's own `values`.
+        outputs: how many rows those are.
     """
 
     targets: np.ndarray
@@ -31,9 +35,17 @@ class DevRows:
     texts: Sequence[str] | None = None
     text_pairs: Sequence[str] | None = None
     task: Any = None
+    values: Callable[[np.ndarray], Any] | None = None
+    outputs: int | None = None
 
     def __len__(self) -> int:
+        """Texts."""
         return len(self.targets)
+
+    @property
+    def answered(self) -> int:
+        """How many outputs an evaluation gives."""
+        return len(self) if self.outputs is None else self.outputs
 
 
 def probabilities(outputs: np.ndarray) -> np.ndarray:
@@ -82,5 +94,5 @@ def _read(dev: DevRows, outputs: np.ndarray | None) -> tuple[Any, np.ndarray | N
     """The task, and the outputs as its values."""
     from tfmodel.tasks import classify
 
-    to_values = probabilities if dev.task is None else dev.task.values
+    to_values = dev.values or (probabilities if dev.task is None else dev.task.values)
     return dev.task or classify, None if outputs is None else to_values(outputs)

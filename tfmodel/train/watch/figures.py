@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,16 @@ def as_rows(outputs: Any) -> np.ndarray:
     """
     found = np.asarray(outputs, np.float32)
     return found.reshape(1, 1) if found.ndim == 0 else found
+
+
+def joined(batches: Sequence[np.ndarray]) -> np.ndarray:
+    """The outputs of all batches; of tokens (B, T, C), padded with 0 to the longest row."""
+    if batches[0].ndim < 3:
+        return np.concatenate(batches)
+    longest = max(batch.shape[1] for batch in batches)
+    return np.concatenate(
+        [np.pad(each, [(0, 0), (0, longest - each.shape[1]), (0, 0)]) for each in batches]
+    )
 
 
 def input_figures(inputs, *, clock: bool) -> dict[str, tf.Tensor]:

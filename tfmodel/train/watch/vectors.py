@@ -8,13 +8,13 @@ import keras
 import numpy as np
 
 from tfmodel.tokens.batches import Batches, TokenRows
-from tfmodel.tokens.tokenizer import Tokenizer
+from tfmodel.tokens.row_tokenizer import RowTokenizer
 
 Embed = Callable[[Sequence[str], Sequence[str] | None], np.ndarray]
 
 
 def sentence_vectors(
-    encoder: keras.Model, tokenizer: Tokenizer, *, max_length: int | None = None
+    encoder: keras.Model, tokenizer: RowTokenizer, *, max_length: int | None = None
 ) -> Embed:
     """A function from texts (and second texts, or None) to vectors (n, D).
 

@@ -13,7 +13,7 @@ import numpy as np
 from tfmodel.train.watch import answers
 from tfmodel.train.watch.answers import DevRows
 from tfmodel.train.watch.background import Background
-from tfmodel.train.watch.figures import OUTPUTS, WATCHED_FIGURES, as_rows
+from tfmodel.train.watch.figures import OUTPUTS, WATCHED_FIGURES, as_rows, joined
 from tfmodel.train.watch.memory import memory_figures
 from tfmodel.train.watch.tracker import Tracker, flat_config
 
@@ -288,11 +288,11 @@ class Watch(keras.callbacks.Callback):
         gathered, self._gathered = getattr(self, "_gathered", []), []
         if self.dev is None or not gathered:
             return None
-        outputs = np.concatenate(gathered)
-        if len(outputs) != len(self.dev):
+        outputs = joined(gathered)
+        if len(outputs) != self.dev.answered:
             _log.warning(
                 "no pictures: expected an evaluation of the %d dev rows, received %d outputs",
-                len(self.dev),
+                self.dev.answered,
                 len(outputs),
             )
             return None

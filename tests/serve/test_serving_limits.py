@@ -1,0 +1,273 @@
+"""What a server refuses, and how: too much, too slow, without the token; and how it stops.
+
+Run: pytest tests/serve/test_serving_limits.py
+"""
+
+import concurrent.futures
+import http.client
+import json
+import shutil
+import socket
+import ssl
+import subprocess
+import threading
+import time
+
+import grpc
+import numpy as np
+import pytest
+from small_servable import ask, copy_version, write_half_plus
+
+from tfmodel.config import ConfigError
+from tfmodel.serve import Server, serve_settings
+
+PREDICT = "/v1/models/model:predict"
+LONG = 20_000
+"""Steps that take about half a second."""
+
+
+@pytest.fixture(scope="module")
+def version(tmp_path_factory):
+    return write_half_plus(tmp_path_factory.mktemp("made") / "1")
+
+
+@pytest.fixture
+def serve(version, tmp_path):
+    """Start a server with these settings; it is stopped at the end."""
+    base = tmp_path / "served"
+    base.mkdir()
+    copy_version(version, base / "1")
+    servers = []
+
+    def start(**values):
+        values = {"rest_port": 0, "grpc_port": 0, "batch_threads": 1} | values
+        servers.append(Server(base, settings=serve_settings(**values)).start())
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.stop()
+
+
+def slow(steps=LONG):
+    return {"signature_name": "slow", "inputs": [steps]}
+
+
+def predict_over_grpc(server, inputs, *, signature="", timeout=60, metadata=None, channel=None):
+    import tensorflow as tf
+    from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name, request.model_spec.signature_name = "model", signature
+    for name, value in inputs.items():
+        request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
+    with channel or grpc.insecure_channel(server.grpc_address) as channel:
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        response = stub.Predict(request, timeout=timeout, metadata=metadata)
+        return {name: tf.make_ndarray(value).tolist() for name, value in response.outputs.items()}
+
+
+def refused_by_grpc(server, *arguments, **options):
+    with pytest.raises(grpc.RpcError) as refused:
+        predict_over_grpc(server, *arguments, **options)
+    return refused.value.code().name, refused.value.details()
+
+
+X = {"x": np.float32([0.0])}
+
+
+def test_a_body_that_is_too_large(serve):
+    server = serve(max_body_bytes=1000)
+    status, answer = ask(server.rest_address, PREDICT, b"[" * 1001)
+    assert status == 413 and answer["error"] == "The body has more than 1,000 bytes."
+    connection = http.client.HTTPConnection(server.rest_address, timeout=60)
+    connection.request("POST", PREDICT, iter([b"[" * 600] * 3), encode_chunked=True)
+    assert connection.getresponse().status == 413
+    connection.close()
+    assert refused_by_grpc(server, {"x": np.zeros(500, np.float32)})[0] == "RESOURCE_EXHAUSTED"
+    assert ask(server.rest_address, PREDICT, {"instances": [0.0]})[0] == 200
+
+
+def test_a_full_queue(serve):
+    server = serve(max_queue=1)
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(ask, server.rest_address, PREDICT, slow()) for _ in range(6)]
+        answers = [each.result() for each in asked]
+    codes = [status for status, _ in answers]
+    assert {*codes} == {200, 503}
+    refused = next(answer for status, answer in answers if status == 503)
+    assert "queue" in refused["error"] and refused["headers"]["retry-after"] == "1"
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        asked = [pool.submit(ask, server.rest_address, PREDICT, slow()) for _ in range(3)]
+        time.sleep(0.2)
+        assert refused_by_grpc(server, X)[0] == "UNAVAILABLE"
+        for each in asked:
+            each.result()
+
+
+def test_too_many_requests_at_once(serve):
+    server = serve(max_requests=2)
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(ask, server.rest_address, PREDICT, slow()) for _ in range(6)]
+        answers = [each.result() for each in asked]
+    refused = [answer for status, answer in answers if status == 429]
+    assert refused and all(status in (200, 429) for status, _ in answers)
+    assert refused[0]["headers"]["retry-after"] == "1"
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        slowly = {"inputs": {"steps": np.int32([LONG])}, "signature": "slow"}
+        asked = [pool.submit(predict_over_grpc, server, **slowly) for _ in range(6)]
+        codes = {each.exception().code().name for each in asked if each.exception()}
+    assert codes == {"RESOURCE_EXHAUSTED"}
+
+
+def test_an_answer_that_comes_too_late(serve):
+    server = serve(timeout_seconds=0.05)
+    status, answer = ask(server.rest_address, PREDICT, slow())
+    assert status == 504 and answer["error"].startswith("Timed out")
+    slowly = {"inputs": {"steps": np.int32([LONG])}, "signature": "slow"}
+    assert refused_by_grpc(server, **slowly)[0] == "DEADLINE_EXCEEDED"
+    patient = serve()
+    assert refused_by_grpc(patient, **slowly, timeout=0.05)[0] == "DEADLINE_EXCEEDED"
+    assert ask(patient.rest_address, PREDICT, {"instances": [0.0]})[0] == 200
+
+
+def connect(server):
+    host, port = server.rest_address.split(":")
+    return socket.create_connection((host, int(port)), timeout=30)
+
+
+def test_clients_that_are_slow_are_let_go(serve):
+    server = serve(read_seconds=0.3)
+    head = f"POST {PREDICT} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n".encode()
+    with connect(server) as silent, connect(server) as trickling, connect(server) as half:
+        trickling.sendall(b"GET /healthz HTTP/1.1\r\n")
+        half.sendall(head + b'{"inst')
+        assert ask(server.rest_address, PREDICT, {"instances": [0.0]})[0] == 200
+        assert silent.recv(100) == b""
+        with pytest.raises(OSError):
+            for _ in range(50):
+                trickling.sendall(b"X-Header: more\r\n")
+                time.sleep(0.05)
+        assert half.recv(1000).startswith(b"HTTP/1.1 408 ")
+    # A connection is for many requests, however long the pauses between them.
+    connection = http.client.HTTPConnection(server.rest_address, timeout=30)
+    for pause in (0, 0.5):
+        time.sleep(pause)
+        connection.request("GET", "/healthz")
+        assert connection.getresponse().read() == b"ok\n"
+    connection.close()
+
+
+def test_a_token_is_demanded_where_there_is_one(serve, tmp_path):
+    path = tmp_path / "token"
+    path.write_text("0123456789abcdef\n")
+    server = serve(token_file=str(path))
+    right = {"Authorization": "Bearer 0123456789abcdef"}
+    body = {"instances": [0.0]}
+    for headers in ({}, {"Authorization": "Bearer 0123456789abcdeg"}, {"Authorization": ""}):
+        status, answer = ask(server.rest_address, PREDICT, body, headers=headers)
+        assert status == 401 and answer["headers"]["www-authenticate"] == "Bearer"
+    assert ask(server.rest_address, PREDICT, body, headers=right)[0] == 200
+    assert ask(server.rest_address, "/monitoring/prometheus/metrics")[0] == 401
+    assert ask(server.rest_address, "/healthz")[0] == ask(server.rest_address, "/readyz")[0] == 200
+    assert refused_by_grpc(server, X)[0] == "UNAUTHENTICATED"
+    wrong = [("authorization", "Bearer 0123456789abcde")]
+    assert refused_by_grpc(server, X, metadata=wrong)[0] == "UNAUTHENTICATED"
+    metadata = [("authorization", right["Authorization"])]
+    assert predict_over_grpc(server, X, metadata=metadata) == {"y": [2.0]}
+
+
+def test_files_of_tokens_and_certificates_that_are_none(serve, tmp_path):
+    path = tmp_path / "file"
+    for content, words in [
+        (b"short", "5 characters"),
+        (b"\xff" * 20, "no UTF-8"),
+        (b"a b" * 9, "blanks"),
+    ]:
+        path.write_bytes(content)
+        with pytest.raises(ConfigError, match=words):
+            serve(token_file=str(path))
+    with pytest.raises(ConfigError, match="No such file"):
+        serve(token_file=str(tmp_path / "none"))
+    with pytest.raises(ConfigError, match="Expected a certificate chain"):
+        serve(tls_certificate=str(path), tls_key=str(path))
+    with pytest.raises(ConfigError, match="No such file"):
+        serve(tls_certificate=str(tmp_path / "none"), tls_key=str(path))
+
+
+def test_encrypted_doors(serve, tmp_path):
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl, which makes the certificate")
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    make = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext"
+    command = [*make.split(), "subjectAltName=IP:127.0.0.1", "-out", certificate, "-keyout", key]
+    subprocess.run(command, check=True, capture_output=True)
+    server = serve(tls_certificate=str(certificate), tls_key=str(key))
+    context = ssl.create_default_context(cafile=str(certificate))
+    connection = http.client.HTTPSConnection(server.rest_address, timeout=30, context=context)
+    connection.request("POST", PREDICT, json.dumps({"instances": [0.0]}))
+    assert json.loads(connection.getresponse().read()) == {"predictions": [2.0]}
+    connection.close()
+    credentials = grpc.ssl_channel_credentials(certificate.read_bytes())
+    channel = grpc.secure_channel(server.grpc_address, credentials)
+    assert predict_over_grpc(server, X, channel=channel) == {"y": [2.0]}
+    plain = connect(server)
+    plain.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert b"ok" not in plain.recv(100)
+    plain.close()
+
+
+def test_only_this_machine_is_answered_unless_it_is_said_otherwise(serve):
+    server = serve()
+    assert server.rest_address.startswith("127.0.0.1:")
+    assert server.grpc_address.startswith("127.0.0.1:")
+
+
+def test_an_answer_does_not_wait_for_the_clients_word_that_its_head_came():
+    from tfmodel.serve.server import _listen
+
+    with _listen("127.0.0.1", 0) as listening:
+        assert listening.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def test_requests_that_are_open_are_answered_when_it_stops(serve):
+    server = serve()
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        over_rest = [pool.submit(ask, server.rest_address, PREDICT, slow()) for _ in range(2)]
+        slowly = {"inputs": {"steps": np.int32([LONG])}, "signature": "slow"}
+        over_grpc = pool.submit(predict_over_grpc, server, **slowly)
+        time.sleep(0.3)
+        server.stop()
+        assert [each.result()[0] for each in over_rest] == [200, 200]
+        assert over_grpc.result() == {"done": [0.0]}
+    with pytest.raises(OSError):
+        ask(server.rest_address, PREDICT, slow())
+    names = [thread.name for thread in threading.enumerate()]
+    assert not [name for name in names if name.startswith(("batch-", "versions", "rest"))]
+    server.stop()  # again: nothing
+
+
+def test_while_it_loads_health_answers_and_readiness_says_no(version, tmp_path, monkeypatch):
+    base = tmp_path / "served"
+    base.mkdir()
+    copy_version(version, base / "1")
+    server = Server(base, settings=serve_settings(rest_port=0, grpc_port=0))
+    seen = []
+    load = server.models.load
+
+    def look_and_load():
+        seen.append(ask(server.rest_address, "/healthz")[0])
+        seen.append(ask(server.rest_address, "/readyz")[0])
+        seen.append(ask(server.rest_address, PREDICT, {"instances": [0.0]})[0])
+        load()
+
+    monkeypatch.setattr(server.models, "load", look_and_load)
+    with server:
+        seen.append(ask(server.rest_address, "/readyz")[0])
+    assert seen == [200, 503, 503, 200]
+
+
+def test_the_extra_is_named_where_it_is_missing(version, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "uvicorn", None)
+    with pytest.raises(ConfigError, match=r"pip install 'tfmodel\[serve\]'"):
+        Server(version.parent)

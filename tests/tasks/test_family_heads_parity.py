@@ -1,0 +1,114 @@
+"""Fine-tuned models of transformers become ours: labels, tokens and answers.
+
+Needs the extra `parity`.
+"""
+
+import needs
+import numpy as np
+import pytest
+import small_families
+
+from tfmodel import tasks
+from tfmodel.export import load
+from tfmodel.tasks.classify import probabilities
+
+pytestmark = pytest.mark.slow
+
+TEXTS = ["the storm was on monday", "", "bank profit", "Goal! Café après-ski", "new new new " * 20]
+PAIRS = ["rain", "the bank said", "", "match after match", "coach"]
+
+
+@pytest.fixture(scope="module")
+def libraries():
+    torch, transformers = needs.package("torch"), needs.package("transformers")
+    transformers.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    return torch, transformers
+
+
+def write_theirs(libraries, folder, family, **head):
+    """A random classifier of transformers' own class, saved by it, with a tokenizer beside it."""
+    torch, transformers = libraries
+    tokenizer = small_families.tokenizer_of(family)
+    shape = small_families.shape_of(family, len(tokenizer.vocabulary))
+    values = {**shape.to_huggingface(), **head}
+    config = transformers.AutoConfig.for_model(values.pop("model_type"), **values)
+    torch.manual_seed(0)
+    model = transformers.AutoModelForSequenceClassification.from_config(config).eval()
+    for parameter in model.parameters():
+        parameter.data += 0.2 * torch.randn_like(parameter)
+    model.save_pretrained(folder)
+    tokenizer.save(folder)
+    return model
+
+
+def ask_theirs(libraries, folder, model, pairs=None):
+    torch, transformers = libraries
+    splitter = transformers.AutoTokenizer.from_pretrained(folder)
+    asked = splitter(
+        TEXTS, pairs, padding=True, truncation=True, max_length=48, return_tensors="pt"
+    )
+    with torch.no_grad():
+        return model(**asked).logits.numpy()
+
+
+@pytest.mark.parametrize("family", small_families.SHAPES)
+def test_a_classifier_with_its_labels(libraries, tmp_path, family):
+    labels = ["no", "ja, 是", "maybe"]
+    named = {"id2label": dict(enumerate(labels)), "label2id": {n: i for i, n in enumerate(labels)}}
+    model = write_theirs(libraries, tmp_path, family, **named)
+    wanted = ask_theirs(libraries, tmp_path, model)
+    loaded = tasks.load_model(tmp_path)
+    assert (loaded.task, loaded.labels, loaded.max_length) == ("classify", labels, 48)
+    given = loaded.model(loaded.tokenizer(TEXTS), training=False)
+    print(f"{family}: largest difference of a logit {np.abs(given - wanted).max():.1e}")
+    np.testing.assert_allclose(given, wanted, atol=1e-5)
+    answers = load(tmp_path).predict(TEXTS)
+    scores = [[answer["scores"][label] for label in labels] for answer in answers]
+    np.testing.assert_allclose(scores, probabilities(wanted), atol=1e-5)
+
+
+@pytest.mark.parametrize("family", small_families.SHAPES)
+def test_pairs_are_joined_as_theirs_are(libraries, tmp_path, family):
+    model = write_theirs(libraries, tmp_path, family, num_labels=2)
+    wanted = ask_theirs(libraries, tmp_path, model, PAIRS)
+    loaded = tasks.load_model(tmp_path)
+    given = loaded.model(loaded.tokenizer(TEXTS, PAIRS), training=False)
+    np.testing.assert_allclose(given, wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", small_families.SHAPES)
+@pytest.mark.parametrize(
+    ("task", "head"),
+    [
+        ("regress", {"num_labels": 1}),
+        ("multilabel", {"num_labels": 3, "problem_type": "multi_label_classification"}),
+    ],
+)
+def test_other_heads(libraries, tmp_path, family, task, head):
+    model = write_theirs(libraries, tmp_path, family, **head)
+    loaded = tasks.load_model(tmp_path)
+    assert loaded.task == task
+    given = loaded.model(loaded.tokenizer(TEXTS), training=False)
+    np.testing.assert_allclose(given, ask_theirs(libraries, tmp_path, model), atol=1e-5)
+
+
+@pytest.mark.parametrize("family", small_families.SHAPES)
+def test_what_we_save_of_it_is_theirs_again(libraries, tmp_path, family):
+    torch, transformers = libraries
+    model = write_theirs(libraries, tmp_path / "theirs", family, num_labels=3)
+    loaded = tasks.load_model(tmp_path / "theirs")
+    saved = tasks.classify.save(
+        loaded.model, tmp_path / "ours", tokenizer=loaded.tokenizer, labels=loaded.labels
+    )
+    again, told = transformers.AutoModelForSequenceClassification.from_pretrained(
+        saved, output_loading_info=True
+    )
+    assert type(again) is type(model)
+    assert not any(told[each] for each in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    wanted = ask_theirs(libraries, saved, model)
+    given = ask_theirs(libraries, saved, again.eval())
+    np.testing.assert_allclose(given, wanted, atol=1e-6)
+    for name in ("seq_classif_dropout", "classifier_dropout"):  # the share is theirs, too
+        ours, theirs = (getattr(each.config, name, None) for each in (again, model))
+        assert theirs is None or ours == pytest.approx(theirs)

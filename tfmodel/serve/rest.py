@@ -1,0 +1,265 @@
+"""TF Serving's REST API as an ASGI application.
+
+Source: `model_servers/http_rest_api_handler.cc` and `http_rest_api_util.cc` of TF Serving.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import hmac
+import json
+import re
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+from urllib.parse import unquote
+
+from tfmodel.serve import examples, metrics, tensors
+from tfmodel.serve.errors import ServingError, invalid
+from tfmodel.serve.models import Models, metadata
+
+_ASK = re.compile(
+    r"(?i)/v1/models/([^/:]+)(?:/versions/(\d+)|/labels/([^/:]+))?:(classify|regress|predict)"
+)
+_LOOK = re.compile(
+    r"(?i)/v1/models(?:/([^/:]+))?(?:/versions/(\d+)|/labels/([^/:]+))?(?:/(metadata))?"
+)
+_LARGEST_VERSION = 2**63 - 1
+_PARSED_AT_ONCE = 2**16
+"""Bytes of a body that are parsed between other requests; a larger one by a thread beside."""
+
+Receive = Callable[[], Awaitable[Mapping[str, Any]]]
+Send = Callable[[Mapping[str, Any]], Awaitable[None]]
+
+
+class RestApplication:
+    """The REST API, health, readiness and metrics.
+
+    Args:
+        models: what is asked.
+        token: that clients must send as `Authorization: Bearer TOKEN`; None: nobody must.
+    """
+
+    def __init__(self, models: Models, *, token: str | None = None):
+        self.models = models
+        self.is_stopping = False
+        self._settings = models.settings
+        self._metrics = models.metrics
+        self._token = None if token is None else f"Bearer {token}".encode()
+        self._open = 0
+
+    async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            return
+        started = time.monotonic()
+        call = _Call(scope["method"], scope.get("raw_path") or scope["path"].encode())
+        self._open += 1
+        try:
+            status, content_type, body = await self._answer(call, scope, receive)
+            headers = []
+        except ServingError as error:
+            call.code = error.code
+            status, content_type, body, headers = _of_error(error)
+        except Exception as error:  # nobody is told what went wrong inside
+            call.code = "INTERNAL"
+            wrong = ServingError("INTERNAL", f"The server failed ({type(error).__name__}).")
+            status, content_type, body, headers = _of_error(wrong)
+        finally:
+            self._open -= 1
+        if call.api:
+            model = self.models.known(call.model)
+            seconds = time.monotonic() - started
+            self._metrics.request(model, call.api, "REST", call.code, seconds)
+        await self._send(send, status, content_type, body, headers)
+
+    async def _send(
+        self, send: Send, status: int, content_type: str, body: bytes, headers: list
+    ) -> None:
+        own = [(b"content-type", content_type.encode()), (b"content-length", b"%d" % len(body))]
+        start = {"type": "http.response.start", "status": status, "headers": own + headers}
+        try:
+            await send(start)
+            await asyncio.wait_for(
+                send({"type": "http.response.body", "body": body}), self._settings.read_seconds
+            )
+        except (asyncio.TimeoutError, OSError):
+            return  # the client does not read: uvicorn closes the connection
+
+    async def _answer(
+        self, call: _Call, scope: Mapping[str, Any], receive: Receive
+    ) -> tuple[int, str, bytes]:
+        if call.path == "/healthz":
+            return 200, "text/plain", b"ok\n"
+        if call.path == "/readyz":
+            ready = self.models.are_ready and not self.is_stopping
+            return (200, "text/plain", b"ready\n") if ready else (503, "text/plain", b"not ready\n")
+        self._check_token(scope)
+        if call.path == metrics.METRICS_PATH:
+            for model in self.models:
+                self._metrics.set(":tfmodel:serving:queue_rows", model.name, to=model.waiting_rows)
+            return 200, metrics.CONTENT_TYPE, self._metrics.page().encode()
+        if not call.path.lower().startswith("/v1/"):
+            raise ServingError("NOT_FOUND", "Not Found")
+        if self._open > self._settings.max_requests:
+            raise ServingError("RESOURCE_EXHAUSTED", "Too many requests are open.")
+        if call.method == "POST" and (found := _ASK.fullmatch(call.path)):
+            *call.spec, method = found.groups()
+            call.api = method.lower()
+            body = await self._body(scope, receive)
+            request = await self._parsed(body)
+            answer = await self._ask(call, request)
+            return 200, "application/json", await self._written(answer)
+        if call.method == "GET" and (found := _LOOK.fullmatch(call.path)):
+            *call.spec, what = found.groups()
+            return 200, "application/json", self._look(call, what)
+        raise invalid(f"Malformed request: {call.shown}")
+
+    def _check_token(self, scope: Mapping[str, Any]) -> None:
+        if self._token is None:
+            return
+        given = b"".join(value for name, value in scope["headers"] if name == b"authorization")
+        if not hmac.compare_digest(given, self._token):
+            raise ServingError("UNAUTHENTICATED", "Expected the token of this server.")
+
+    async def _body(self, scope: Mapping[str, Any], receive: Receive) -> bytes:
+        """The whole body, if it is not too large and comes in time."""
+        most = self._settings.max_body_bytes
+        too_large = ServingError(
+            "INVALID_ARGUMENT", f"The body has more than {most:,} bytes.", http_status=413
+        )
+        for name, value in scope["headers"]:
+            if name == b"content-length" and int(value) > most:
+                raise too_large
+        parts: list[bytes] = []
+        size = 0
+        deadline = time.monotonic() + self._settings.read_seconds
+        while True:
+            try:
+                left = max(0.001, deadline - time.monotonic())
+                event = await asyncio.wait_for(receive(), left)
+            except asyncio.TimeoutError:
+                raise ServingError(
+                    "DEADLINE_EXCEEDED", "The body did not come in time.", http_status=408
+                ) from None
+            if event["type"] == "http.disconnect":
+                raise ServingError("CANCELLED", "The client went away.")
+            parts.append(event.get("body", b""))
+            size += len(parts[-1])
+            if size > most:
+                raise too_large
+            if not event.get("more_body"):
+                return b"".join(parts)
+
+    async def _parsed(self, body: bytes) -> dict[str, Any]:
+        if len(body) <= _PARSED_AT_ONCE:
+            return tensors.parse_object(body)
+        return await _beside(tensors.parse_object, body)
+
+    async def _written(self, answer: Mapping[str, Any]) -> bytes:
+        return json.dumps(answer, ensure_ascii=False).encode("utf-8", "replace")
+
+    # --- what is asked ----------------------------------------------------------------------
+
+    async def _ask(self, call: _Call, request: Mapping[str, Any]) -> dict[str, Any]:
+        deadline = time.monotonic() + self._settings.timeout_seconds
+        name = tensors.signature_name(request)
+        with self.models.use(call.model, *call.version) as version:
+            if call.api == "predict":
+                signature = version.servable.signature(name)
+                inputs, by_row = tensors.inputs_of_json(signature, request)
+                future = version.submit(signature, inputs, deadline=deadline)
+                outputs = await _outcome(future, deadline)
+                return tensors.json_of_outputs(outputs, by_row=by_row)
+            method = examples.CLASSIFY if call.api == "classify" else examples.REGRESS
+            given = examples.input_of_json(request)
+            question = examples.Question(version, name, method, given)
+            self._metrics.examples(call.model, question.rows)
+            outputs = await _outcome(question.submit(deadline), deadline)
+            result = question.result(outputs)
+        if method is examples.CLASSIFY:
+            return examples.json_of_classifications(result)
+        return examples.json_of_regressions(result)
+
+    def _look(self, call: _Call, what: str | None) -> bytes:
+        if not call.model:
+            raise invalid("Missing model name in request.")
+        number, label = call.version
+        if what is None:
+            return json.dumps(_as_dict(self.models.status(call.model, number, label))).encode()
+        from tensorflow_serving.apis import get_model_metadata_pb2
+
+        with self.models.use(call.model, number, label) as version:
+            response = metadata(call.model, version)
+        signatures = get_model_metadata_pb2.SignatureDefMap()
+        response.metadata["signature_def"].Unpack(signatures)
+        written = {
+            "model_spec": _as_dict(response.model_spec),
+            "metadata": {"signature_def": _as_dict(signatures)},
+        }
+        return json.dumps(written).encode()
+
+
+class _Call:
+    """A request line: whom it asks, and what for."""
+
+    def __init__(self, method: str, raw_path: bytes):
+        self.method = method
+        self.path = raw_path.decode("latin-1")
+        self.spec: list[str | None] = [None, None, None]
+        self.api = ""
+        self.code = "OK"
+
+    @property
+    def shown(self) -> str:
+        """The line, where it is plain enough to be no text of anybody's."""
+        line = f"{self.method} {self.path}"
+        return line if re.fullmatch(r"[A-Z]{1,10} /[\w/.:-]{0,200}", line, re.ASCII) else "…"
+
+    @property
+    def model(self) -> str:
+        return unquote(self.spec[0] or "")
+
+    @property
+    def version(self) -> tuple[int | None, str]:
+        """A number or a label."""
+        number, label = self.spec[1:]
+        if number is not None and (len(number) > 19 or int(number) > _LARGEST_VERSION):
+            raise invalid("Failed to convert version to numeric.")
+        return None if number is None else int(number), unquote(label or "")
+
+
+def _of_error(error: ServingError) -> tuple[int, str, bytes, list]:
+    headers = [(b"retry-after", b"1")] if error.passes else []
+    if error.code == "UNAUTHENTICATED":
+        headers.append((b"www-authenticate", b"Bearer"))
+    if error.http_status in (408, 413):
+        # What the client still sends is not waited for.
+        headers.append((b"connection", b"close"))
+    body = json.dumps({"error": error.message}).encode()
+    return error.http_status, "application/json", body, headers
+
+
+async def _beside(function: Callable, *arguments: Any) -> Any:
+    """A call that takes its time, in a thread, so that others are answered meanwhile."""
+    return await asyncio.get_running_loop().run_in_executor(
+        None, functools.partial(function, *arguments)
+    )
+
+
+async def _outcome(future: Any, deadline: float) -> dict[str, Any]:
+    try:
+        return await asyncio.wait_for(
+            asyncio.wrap_future(future), max(0.0, deadline - time.monotonic())
+        )
+    except asyncio.TimeoutError:
+        raise ServingError("DEADLINE_EXCEEDED", "Timed out before the answer came.") from None
+
+
+def _as_dict(message: Any) -> dict[str, Any]:
+    from google.protobuf import json_format
+
+    return json_format.MessageToDict(
+        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+    )

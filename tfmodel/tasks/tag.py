@@ -1,0 +1,366 @@
+"""Entities of a text: a tag for each word, decoded to spans of the text as it was given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from tfmodel.data.targets.tagged_words import OUTSIDE, spans_of_tags
+from tfmodel.tasks import token_head
+from tfmodel.tasks.sequence_head import LoadedModel, label_names
+from tfmodel.tasks.tag_rules import best_sequences, best_sequences_in_graph
+from tfmodel.tasks.tag_words import Words, learned_tags, read_words
+
+ARCHITECTURE = "BertForTokenClassification"
+PROBLEM_TYPE = None
+"""Hugging Face has no name for it: the architecture says all."""
+READS_TOKENS = True
+ANSWERS = "spans"
+VALUES = "scores"
+SERVED = ("tags", "starts", "ends", "scores")
+MISTAKE = ("entities", "predicted")
+TITLE = "entity tagger"
+GIVES = "{} tags for each token"
+SAYS = "Probability of each tag of each token, in the order of labels.txt."
+
+
+def build(
+    encoder: keras.Model, *, tags: int, dropout: float | None = None, name: str = "tagger"
+) -> keras.Model:
+    """Put a tagging head on an encoder.
+
+    Args:
+        encoder: from `build_encoder` or `load_encoder`, with its `sequence`.
+        tags: number of tags C, 2 or more; `output_labels` names them.
+        dropout: share of hidden values dropped in training; the encoder's own by default.
+        name: the model's name.
+
+    Returns:
+        A functional model from the encoder's batch to float32 logits (B, T, C).
+
+    Raises:
+        ValueError: fewer than two tags, or an encoder without `sequence`.
+
+    Example:
+        >>> labels = ["PER", "LOC"]
+        >>> model = tag.build(load_encoder("model/"), tags=len(tag.output_labels(labels)))
+    """
+    if tags < 2:
+        raise ValueError(f"tags must be 2 or more. Received: {tags}.")
+    return token_head.build(encoder, tags, dropout=dropout, name=name)
+
+
+def head_arguments(labels: Sequence[str], targets: Any = None) -> dict[str, Any]:
+    """What `build` takes of a data set: an output for each tag."""
+    return {"tags": len(output_labels(labels))}
+
+
+def output_labels(labels: Sequence[str]) -> list[str]:
+    """The tags: `O`, and `B-` and `I-` of each label of spans."""
+    return [OUTSIDE, *(f"{prefix}-{label}" for label in labels for prefix in "BI")]
+
+
+def targets(rows: Sequence[Sequence[Mapping]] | np.ndarray, labels: Sequence[str]) -> np.ndarray:
+    """The right spans of each row: object (n,), each a list of (start, end, label).
+
+    Args:
+        rows: spans as a data set has them, with `start`, `end` and `label`; or what this gives.
+        labels: not read.
+    """
+    if isinstance(rows, np.ndarray):
+        return rows
+    found = np.empty(len(rows), object)
+    for row, spans in enumerate(rows):
+        found[row] = [(span["start"], span["end"], span["label"]) for span in spans]
+    return found
+
+
+def learned(
+    windows: Any, tokenizer: Any, targets: np.ndarray, labels: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """What the loss takes of the tokens of windows: their targets and weights.
+
+    Args:
+        windows: `tfmodel.tokens.windows.WindowRows` of n texts, R tokens.
+        tokenizer: the tokenizer that they were made with.
+        targets: the right spans, from `targets`.
+        labels: the labels of spans.
+
+    Returns:
+        int32 (R,) ids of tags, and float32 (R,): 1 for the first piece of a word where it is read,
+        0 for all else.
+    """
+    return learned_tags(windows, tokenizer.begins_word(windows.ids).numpy(), targets, labels)
+
+
+def loss() -> keras.losses.Loss:
+    """Cross-entropy of logits (B, T, C) against ids of tags (B, T), the mean of what has weight."""
+    return keras.losses.SparseCategoricalCrossentropy(
+        from_logits=True, reduction="mean_with_sample_weight"
+    )
+
+
+def metrics() -> list[keras.metrics.Metric]:
+    """Nothing beside the loss: what counts are whole spans, which `dev_figures` measures."""
+    return []
+
+
+def dev_figures(
+    targets: np.ndarray, values: Sequence[Words], labels: Sequence[str]
+) -> dict[str, float]:
+    """Figures of a whole part: `f1` of its spans.
+
+    Args:
+        targets: the right spans, from `targets`.
+        values: from `read`.
+        labels: the labels of spans.
+    """
+    from tfmodel.evaluate.tagging import entity_f1
+
+    if not all(np.isfinite(words.scores).all() for words in values):
+        return {"f1": float("nan")}
+    return {"f1": entity_f1(targets, _spans(values, output_labels(labels)))}
+
+
+def activate(logits):
+    """Logits (…, C) to what every artifact gives: probabilities of tags, float32."""
+    return ops.softmax(ops.cast(logits, "float32"), axis=-1)
+
+
+def values(logits: np.ndarray) -> np.ndarray:
+    """`activate` outside of a graph."""
+    logits = np.asarray(logits, np.float32)
+    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return exponentials / exponentials.sum(axis=-1, keepdims=True)
+
+
+def read(windows: Any, tokenizer: Any, scores: np.ndarray) -> list[Words]:
+    """What a model says of texts, out of what it says of their windows.
+
+    Args:
+        windows: `tfmodel.tokens.windows.WindowRows` of n texts, R tokens.
+        tokenizer: the tokenizer that they were made with.
+        scores: float32 (R, C), probabilities of each token.
+
+    Returns:
+        The words of each text.
+    """
+    return read_words(windows, tokenizer.begins_word(windows.ids).numpy(), scores)
+
+
+def served(words: Mapping[str, Any], labels: Sequence[str]) -> dict[str, Any]:
+    """The named outputs of a SavedModel, inside its graph.
+
+    Args:
+        words: `starts` and `ends`, int32 (B, N), `scores`, float32 (B, N, C), and `lengths`, int32
+            (B,), how many words each text has.
+        labels: the C tags.
+
+    Returns:
+        `tags` (B, N) string, a sequence that keeps to the rules, "" behind a text's last word;
+        `starts` and `ends` (B, N) in characters, and `scores` (B, N, C).
+    """
+    import tensorflow as tf
+
+    lengths = words["lengths"]
+    best = best_sequences_in_graph(words["scores"], lengths, labels)
+    is_word = tf.range(tf.shape(best)[1])[tf.newaxis] < lengths[:, tf.newaxis]
+    tags = tf.where(is_word, tf.gather(tf.constant(list(labels)), best), "")
+    return {"tags": tags} | {name: words[name] for name in ("starts", "ends", "scores")}
+
+
+def values_of_served(outputs: Mapping[str, np.ndarray]) -> list[Words]:
+    """The words of each text, out of what a SavedModel gives."""
+    counts = np.count_nonzero(np.asarray(outputs["tags"]) != b"", axis=1)
+    return [
+        Words(*(np.asarray(outputs[name])[row, :count] for name in Words._fields))
+        for row, count in enumerate(counts)
+    ]
+
+
+def decode(
+    values: Sequence[Words], labels: Sequence[str], *, texts: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Turn probabilities of tags into answers.
+
+    Args:
+        values: the words of n texts.
+        labels: the C tags.
+        texts: the texts.
+
+    Returns:
+        For each `{"entities": [{"text", "label", "start", "end", "score"}, …]}` in the order of the
+        text: `text` is `texts[i][start:end]`, and the score the mean of what its words' tags have.
+    """
+    return [
+        {
+            "entities": [
+                {
+                    "text": text[start:end],
+                    "label": label,
+                    "start": int(start),
+                    "end": int(end),
+                    "score": score,
+                }
+                for start, end, label, score in spans
+            ]
+        }
+        for text, spans in zip(texts, _spans(values, labels), strict=True)
+    ]
+
+
+def _spans(values: Sequence[Words], tags: Sequence[str]) -> list[list[tuple]]:
+    """(start, end, label, score) of the entities of each text."""
+    found = []
+    for words, path in zip(values, best_sequences([w.scores for w in values], tags), strict=True):
+        given = words.scores[np.arange(len(path)), path]
+        found.append(
+            [
+                (
+                    int(words.starts[first]),
+                    int(words.ends[end - 1]),
+                    label,
+                    float(given[first:end].mean()),
+                )
+                for first, end, label in spans_of_tags([tags[index] for index in path])
+            ]
+        )
+    return found
+
+
+def spans(values: Sequence[Words], labels: Sequence[str]) -> list[list[tuple[int, int, str]]]:
+    """The spans that values say: (start, end, label) of the entities of each text.
+
+    Args:
+        values: the words of n texts.
+        labels: the C tags.
+    """
+    return [[span[:3] for span in row] for row in _spans(values, labels)]
+
+
+def evaluate(
+    targets: np.ndarray, values: Sequence[Words], labels: Sequence[str], **rows: Any
+) -> dict[str, Any]:
+    """Measure answers; see `tfmodel.evaluate.tagging`, which takes the same but spans.
+
+    Args:
+        targets: the right spans, from `targets`.
+        values: the words of n texts.
+        labels: the labels of spans.
+        **rows: `texts`, `text_pairs` and `origins`.
+    """
+    from tfmodel.evaluate.tagging import tagging
+
+    return tagging(targets, spans(values, output_labels(labels)), labels, **rows)
+
+
+def pictures(targets: np.ndarray, values: Sequence[Words], labels: Sequence[str]) -> dict[str, Any]:
+    """Words by their right and their given label: name to figure.
+
+    Call it inside `tfmodel.evaluate.drawing.drawing_style`.
+    """
+    from tfmodel.evaluate import plots
+
+    names = [OUTSIDE, *labels]
+    place = {name: index for index, name in enumerate(names)}
+    counts = np.zeros((len(names), len(names)), np.int64)
+    for right, given, words in zip(
+        targets, spans(values, output_labels(labels)), values, strict=True
+    ):
+        one, other = (_of_words(words, each, place) for each in (right, given))
+        np.add.at(counts, (one, other), 1)
+    return {"confusion_matrix": plots.confusion_figure(counts.tolist(), names)}
+
+
+def _of_words(words: Words, spans: Sequence[tuple], place: Mapping[str, int]) -> np.ndarray:
+    found = np.zeros(len(words.starts), np.int64)
+    for start, end, label in spans:
+        found[(words.starts < end) & (words.ends > start)] = place[label]
+    return found
+
+
+def described(
+    targets: np.ndarray, values: Sequence[Words] | None, labels: Sequence[str]
+) -> dict[str, list[str]]:
+    """What is shown of each row beside its texts: column to n words.
+
+    Args:
+        targets: the right spans, from `targets`.
+        values: the words of n texts, or None where they were not answered.
+        labels: the labels of spans.
+    """
+    found = {"labels": [_labels_of(row) for row in targets]}
+    if values is not None:
+        given = spans(values, output_labels(labels))
+        found["predicted"] = [_labels_of(row) for row in given]
+        found["right"] = [
+            "yes" if set(one) == set(other) else "no"
+            for one, other in zip(targets, given, strict=True)
+        ]
+    return found
+
+
+def _labels_of(spans: Sequence[tuple]) -> str:
+    return ", ".join(dict.fromkeys(span[2] for span in spans)) or "none"
+
+
+def save(
+    model: keras.Model,
+    folder: str | Path,
+    *,
+    tokenizer,
+    labels: Sequence[str],
+    has_pairs: bool = False,
+    max_length: int | None = None,
+) -> Path:
+    """Write a folder that `transformers`' `BertForTokenClassification` loads.
+
+    Args:
+        model: from `build`.
+        folder: replaced as a whole, once everything is written.
+        tokenizer: the `Tokenizer` the model was trained with.
+        labels: the C tags, from `output_labels`.
+        has_pairs: not read: it tags single texts.
+        max_length: tokens a window at most in training; the tokenizer's by default.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ValueError: not as many tags as outputs.
+    """
+    outputs = model.output_shape[-1]
+    if len(labels) != outputs:
+        raise ValueError(f"Expected {outputs} tags. Received: {len(labels)}.")
+    return token_head.save(
+        model,
+        folder,
+        tokenizer=tokenizer,
+        head=token_head.CLASSIFIER,
+        config={"architectures": [ARCHITECTURE], **token_head.id_labels(labels)},
+        max_length=max_length,
+    )
+
+
+def load(folder: str | Path, *, dtype: str = "float32") -> LoadedModel:
+    """Load what `save`, or `transformers`' `save_pretrained`, wrote, whatever scheme its tags have.
+
+    Args:
+        folder: a `BertForTokenClassification` folder.
+        dtype: Keras dtype policy to build with.
+
+    Returns:
+        The model, its tokenizer and tags.
+
+    Raises:
+        ConfigError: no weights, no head or another kind of head, weights or a vocabulary of
+            another size.
+    """
+    return token_head.load(
+        folder, task="tag", head=token_head.CLASSIFIER, labels_of=label_names, dtype=dtype
+    )
