@@ -136,3 +136,14 @@ def test_numbers_are_learned_as_numbers():
     assert told[1] == "Labels: numbers, 1.24 in the mean."
     written = Path("scores.yaml").read_text()
     assert "label_noise" not in written and "class_weights" not in written
+
+
+def test_questions_about_contexts():
+    question = {"question": "Who reads?", "answers": [{"text": "Anna", "answer_start": 0}]}
+    rows = [{"context": f"Anna reads page {page}.", "qas": [question]} for page in range(9)]
+    Path("asked.json").write_text(json.dumps({"data": [{"paragraphs": rows}]}))
+    told, settings = start("asked.json")
+    assert told[1] == "Answers: spans of the contexts; every question has one."
+    assert (settings.task.name, settings.data.target) == ("span", "answers")
+    assert (settings.data.format, settings.train.max_length) == ("squad", 384)
+    assert "label_noise" not in Path("asked.yaml").read_text()

@@ -83,6 +83,29 @@ def mixed_up(model) -> None:
     table.assign(np.roll(table.numpy(), 3, axis=0))
 
 
+def asked_rows(count: int = 240, *, seed: int = 0) -> list[tuple[str, str, str]]:
+    """Questions, contexts with one word of the topics among others, and that word.
+
+    Half of the contexts are longer than a window; of every sixth the question has no answer.
+    """
+    generator = random.Random(seed)
+    topics = [word for words in small_run.TOPICS.values() for word in words]
+    found: dict[str, str] = {}
+    while len(found) < count:
+        answer = "" if len(found) % 6 == 5 else generator.choice(topics)
+        words = generator.choices(small_run._FILLERS, k=generator.randint(4, 12)) + [answer]
+        generator.shuffle(words)
+        found.setdefault(" ".join(filter(None, words)), answer)
+    return [
+        (f"said on {n % 7}", context, answer) for n, (context, answer) in enumerate(found.items())
+    ]
+
+
+def write_asked(path: Path, rows: list[tuple[str, str, str]]) -> None:
+    """Write a CSV of three columns."""
+    small_run.write_rows(path, rows, ("question", "context", "answer"))
+
+
 ENTITIES = {"person": ["coach", "team"], "place": ["market", "bank"]}
 
 
@@ -114,7 +137,7 @@ class Case:
     """A task, the small data it learns, and what is to be seen of it.
 
     Attributes:
-        rows: texts and labels.
+        rows: texts, second texts where there are such, and labels.
         config: sections of the config beside those of `small_run.CONFIG`.
         problem_type: of the model folder.
         figure: dev figure that chooses the epoch, and the least that test reaches.
@@ -129,7 +152,7 @@ class Case:
         write: writes the rows.
     """
 
-    rows: list[tuple[str, str]]
+    rows: list[tuple]
     config: dict
     problem_type: str | None
     figure: tuple[str, float]
@@ -142,6 +165,10 @@ class Case:
     doors: tuple[str, ...] = ("onnx", "keras_hub")
     auto: str = "AutoModelForSequenceClassification"
     write: Callable[[Path, list], Any] = small_run.write_rows
+
+    @property
+    def has_pairs(self) -> bool:
+        return len(self.rows[0]) == 3
 
 
 _LONGER = {"epochs": 15, "patience": None, "learning_rate": 0.003, "warmup_share": 0.1}
@@ -270,6 +297,48 @@ CASES = {
             ),
         ],
     ),
+    "span": Case(
+        rows=asked_rows(),
+        config={
+            "data": {"text": "question", "text_pair": "context", "label": "answer"},
+            "task": {
+                "name": "span",
+                "doc_stride": 3,
+                "max_query_length": 5,
+                "max_answer_length": 4,
+            },
+            "train": {**_LONGER, "max_length": 16},
+        },
+        problem_type=None,
+        figure=("f1", 0.8),
+        answer={"text", "text_pair", "answer", "start", "end", "score"},
+        served={"answer", "start", "end", "score", "span"},
+        pictures={"reliability"},
+        sections={"Calibration"},
+        mistakes=[
+            (
+                ["train.class_weights=balanced"],
+                f"train.class_weights: {_ONE_CLASS} span with data.target answers",
+            ),
+            (
+                ["export.onnx=true", "export.keras_hub=true"],
+                "export.keras_hub, export.onnx: expected a task that has it. Received: task.name "
+                "span",
+            ),
+            (
+                ["train.monitor=accuracy"],
+                "train.monitor must be one of f1, exact_match, loss where task.name is span",
+            ),
+            (
+                ["task.max_query_length=13"],
+                "train.max_length must be at least task.max_query_length + 4",
+            ),
+            (["task.name=classify"], "task.doc_stride, task.max_query_length, "),
+            (["data.label=question", "data.text=answer"], "(answer_not_in_context: "),
+        ],
+        auto="AutoModelForQuestionAnswering",
+        write=write_asked,
+    ),
 }
 
 
@@ -341,8 +410,26 @@ def read(path):
     return json.loads(Path(path).read_text("utf-8"))
 
 
+def columns_of(case, count=None):
+    """Texts, and second texts where there are such."""
+    columns = [list(column) for column in zip(*case.rows[:count], strict=True)]
+    return columns[:-1]
+
+
 def texts_of(case):
-    return [text for text, _ in case.rows[:8]] + ["", "nothing known here", "Café ☔"]
+    """As `columns_of` of a few rows, and of odd ones."""
+    odd = ["", "nothing known here", "Café ☔"]
+    first, *second = columns_of(case, 8)
+    return [first + odd, *(each + odd[::-1] for each in second)]
+
+
+def assert_alike(case, given, wanted, tolerance):
+    """Values are those of another artifact; spans may lie elsewhere where numbers are rounded."""
+    if case.auto == "AutoModelForQuestionAnswering" and tolerance > 0.01:
+        assert np.mean((given[:, :2] == wanted[:, :2]).all(axis=1)) >= 0.8
+    else:
+        scale = max(1.0, np.abs(wanted).max())
+        np.testing.assert_allclose(given, wanted, atol=tolerance * scale)
 
 
 def numbers(values):
@@ -352,8 +439,11 @@ def numbers(values):
     return np.concatenate([words.scores for words in values])
 
 
-def values_of(task, loaded, texts):
-    """The task's values, without the predictor."""
+def values_of(task, loaded, columns):
+    """The task's values, without the predictor; None where windows of pairs give them."""
+    if loaded.has_pairs:
+        return None
+    (texts,) = columns
     if not tasks.reads_tokens(loaded.task):
         return task.values(loaded.model(loaded.tokenizer(texts), training=False).numpy())
     from tfmodel.tokens.windows import WindowRows
@@ -394,8 +484,9 @@ def test_the_folder_is_one_of_its_own(road):
     assert loaded.task == name
     task = tasks.find(name)
     values = values_of(task, loaded, texts_of(case))
-    asked = load("runs/small").values(texts_of(case))
-    np.testing.assert_allclose(numbers(asked), numbers(values), atol=1e-5)
+    if values is not None:
+        asked = load("runs/small").values(*texts_of(case))
+        np.testing.assert_allclose(numbers(asked), numbers(values), atol=1e-5)
     # Saved again, it is the same folder.
     own = {"decoding": loaded.decoding} if loaded.decoding else {}
     task.save(loaded.model, "again", tokenizer=loaded.tokenizer, labels=loaded.labels, **own)
@@ -409,18 +500,22 @@ def test_transformers_gives_the_same_outputs(road):
     _, case, _ = road
     transformers, torch = needs.package("transformers"), needs.package("torch")
     loaded = tasks.load_model("runs/small/model")
-    batch = loaded.tokenizer(texts_of(case))
+    batch = loaded.tokenizer(*texts_of(case))
     if tasks.gives_vectors(loaded.task):
         check_vectors_of_transformers(transformers, torch, loaded, batch)
         return
     theirs = getattr(transformers, case.auto).from_pretrained("runs/small/model")
-    assert theirs.config.problem_type == case.problem_type
+    assert getattr(theirs.config, "problem_type", None) == case.problem_type
     with torch.no_grad():
-        wanted = theirs(
+        outputs = theirs(
             input_ids=torch.tensor(batch["token_ids"].numpy().astype(np.int64)),
             attention_mask=torch.tensor(batch["padding_mask"].numpy().astype(np.int64)),
             token_type_ids=torch.tensor(batch["segment_ids"].numpy().astype(np.int64)),
-        ).logits.numpy()
+        )
+    if case.auto == "AutoModelForQuestionAnswering":
+        wanted = np.stack([outputs.start_logits, outputs.end_logits], axis=-1)
+    else:
+        wanted = outputs.logits.numpy()
     ours = loaded.model(batch, training=False).numpy()
     # Padding is nobody's to read.
     real = slice(None) if ours.ndim == 2 else batch["padding_mask"].numpy() > 0
@@ -454,15 +549,14 @@ def test_every_artifact_answers_alike(road):
     parity = read(export / "parity.json")
     assert parity["passed"]
     assert [*parity["artifacts"]] == ["savedmodel", "tflite/float32", "tflite/int8"]
-    wanted = numbers(load("runs/small").values(texts_of(case)))
-    scale = max(1.0, np.abs(wanted).max())
+    wanted = numbers(load("runs/small").values(*texts_of(case)))
     for path, tolerance in (
         ("savedmodel", 1e-5),
         ("tflite/float32.tflite", 1e-5),
         ("tflite/int8.tflite", 0.3),
     ):
-        given = numbers(load(export / path).values(texts_of(case)))
-        np.testing.assert_allclose(given, wanted, atol=tolerance * scale)
+        given = numbers(load(export / path).values(*texts_of(case)))
+        assert_alike(case, given, wanted, tolerance)
 
 
 def test_the_savedmodel_names_its_outputs(road):
@@ -471,11 +565,13 @@ def test_the_savedmodel_names_its_outputs(road):
     import tensorflow_text  # noqa: F401
 
     loaded = tf.saved_model.load("runs/small/export/savedmodel/1")
-    texts = texts_of(case)
-    answers = loaded.signatures["serving_default"](text=tf.constant(texts))
+    columns = texts_of(case)
+    names = ("text", "text_pair")
+    inputs = {name: tf.constant(texts) for name, texts in zip(names, columns, strict=False)}
+    answers = loaded.signatures["serving_default"](**inputs)
     assert set(answers) == case.served
-    assert {len(values) for values in answers.values()} == {len(texts)}
-    predicted = load("runs/small").predict(texts)
+    assert {len(values) for values in answers.values()} == {len(columns[0])}
+    predicted = load("runs/small").predict(*columns)
     if "tags" in case.served:
         (words,) = {answers[name].shape[1] for name in case.served}
         for row, answer in enumerate(predicted):
@@ -487,13 +583,16 @@ def test_the_savedmodel_names_its_outputs(road):
                 if tag.startswith(b"B-")
             ]
             assert starts == [entity["start"] for entity in answer["entities"]]
-        assert words == max(map(len, (words.starts for words in load("runs/small").values(texts))))
-    for name in case.served & {"score", "label", "labels", "vector"}:
+        given = load("runs/small").values(*columns)
+        assert words == max(map(len, (words.starts for words in given)))
+    for name in case.served & {"score", "label", "labels", "answer", "start", "end", "vector"}:
         for given, answer in zip(answers[name].numpy().tolist(), predicted, strict=True):
             if name in ("score", "vector"):
                 assert given == pytest.approx(answer[name], abs=1e-4)
-            elif name == "label":
+            elif name in ("label", "answer"):
                 assert given.decode() == answer[name]
+            elif name in ("start", "end"):
+                assert given == answer[name]
             else:
                 assert [label.decode() for label in given if label] == answer[name]
 
@@ -509,14 +608,14 @@ def test_every_artifact_answers_alike_in_a_process_of_its_own(road):
         loaded.tokenizer,
         labels=loaded.labels,
         max_length=loaded.max_length,
+        has_pairs=case.has_pairs,
         task=name,
         decoding=loaded.decoding,
     )
     artifacts = {
         path: f"runs/small/export/{path}" for path in ("savedmodel/1", "tflite/int8.tflite")
     }
-    texts = [text for text, _ in case.rows]
-    parity = check_parity(reference, artifacts, texts, measure=True, max_drop=0.1)
+    parity = check_parity(reference, artifacts, *columns_of(case), measure=True, max_drop=0.1)
     assert parity["passed"] and [*parity["artifacts"]] == [*artifacts]
 
 
@@ -528,10 +627,10 @@ def test_a_wrong_artifact_does_not_pass(road):
 
     name, case, _ = road
     loaded = tasks.load_model("runs/small/model")
-    texts = [text for text, _ in case.rows]
     described = {
         "labels": loaded.labels,
         "max_length": loaded.max_length,
+        "has_pairs": case.has_pairs,
         "task": name,
         "decoding": loaded.decoding,
     }
@@ -544,7 +643,7 @@ def test_a_wrong_artifact_does_not_pass(road):
     )
     for path in (saved, phone):
         with pytest.raises(ParityError, match="1 of 1 artifacts do not answer"):
-            check_parity(reference, {"x": path}, texts)
+            check_parity(reference, {"x": path}, *columns_of(case))
 
 
 @pytest.mark.slow
@@ -558,9 +657,7 @@ def test_the_other_doors_answer_alike(road, door):
     loaded = tasks.load_model("runs/small/model")
     if tasks.reads_tokens(name):
         done = run_command("export", "small.yaml", f"export.{door}=true")
-        assert (
-            done.code == 2 and f"export.{door}: expected a task with one answer a row" in done.err
-        )
+        assert done.code == 2 and f"export.{door}: expected a task" in done.err
         return
     for package in {"onnx": ("onnx", "onnxruntime"), "keras_hub": ("keras_hub",)}[door]:
         needs.package(package)
@@ -575,10 +672,10 @@ def test_the_other_doors_answer_alike(road, door):
         decoding=loaded.decoding,
     )
     asked = load(folder)
-    wanted = load("runs/small").values(texts_of(case))
+    wanted = load("runs/small").values(*texts_of(case))
     scale = max(1.0, np.abs(wanted).max())
     tolerance = (1e-5 if asked.precision == "float32" else 5e-3) * scale
-    np.testing.assert_allclose(asked.values(texts_of(case)), wanted, atol=tolerance)
+    np.testing.assert_allclose(asked.values(*texts_of(case)), wanted, atol=tolerance)
     assert set(asked.predict(["the rain"])[0]) == case.answer
 
 
@@ -599,6 +696,8 @@ def test_runtimes_of_phones_take_the_files(road, name, client, packages):
     from tfmodel.export.parity.phones import Phone, ask_phone
 
     task, case, _ = road
+    if case.has_pairs:
+        pytest.skip("they take single texts; tests/export/test_question_answerer.py")
     if tasks.reads_tokens(task):
         done = run_command("export", "small.yaml", f"export.runtime={name}")
         assert done.code == 2 and "which answers each token. Set export.runtime=litert" in done.err
@@ -622,6 +721,17 @@ def test_runtimes_of_phones_take_the_files(road, name, client, packages):
 
 def test_answers_have_the_keys_of_the_task(road):
     _, case, _ = road
+    if case.has_pairs:
+        small_run.write_rows(
+            Path("asked.csv"), [("said", "the storm was"), ("on", "")], ("text", "text_pair")
+        )
+        done = run_command("predict", "runs/small", "--input", "asked.csv", "--output", "a.jsonl")
+        assert done.code == 0, done.err
+        answers = [json.loads(line) for line in Path("a.jsonl").read_text().splitlines()]
+        assert [set(answer) for answer in answers] == [case.answer] * 2
+        for answer in answers:
+            assert answer["text_pair"][answer["start"] : answer["end"]] == answer["answer"]
+        return
     done = run_command("predict", "runs/small", "the storm was on monday", "the bank")
     assert done.code == 0, done.err
     answers = [json.loads(line) for line in done.out.splitlines()]

@@ -27,7 +27,7 @@ def test_the_guide_can_be_followed(tmp_path, monkeypatch, tfmodel):
     marked = re.findall(
         r"<!-- test -->\n```(\w+)\n(.*?)^```$", GUIDE.read_text("utf-8"), re.S | re.M
     )
-    assert [language for language, _ in marked] == ["bash"] * 5 + ["python"] * 4
+    assert [language for language, _ in marked] == ["bash"] * 6 + ["python"] * 4
     answers, printed, names = [], io.StringIO(), {}
     for language, block in marked:
         if language == "python":
@@ -42,18 +42,15 @@ def test_the_guide_can_be_followed(tmp_path, monkeypatch, tfmodel):
             assert done.code == 0, done.err
             if words[0] == "predict":
                 answers += map(json.loads, done.out.splitlines())
-    numbers, labels, questions, entities, vectors = (
-        answers[:2],
-        answers[2:3],
-        answers[3:5],
-        answers[5:6],
-        answers[6:],
-    )
-    assert [[*answer] for answer in numbers] == [["text", "score"]] * 2
-    assert [[*answer] for answer in labels] == [["text", "labels", "scores"]]
-    assert [[*answer] for answer in questions] == [["text", "label", "score", "scores"]] * 2
-    assert [[*answer] for answer in entities] == [["text", "entities"]]
-    assert [[*answer] for answer in vectors] == [["text", "vector"]]
+    assert [[*answer] for answer in answers] == [
+        *[["text", "score"]] * 2,
+        ["text", "labels", "scores"],
+        *[["text", "label", "score", "scores"]] * 2,
+        ["text", "entities"],
+        ["text", "vector"],
+    ]
+    asked = json.loads(Path("answered.jsonl").read_text())
+    assert asked["context"][asked["start"] : asked["end"]] == asked["answer"]
     # What the guide decodes on the host is what the file answers.
     (decoded,) = (
         names["tm"].load("runs/trips/export/tflite/float32.tflite").predict([names["text"]])

@@ -23,7 +23,8 @@ def write_starter(file: str | Path, output: str | Path | None = None) -> list[st
     """Write a config for a file of labelled texts.
 
     Args:
-        file: CSV, TSV, JSONL, a folder per class, lines of a label and a text, or CoNLL columns.
+        file: CSV, TSV, JSONL, a folder per class, lines of a label and a text, CoNLL columns, or
+            SQuAD's JSON.
         output: the config's path; by default the file's name with `.yaml`, in this folder.
 
     Returns:
@@ -64,7 +65,8 @@ def _lines(file: Path, output: Path, look, *, comments: list[str]) -> Iterator[s
     for key, value in look.settings.items():
         if not (look.spans and key == "target"):  # the task says it
             yield f"  {key}: {_scalar(value)}"
-    if look.numbers is None and not look.spans:
+    has_questions = look.unanswerable is not None
+    if look.numbers is None and not look.spans and not has_questions:
         yield "  # label_noise: {folds: 5}  # lists the rows whose label is probably wrong"
     yield ""
     if look.numbers is not None:
@@ -75,10 +77,18 @@ def _lines(file: Path, output: Path, look, *, comments: list[str]) -> Iterator[s
         yield "task:"
         yield "  name: tag  # entities of the texts"
         yield ""
+    if has_questions:
+        yield "task:"
+        yield "  name: span  # the answer to a question is a span of its context, or none"
+        yield ""
     yield "train:"
     many = look.numbers is None and not look.spans and len(look.labels) > _MANY_CLASSES
     yield f"  epochs: {_EPOCHS_FOR_MANY if many else _EPOCHS}"
-    yield f"  max_length: {look.max_length}  # tokens; 95% of the texts fit{_LONGER[look.spans]}"
+    if has_questions:
+        yield "  max_length: 384  # tokens a window; a longer context is read in several"
+    else:
+        fit = f"tokens; 95% of the texts fit{_LONGER[look.spans]}"
+        yield f"  max_length: {look.max_length}  # {fit}"
     if _is_skewed(look):
         yield "  # class_weights: balanced  # the rarest label counts as much as the commonest"
     yield ""
@@ -88,6 +98,11 @@ def _lines(file: Path, output: Path, look, *, comments: list[str]) -> Iterator[s
 
 
 def _labels(look) -> str:
+    if look.unanswerable is not None:
+        none = (
+            f"{look.unanswerable:,} questions have" if look.unanswerable else "every question has"
+        )
+        return f"Answers: spans of the contexts; {none} {'none' if look.unanswerable else 'one'}"
     if look.numbers is not None:
         return f"Labels: numbers, {look.numbers[1]:.3g} in the mean"
     found = list(look.labels.items())
@@ -96,7 +111,7 @@ def _labels(look) -> str:
 
 
 def _is_skewed(look) -> bool:
-    if look.numbers is not None or look.spans:
+    if look.numbers is not None or look.spans or not look.labels:
         return False
     counts = list(look.labels.values())
     return max(counts) > 5 * min(counts)

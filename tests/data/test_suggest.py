@@ -218,13 +218,22 @@ def test_parquet(tmp_path):
 @pytest.mark.parametrize(
     "name, content, words",
     [
-        ("a.json", '{"data": [{"paragraphs": []}]}', r"questions with answers \(format squad\)"),
         ("wiki_00", '<doc id="1" url="" title="A">\nA\n</doc>', "documents without labels"),
     ],
 )
 def test_formats_without_classes_need_no_guess(write, name, content, words):
     with pytest.raises(ConfigError, match=words):
         suggest(write(name, content))
+
+
+def test_questions_and_their_answers(write):
+    question = {"question": "Who reads?", "answers": [{"text": "Anna", "answer_start": 0}]}
+    paragraph = {"context": "Anna reads.", "qas": [question, {**question, "answers": []}]}
+    for content in ({"data": [{"paragraphs": [paragraph]}]}, [paragraph]):
+        look = look_at(write("a.json", json.dumps(content)))
+        assert look.settings["format"] == "squad" and look.labels == {}
+        assert (look.rows, look.unanswerable) == (2, 1)
+        assert look.notes[0].startswith("2 questions about contexts, 1 without an answer.")
 
 
 def test_words_with_tags_are_texts_with_entities(write):

@@ -90,8 +90,11 @@ def test_spans_grouped_by_label_and_surface():
         ({"text": ["film"], "answer_start": [5]}, ("film", 5, "a.csv:2")),
         ([{"text": "film"}], ("film", 5, "a.csv:2")),
         (["film"], ("film", 5, "a.csv:2")),
-        # Said to stand elsewhere: the nearest place where it does.
-        ({"answers": [{"text": "film", "answer_start": 12}]}, ("film", 15, "a.csv:2")),
+        ("film", ("film", 5, "a.csv:2")),
+        ({"text": "film", "answer_start": 15}, ("film", 15, "a.csv:2")),
+        # Said to stand elsewhere, it is taken from the one place where it does.
+        ({"answers": [{"text": "here", "answer_start": 12}]}, ("here", 10, "a.csv:2")),
+        ({"answers": [{"text": "here", "answer_start": -1}]}, ("here", 10, "a.csv:2")),
     ],
 )
 def test_answers(raw, label):
@@ -103,6 +106,9 @@ def test_answers(raw, label):
 def test_a_question_without_an_answer_is_a_row():
     row = parse("answers", {"answers": [], "id": "q"}, pair="good film")
     assert row.label == {"answers": [], "id": "q"}
+    for raw in ("", " ", None, {"text": "", "answer_start": 0}):
+        row = parse("answers", raw, pair="good film")
+        assert row.label == {"answers": [], "id": "a.csv:2"}
 
 
 @pytest.mark.parametrize(
@@ -129,6 +135,7 @@ def test_a_question_without_an_answer_is_a_row():
         ("spans", [3], "bad_span"),
         ("spans", {"x": {"good": [[0]]}}, "bad_span"),
         ("answers", ["nowhere"], "answer_not_in_context"),
+        ("answers", [{"text": "o", "answer_start": 0}], "answer_start_differs"),
         ("answers", [{"answer_start": 3}], "bad_answers"),
         ("answers", {"text": ["film"], "answer_start": []}, "bad_answers"),
         ("answers", 3, "bad_answers"),

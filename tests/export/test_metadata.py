@@ -65,7 +65,7 @@ def test_metadata_says_what_both_phone_runtimes_look_for():
 
 def test_an_embedder_has_a_vocabulary_and_no_labels():
     buffer = metadata_flatbuffer(
-        ["ids", "mask", "segment_ids"], name="news", description="", version="", output="vector"
+        ["ids", "mask", "segment_ids"], name="news", description="", version="", outputs=["vector"]
     )
     (subgraph,) = _root(buffer).children(3)
     (output,) = subgraph.children(3)

@@ -26,15 +26,15 @@ def libraries():
     return torch, transformers
 
 
-def write_theirs(libraries, folder, family, **head):
-    """A random classifier of transformers' own class, saved by it, with a tokenizer beside it."""
+def write_theirs(libraries, folder, family, *, kind="SequenceClassification", **head):
+    """A random model of transformers' own class, saved by it, with a tokenizer beside it."""
     torch, transformers = libraries
     tokenizer = small_families.tokenizer_of(family)
     shape = small_families.shape_of(family, len(tokenizer.vocabulary))
     values = {**shape.to_huggingface(), **head}
     config = transformers.AutoConfig.for_model(values.pop("model_type"), **values)
     torch.manual_seed(0)
-    model = transformers.AutoModelForSequenceClassification.from_config(config).eval()
+    model = getattr(transformers, f"AutoModelFor{kind}").from_config(config).eval()
     for parameter in model.parameters():
         parameter.data += 0.2 * torch.randn_like(parameter)
     model.save_pretrained(folder)
@@ -91,6 +91,19 @@ def test_other_heads(libraries, tmp_path, family, task, head):
     assert loaded.task == task
     given = loaded.model(loaded.tokenizer(TEXTS), training=False)
     np.testing.assert_allclose(given, ask_theirs(libraries, tmp_path, model), atol=1e-5)
+
+
+@pytest.mark.parametrize("family", ["distilbert", "electra"])
+def test_tags_of_words_come_in(libraries, tmp_path, family):
+    labels = dict(enumerate(["O", "B-place", "I-place"]))
+    model = write_theirs(libraries, tmp_path, family, kind="TokenClassification", id2label=labels)
+    loaded = tasks.load_model(tmp_path)
+    assert (loaded.task, loaded.labels) == ("tag", [*labels.values()])
+    batch = loaded.tokenizer(TEXTS)
+    given = loaded.model(batch, training=False).numpy()
+    wanted = ask_theirs(libraries, tmp_path, model)
+    real = batch["padding_mask"].numpy() == 1
+    np.testing.assert_allclose(given[real], wanted[real], atol=1e-5)
 
 
 @pytest.mark.parametrize("family", small_families.SHAPES)

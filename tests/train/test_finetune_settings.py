@@ -31,7 +31,7 @@ def load(**values):
         ({"jit": True, "accumulation_steps": 2}, "accumulation_steps above 1 must have jit: false"),
         ({"class_weights": "some"}, "class_weights"),
         ({"precision": "float16"}, "precision"),
-        ({"monitor": "f1"}, "monitor"),
+        ({"monitor": "bleu"}, "monitor"),
         ({"patience": 0}, "patience"),
         ({"checkpoint_seconds": 0}, "checkpoint_seconds"),
         ({"learning_rat": 0.1}, "learning_rat.*learning_rate"),

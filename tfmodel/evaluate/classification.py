@@ -75,7 +75,7 @@ def classification(
     confusion = np.bincount(targets * classes + predicted, minlength=classes * classes)
     confusion = confusion.reshape(classes, classes)
     right = predicted == targets
-    calibration = _calibration(confidence, right, bins)
+    calibration = calibration_bins(confidence, right, bins)
 
     def example(row: int) -> dict[str, Any]:
         shown = shown_row(columns, row)
@@ -91,7 +91,7 @@ def classification(
         "accuracy_interval": list(wilson_interval(int(right.sum()), len(targets))),
         **_class_scores(confusion, labels),
         "log_loss": _log_loss(likelihood, probabilities.dtype),
-        "calibration_error": _calibration_error(calibration),
+        "calibration_error": calibration_error(calibration),
         "confusion": confusion.tolist(),
         "confused": _confused_pairs(confusion, labels),
         "calibration": calibration,
@@ -221,7 +221,10 @@ def _log_loss(likelihood: np.ndarray, dtype: np.dtype) -> float:
     return float(-np.log(likelihood.clip(epsilon, 1 - epsilon)).mean())
 
 
-def _calibration(confidence: np.ndarray, right: np.ndarray, bins: int) -> list[dict[str, Any]]:
+def calibration_bins(
+    confidence: np.ndarray, right: np.ndarray, bins: int = 10
+) -> list[dict[str, Any]]:
+    """How often answers of each step of confidence are right, a dict a step."""
     edges = np.linspace(0, 1, bins + 1)
     # A confidence of exactly 1 belongs to the last bin.
     where = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
@@ -240,7 +243,8 @@ def _calibration(confidence: np.ndarray, right: np.ndarray, bins: int) -> list[d
     ]
 
 
-def _calibration_error(calibration: list[dict[str, Any]]) -> float:
+def calibration_error(calibration: list[dict[str, Any]]) -> float:
+    """How far confidence is from the share right, in the mean over the answers."""
     filled = [part for part in calibration if part["count"]]
     gaps = sum(part["count"] * abs(part["accuracy"] - part["confidence"]) for part in filled)
     return gaps / sum(part["count"] for part in filled)

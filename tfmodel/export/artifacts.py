@@ -111,10 +111,6 @@ def predictor_of(
     graph.check_exportable(
         model, labels=labels, max_length=max_length, positions=positions, task=task
     )
-    batch = graph.batch_function(tokenizer, max_length=max_length, has_pairs=has_pairs)
-    tokenize = batch.get_concrete_function()
-    scores = graph.scores_function(model, task).get_concrete_function()
-
     manifest = Manifest(
         labels=tuple(labels),
         max_length=max_length,
@@ -125,11 +121,17 @@ def predictor_of(
         decoding=decoding or {},
         output=output_of(task),
     )
+    if tasks.find(task).ANSWERS == "span":
+        answer = _span_answer(model, tokenizer, manifest)
+        return Predictor(answer, manifest, kind="model", where=where)
+    batch = graph.batch_function(tokenizer, max_length=max_length, has_pairs=has_pairs)
+    tokenize = batch.get_concrete_function()
+    scores = graph.scores_function(model, task).get_concrete_function()
 
     def answer(texts: list[str], text_pairs: list[str] | None) -> np.ndarray:
         return scores(**tokenize(*_utf8(texts, text_pairs))).numpy()
 
-    if tasks.reads_tokens(task):
+    if tasks.gives_lists(task):
         from tfmodel.export.windows import windows_answer
 
         def ask(rows: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -147,6 +149,27 @@ def predictor_of(
     return Predictor(
         answer, manifest, kind="model", where=where, vector=vector if has_vector else None
     )
+
+
+def _span_answer(model: Any, tokenizer: Any, manifest: Manifest) -> Answer:
+    """Ask a Keras model of the answer in a text."""
+    import tensorflow as tf
+
+    from tfmodel.export import graph
+    from tfmodel.export.spans import Spans
+
+    logits = graph.scores_function(model, manifest.task).get_concrete_function()
+    spans = Spans(tokenizer, max_length=manifest.max_length, decoding=manifest.decoding)
+    text = tf.TensorSpec((None,), tf.string)
+    ask = tf.function(
+        spans.function(logits), input_signature=[text, text], autograph=False
+    ).get_concrete_function()
+
+    def answer(texts: list[str], text_pairs: list[str] | None) -> np.ndarray:
+        return ask(*_utf8(texts, text_pairs)).numpy()
+
+    answer.model = model  # a traced function does not keep its weights alive
+    return answer
 
 
 def _utf8(*columns: list[str] | None) -> list[Any]:
@@ -225,7 +248,7 @@ def _load_savedmodel(path: Path) -> Predictor:
             given = {name: values.numpy() for name, values in found.items()}
             return tasks.find(manifest.task).values_of_served(given)
 
-        if tasks.reads_tokens(manifest.task):
+        if tasks.gives_lists(manifest.task):
             return answer_tokens
 
         def answer(texts: list[str], text_pairs: list[str] | None) -> np.ndarray:
@@ -304,7 +327,13 @@ def _tflite_answer(path: Path, manifest: Manifest, tokenizer: Any, threads: int 
             f"{run.length or 'any number'}. Export it again."
         )
 
-    if tasks.reads_tokens(manifest.task):
+    if tasks.find(manifest.task).ANSWERS == "span":
+        from tfmodel.export.spans import Spans
+
+        spans = Spans(tokenizer, max_length=manifest.max_length, decoding=manifest.decoding)
+        ask = spans.ask(run, run.length)
+        return lambda texts, text_pairs: ask(*_utf8(texts, text_pairs))
+    if tasks.gives_lists(manifest.task):
         from tfmodel.export.windows import windows_answer
 
         return windows_answer(run, tokenizer, manifest, length=run.length)

@@ -11,6 +11,7 @@ import numpy as np
 from tfmodel import tasks
 from tfmodel.config import ConfigError
 from tfmodel.export.manifest import Manifest
+from tfmodel.tasks.span_search import COLUMNS
 
 Answer = Callable[[list[str], list[str] | None], np.ndarray | list]
 """Texts and, for pairs, as many second texts, at least one, to values (n, C) or vectors (n, D);
@@ -81,7 +82,7 @@ class Predictor:
         Raises:
             ConfigError: as `values`, or the task's answers are no labels.
         """
-        if tasks.find(self.task).VALUES != "scores" or tasks.reads_tokens(self.task):
+        if tasks.find(self.task).VALUES != "scores" or tasks.gives_lists(self.task):
             raise ConfigError(
                 f"{self.where}: expected a model that scores labels. Received: one of the task "
                 f"{self.task}. Ask it with predict() or values()."
@@ -104,8 +105,9 @@ class Predictor:
 
         Returns:
             float32 (n, C), in the order of `texts`: of `classify` the probability of each label,
-            of `regress` the number, where C is 1, of `embed` the vector. Of `tag` a list of n
-            `Words`: where the words of a text are, and the probability of each tag.
+            of `regress` the number, where C is 1, of `embed` the vector, of `span` start, end, score
+            and margin of the best span. Of `tag` a list of n `Words`: where the words of a text are,
+            and the probability of each tag.
 
         Raises:
             ConfigError: not a list of strings, pairs where there should be none or the other way
@@ -120,8 +122,8 @@ class Predictor:
             )
         texts, text_pairs = self._checked(texts, text_pairs, batch_size)
         if not texts:
-            empty = np.zeros((0, len(self.labels)), np.float32)
-            return [] if self.gives_lists else empty
+            columns = len(COLUMNS) if tasks.find(self.task).ANSWERS == "span" else len(self.labels)
+            return [] if self.gives_lists else np.zeros((0, columns), np.float32)
         return _in_batches(self._scores, texts, text_pairs, batch_size)
 
     def vectors(
@@ -173,7 +175,8 @@ class Predictor:
             For each row `{"text", "label", "score", "scores": {label: score}}`, where a row may
             have several labels `{"text", "labels": [label, …], "scores"}`, of `regress` `{"text",
             "score"}`, of `tag` `{"text", "entities": [{"text", "label", "start", "end", "score"},
-            …]}` with places in characters (Unicode code points) of the text, and `text_pair` for
+            …]}` and of `span` `{"text", "answer", "start", "end", "score"}`, with places in
+            characters (Unicode code points) of the text, and `text_pair` for
             pairs; `vector`, a list of numbers, in place of the
             answer where what was loaded gives vectors alone.
 
@@ -185,14 +188,22 @@ class Predictor:
             answers = [{"vector": vector.tolist()} for vector in vectors]
         else:
             values = self.values(texts, text_pairs, batch_size=batch_size)
-            beside = dict(self.manifest.decoding)
-            if self.gives_lists:
-                beside["texts"] = texts
-            answers = tasks.find(self.task).decode(values, self.labels, **beside)
+            answers = self._decoded(values, texts, text_pairs)
         rows = [{"text": text} for text in texts]
         if text_pairs is not None:
             rows = [row | {"text_pair": pair} for row, pair in zip(rows, text_pairs, strict=True)]
         return [row | answer for row, answer in zip(rows, answers, strict=True)]
+
+    def _decoded(
+        self, values: np.ndarray | list, texts: Sequence[str], text_pairs: Sequence[str] | None
+    ) -> list[dict[str, Any]]:
+        task, beside = tasks.find(self.task), dict(self.manifest.decoding)
+        # An answer that is part of a text is cut out of it.
+        if task.ANSWERS == "span":
+            beside["text_pairs"] = text_pairs
+        if self.gives_lists:
+            beside["texts"] = texts
+        return task.decode(values, self.labels, **beside)
 
     @property
     def gives_scores(self) -> bool:
@@ -202,7 +213,7 @@ class Predictor:
     @property
     def gives_lists(self) -> bool:
         """Whether `values` is a list, with one item a text."""
-        return self.gives_scores and tasks.reads_tokens(self.task)
+        return self.gives_scores and tasks.gives_lists(self.task)
 
     @property
     def gives_vectors(self) -> bool:

@@ -32,19 +32,32 @@ from tfmodel.stages import (
     train_along,
     write_page,
 )
+from tfmodel.tasks import span_windows
 from tfmodel.train.settings import FinetuneSettings
 
+_OF_VECTORS = ("loss", "temperature", "margin", "pooling", "normalize")
 _TARGET_OF_LOSS = {"cosine": "number", "triplet": "text"}
 
 
 class TaskSettings(Settings):
     """What the model answers."""
 
-    name: Literal["classify", "regress", "tag", "embed"] = Field(
+    name: Literal["classify", "regress", "tag", "span", "embed"] = Field(
         "classify",
         description="classify: one label of several for a text or a pair of texts (with "
         "data.target classes any number of them); regress: a number; tag: entities of a text; "
-        "embed: a vector.",
+        "span: the answer to a question in a text; embed: a vector.",
+    )
+    doc_stride: int = Field(
+        span_windows.DOC_STRIDE,
+        ge=1,
+        description="span: tokens from one window of a long text to the next.",
+    )
+    max_query_length: int = Field(
+        span_windows.MAX_QUERY_LENGTH, ge=1, description="span: tokens a question is cut to."
+    )
+    max_answer_length: int = Field(
+        span_windows.MAX_ANSWER_LENGTH, ge=1, description="span: tokens of an answer at most."
     )
     loss: Literal["auto", "contrastive", "triplet", "cosine"] = Field(
         "auto",
@@ -71,7 +84,7 @@ class TaskSettings(Settings):
 
     @model_validator(mode="after")
     def _keys_of_one_task(self) -> TaskSettings:
-        others = [key for key in self.chosen() if key != "name"]
+        others = [key for key in self.chosen() if key in _OF_VECTORS]
         if others and self.name != "embed":
             raise ValueError(
                 f"{', '.join(others)}: expected task.name embed, of which these are. Received: "
@@ -129,6 +142,18 @@ class RunSettings(Settings):
             return values
         return {**values, "data": {**values["data"], "target": known[0]}}
 
+    @model_validator(mode="before")
+    @classmethod
+    def _length_of_windows(cls, values: Any) -> Any:
+        """Where the config does not say how long a window is, it is BERT's of the task."""
+        try:
+            name, train = values["task"]["name"], dict(values.get("train") or {})
+        except (KeyError, TypeError, AttributeError, ValueError):
+            return values
+        if name != "span":
+            return values
+        return {**values, "train": {"max_length": span_windows.MAX_LENGTH, **train}}
+
     @model_validator(mode="after")
     def _keys_of_the_task(self) -> RunSettings:
         name, target = self.task.name, self.data.target
@@ -149,10 +174,20 @@ class RunSettings(Settings):
                 f"{self.data.text_pair}. Leave it out"
             )
         foreign = [path for path in task.foreign if _is_set(self, path)]
+        of_one_class = [path for path in foreign if path in tasks.OF_ONE_CLASS]
+        if of_one_class:
+            raise ValueError(
+                f"{', '.join(of_one_class)}: expected rows with one class each. Received: "
+                f"task.name {name} with data.target {task.target}. Leave it out"
+            )
         if foreign:
             raise ValueError(
-                f"{', '.join(foreign)}: expected rows with one class each. Received: task.name "
-                f"{name} with data.target {task.target}. Leave it out"
+                f"{', '.join(foreign)}: expected a task that has it. Received: task.name {name}. "
+                "Leave it out"
+            )
+        if key == "span":
+            span_windows.check_windows(
+                max_length=self.train.max_length, max_query_length=self.task.max_query_length
             )
         for path in ("train.monitor", "train.regularize.plateau.monitor"):
             figure = _at(self, path)

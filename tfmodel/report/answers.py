@@ -2,13 +2,14 @@
 
 from types import ModuleType
 
-from tfmodel.report import classification, embedding, labelling, regression, tagging
+from tfmodel.report import answering, classification, embedding, labelling, regression, tagging
 
 OF_TASK = {
     "classify": classification,
     "multilabel": labelling,
     "regress": regression,
     "tag": tagging,
+    "span": answering,
     "embed": embedding,
     "embed_triplets": embedding,
     "embed_scored": embedding,

@@ -72,6 +72,7 @@ _NAMES = {
     "regress": Names("Correlation", "score_correlation", "Spearman"),
     "embed": Names("Same nearest", "neighbour_agreement", _COSINE),
     "tag": Names("Same tags", "label_agreement", "F1"),
+    "span": Names("Same answer", "answer_agreement", "F1"),
 }
 _OF_ONE_LABEL = Names("Same label", "label_agreement", "Accuracy")
 _QUALITIES = {
@@ -94,7 +95,7 @@ def agreement(figures: Figures) -> str:
         return wording.correlation(figures["score_correlation"])
     if figures.get("neighbour_agreement") is not None:
         return wording.percent(figures["neighbour_agreement"])
-    return wording.percent(figures.get("label_agreement"))
+    return wording.percent(figures.get("label_agreement", figures.get("answer_agreement")))
 
 
 def quality(figures: Figures, *, interval: bool = False) -> str:

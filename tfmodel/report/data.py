@@ -34,6 +34,7 @@ _REASONS = {
     "span_lost": "A span of which cleaning leaves nothing",
     "bad_answers": "Answers cannot be read",
     "answer_not_in_context": "The answer does not stand in the context",
+    "answer_start_differs": "The answer stands elsewhere, in more than one place",
     "max_rows": "Beyond data.max_rows",
 }
 _STEPS = {

@@ -12,6 +12,7 @@ TASKS = {
     "multilabel": "text classification with several labels",
     "regress": "numbers for texts",
     "tag": "entities in texts",
+    "span": "answers from texts",
     "embed": "vectors for texts",
     "embed_triplets": "vectors for texts",
     "embed_scored": "vectors for texts",

@@ -18,6 +18,7 @@ _ROWS_WITH = {
     "classes": "several classes",
     "number": "one number",
     "spans": "spans of the text",
+    "answers": "answers",
     "text": "one text",
     "none": "no label",
 }

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 
+from tfmodel import tasks
 from tfmodel.run_folder import write_json
 from tfmodel.stages.context import Context, Stage
-from tfmodel.tasks import targets_of
 
 _log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ def _evaluate(context: Context) -> None:
         split = context.dataset.split(part)
         _log.info("evaluating %s: %d rows", part, len(split.texts))
         found[part] = task.evaluate(
-            targets_of(task, split, context.dataset.labels),
+            tasks.right_answers(task, split, context.dataset.labels),
             task.answers_of(predictor, split)
             if hasattr(task, "answers_of")
             else predictor.values(split.texts, split.text_pairs),

@@ -9,13 +9,12 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfmodel import sources
+from tfmodel import sources, tasks
 from tfmodel.config import ConfigError
 from tfmodel.run_folder import seed_everything, write_json
 from tfmodel.stages.context import Context, Stage, identity_of_source
 from tfmodel.stages.settling import settle
 from tfmodel.stages.workers import hear_chief, start_workers, wait_for_release
-from tfmodel.tasks import targets_of
 from tfmodel.train.settings import FinetuneSettings
 
 if TYPE_CHECKING:
@@ -54,6 +53,7 @@ def training_inputs(context: Context) -> dict:
         "encoder": settings.encoder,
         "the content of encoder": identity_of_source(settings.encoder),
         **{f"task.{key}": value for key, value in settings.task.chosen().items()},
+        **{f"task.{key}": value for key, value in decoding_of(settings).items()},
         **{
             f"train.{key}": value
             for key, value in settings.train.model_dump(mode="json").items()
@@ -85,11 +85,12 @@ def _finetune(context: Context) -> None:
         has_pairs=dataset.has_pairs,
         max_length=train.max_length,
     )
-    save(model)
+    decoding = decoding_of(context.settings)
+    save(model, **({"decoding": decoding} if decoding else {}))
     context.__dict__.pop("trained", None)
     settled = {}
     if hasattr(task, "tuned"):
-        save(context.trained.model, decoding=_tuned(context))
+        save(context.trained.model, decoding={**decoding, **(_tuned(context) or {})})
         context.__dict__.pop("trained", None)
     elif train.calibrate and hasattr(task, "calibrate") and "dev" in dataset.counts:
         settled = task.calibrate(context.trained.model, *_answered_dev(context), **_none(context))
@@ -100,6 +101,7 @@ def _finetune(context: Context) -> None:
         "train",
         {
             **counts,
+            **result.windows,
             "examples": result.examples,
             "seconds": result.seconds,
             "examples_per_second": result.examples / (result.seconds or 1),
@@ -127,7 +129,15 @@ def _answered_dev(context: Context) -> tuple[Any, Any]:
     dataset = context.dataset
     dev = dataset.split("dev")
     values = load(context.run.model).values(dev.texts, dev.text_pairs)
-    return targets_of(context.task, dev, dataset.labels), values
+    return tasks.right_answers(context.task, dev, dataset.labels), values
+
+
+def decoding_of(settings: Any) -> dict[str, Any]:
+    """What is settled before the training of how a task's answers are read; mostly nothing."""
+    if settings.task.name != "span":
+        return {}
+    keys = {"doc_stride", "max_query_length", "max_answer_length"}
+    return settings.task.model_dump(mode="json", include=keys)
 
 
 def _none(context: Context) -> dict[str, int]:
@@ -275,6 +285,7 @@ def train_model(
         config={"encoder": settings.encoder, "task": settings.task.name, "rows": len(rows.texts)},
         loss_arguments=own_loss,
         key=key,
+        decoding=decoding_of(settings),
     )
     return model, tokenizer, result
 

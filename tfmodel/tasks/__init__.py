@@ -19,6 +19,8 @@ What a task is to everything that trains, measures, exports and asks it:
 - `evaluate(targets, values, labels, **rows, **decoding)`: every figure of a part, with its
   `mistakes`, whose columns are `MISTAKE`; `pictures` and `described`: what a training shows of its
   dev rows.
+- Where rows are learned in pieces, `examples(tokenizer, split, max_length=…, **decoding)`: the
+  windows of a split, their targets, and the way from their outputs back to values of rows.
 - Where the rows of a part say more than their labels: `targets_of(split)` in place of `targets`,
   `token_rows(tokenizer, split, max_length=…)` for how they are read, `answers_of(predictor, split)`
   for the values that `evaluate` takes, and `asked(split)`, the rows that an artifact is asked.
@@ -77,7 +79,7 @@ class Task:
     families: tuple[str, ...] = ("bert",)
 
 
-_OF_ONE_CLASS = (
+OF_ONE_CLASS = (
     "train.class_weights",
     "train.calibrate",
     "train.regularize.label_smoothing",
@@ -87,8 +89,21 @@ _OF_ONE_CLASS = (
     "data.none_label",
 )
 
+_OF_WINDOWS = ("task.doc_stride", "task.max_query_length", "task.max_answer_length")
+_OF_ONE_VECTOR = (
+    "train.regularize.mixup",
+    "train.regularize.r_drop",
+    "data.augment",
+    "export.tflite_vector",
+    "export.tflite_length",
+    "export.savedmodel_precision",
+    "export.keras_hub",
+    "export.onnx",
+)
+_ON_SENTENCE_VECTOR = ("bert", "distilbert", "electra", "roberta")
+
 _OF_VECTORS = {
-    "foreign": _OF_ONE_CLASS,
+    "foreign": (*OF_ONE_CLASS, *_OF_WINDOWS),
     "headless": (
         "train.dropout",
         "train.regularize.r_drop",
@@ -101,31 +116,40 @@ _OF_VECTORS = {
     "needs_pairs": True,
 }
 _OF_RETRIEVAL = ("recall_at_10", "recall_at_1", "mrr", "loss")
-_ON_SENTENCE_VECTOR = ("bert", "distilbert", "electra", "roberta")
 
 TASKS = {
     "classify": Task(
-        "classify", "class", figures=("accuracy", "loss"), families=_ON_SENTENCE_VECTOR
+        "classify",
+        "class",
+        figures=("accuracy", "loss"),
+        foreign=_OF_WINDOWS,
+        families=_ON_SENTENCE_VECTOR,
     ),
     "multilabel": Task(
         "classify",
         "classes",
         figures=("micro_f1", "macro_f1", "loss"),
-        foreign=_OF_ONE_CLASS,
+        foreign=(*OF_ONE_CLASS, *_OF_WINDOWS),
         families=_ON_SENTENCE_VECTOR,
     ),
     "regress": Task(
         "regress",
         "number",
         figures=("spearman", "pearson", "loss"),
-        foreign=_OF_ONE_CLASS,
+        foreign=(*OF_ONE_CLASS, *_OF_WINDOWS),
         families=_ON_SENTENCE_VECTOR,
+    ),
+    "span": Task(
+        "span",
+        "answers",
+        figures=("f1", "exact_match", "loss"),
+        foreign=(*OF_ONE_CLASS, *_OF_ONE_VECTOR),
     ),
     "tag": Task(
         "tag",
         "spans",
         figures=("f1", "loss"),
-        foreign=(*_OF_ONE_CLASS, "train.regularize.mixup"),
+        foreign=(*OF_ONE_CLASS, *_OF_WINDOWS, "train.regularize.mixup"),
         pairs=False,
     ),
     "embed": Task("embed", "none", figures=_OF_RETRIEVAL, **_OF_VECTORS),
@@ -156,11 +180,12 @@ __all__ = [
     "Task",
     "find",
     "find_objective",
+    "gives_lists",
     "gives_vectors",
     "learning",
     "load_model",
     "reads_tokens",
-    "targets_of",
+    "right_answers",
 ]
 
 
@@ -178,19 +203,6 @@ def find(name: str):
     return importlib.import_module(f"tfmodel.tasks.{TASKS[name].module or name}")
 
 
-def targets_of(task, split, labels):
-    """What a task's `loss` and `evaluate` take of the rows of a part.
-
-    Args:
-        task: its module.
-        split: the rows.
-        labels: the data set's labels.
-    """
-    if hasattr(task, "targets_of"):
-        return task.targets_of(split)
-    return task.targets(split.labels, labels)
-
-
 def gives_vectors(name: str) -> bool:
     """Whether the answers of a task are vectors, without names."""
     return find(name).VALUES == "vector"
@@ -199,6 +211,11 @@ def gives_vectors(name: str) -> bool:
 def reads_tokens(name: str) -> bool:
     """Whether a task answers by the tokens of windows over a text, not by one vector a row."""
     return getattr(find(name), "READS_TOKENS", False)
+
+
+def gives_lists(name: str) -> bool:
+    """Whether a task's values are a list, one item a text, and no array."""
+    return find(name).ANSWERS == "spans"
 
 
 def learning(target: str, *, name: str | None = None) -> str | None:
@@ -213,6 +230,21 @@ def learning(target: str, *, name: str | None = None) -> str | None:
     """
     fitting = (key for key, task in TASKS.items() if task.target == target)
     return next((key for key in fitting if name in (None, TASKS[key].name)), None)
+
+
+def right_answers(task, split, labels):
+    """What `evaluate` and the like compare answers with: a task's `targets` of a split.
+
+    Args:
+        task: the task's module.
+        split: its rows.
+        labels: the names of the labels.
+    """
+    if hasattr(task, "targets_of"):
+        return task.targets_of(split)
+    if task.ANSWERS == "span":  # an answer is compared as its context's language has it
+        return task.targets(split.labels, labels, text_pairs=split.text_pairs)
+    return task.targets(split.labels, labels)
 
 
 def find_objective(name: str):

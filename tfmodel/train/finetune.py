@@ -15,7 +15,7 @@ import numpy as np
 
 from tfmodel.config import ConfigError
 from tfmodel.data import Split
-from tfmodel.tasks import TASKS, targets_of
+from tfmodel.tasks import TASKS
 from tfmodel.tokens.batches import Batches
 from tfmodel.tokens.row_tokenizer import RowTokenizer
 from tfmodel.train import adversarial
@@ -60,6 +60,7 @@ class FinetuneResult:
         resumed_at_steps: steps at which training was taken up again.
         best_epoch: epoch (from 0) whose weights were kept, None without dev rows.
         stopped_early: whether patience ran out.
+        windows: of a task that reads its rows in windows: how many there are, and what was cut.
     """
 
     steps: list[dict]
@@ -71,6 +72,7 @@ class FinetuneResult:
     resumed_at_steps: list[int]
     best_epoch: int | None
     stopped_early: bool
+    windows: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
 UNTRAINED = FinetuneResult(
@@ -102,6 +104,7 @@ def finetune(
     config: Mapping[str, Any] | None = None,
     loss_arguments: Mapping[str, Any] | None = None,
     key: str = "",
+    decoding: Mapping[str, Any] | None = None,
 ) -> FinetuneResult:
     """Train a task model; the best dev epoch's weights are in it afterwards.
 
@@ -123,6 +126,7 @@ def finetune(
         loss_arguments: what the task's `loss` takes beside what the settings say.
         key: fingerprint of everything that the result depends on; a checkpoint of another
             key is refused.
+        decoding: how a task that reads its rows in windows cuts them.
 
     Returns:
         Figures and history.
@@ -142,8 +146,19 @@ def finetune(
             "Expected settings without auto. Received: "
             f"{settings!r}. Call settings.resolve(hidden_size=encoder_config(encoder).hidden_size)."
         )
-    rows, train = _learned(task, tokenizer, train, labels, settings)
-    batches = _batches(rows, train, task, labels, settings, seed)
+    read = functools.partial(
+        learned,
+        task,
+        tokenizer,
+        labels=labels,
+        max_length=settings.max_length,
+        decoding=decoding,
+    )
+    rows = read(train)
+    if rows.counts:
+        words = (f"{name.replace('_', ' ')}: {count:,}" for name, count in rows.counts.items())
+        _log.info("trains on %s of %d rows", ", ".join(words), len(train.texts))
+    batches = _batches(rows, task, labels, settings, seed)
     total_steps = settings.epochs * len(batches)
     with strategy.scope():
         assemble.prepare(model, settings.regularize, seed=seed)
@@ -169,7 +184,7 @@ def finetune(
     dev_batches = shown = None
     if dev is not None:
         size = 2 * (settings.batch_size or 32)
-        dev_batches, shown, measuring = _dev(tokenizer, dev, task, labels, settings, size)
+        dev_batches, shown, measuring = _dev(read(dev), dev, task, labels, size)
     watching = _watching(
         model,
         tokenizer,
@@ -244,40 +259,38 @@ def finetune(
         resumed_at_steps=resume.resumed_at_steps,
         best_epoch=best.best_epoch,
         stopped_early=len(epochs.history) < settings.epochs,
+        windows=rows.counts,
     )
 
 
-def _learned(task, tokenizer, split: Split, labels, settings) -> tuple[Learned, Split]:
-    """The rows of a split, and it with what the loss takes in place of its labels."""
-    own = None
-    if hasattr(task, "token_rows"):  # of labels too
-        own = task.token_rows(tokenizer, split, max_length=settings.max_length)
-    split = dataclasses.replace(split, labels=targets_of(task, split, labels))
-    rows = learned(task, tokenizer, split, labels, max_length=settings.max_length, rows=own)
-    return rows, split
-
-
-def _dev(tokenizer, dev: Split, task, labels, settings, size: int) -> tuple[Batches, DevRows, list]:
+def _dev(rows: Learned, dev: Split, task, labels, size: int) -> tuple[Batches, DevRows, list]:
     """The batches of dev, what is shown of it, and what measures its figures."""
-    rows, dev = _learned(task, tokenizer, dev, labels, settings)
     batches = Batches(
         rows.rows, rows.targets, weights=rows.weights, batch_size=size, order="length"
     )
     order = np.concatenate(batches.plan(0))  # of the outputs
-    if not getattr(task, "READS_TOKENS", False):
-        dev = select_rows(dev, order)
-        shown = DevRows(dev.labels, labels, dev.texts, dev.text_pairs, task=task)
+    if rows.read is None:
+        dev, right = select_rows(dev, order), rows.right[order]
+        shown = DevRows(right, labels, dev.texts, dev.text_pairs, task=task)
         if not hasattr(task, "dev_figures"):
             return batches, shown, []
-        return batches, shown, [DevFigures(functools.partial(task.dev_figures, dev.labels))]
+        return batches, shown, [DevFigures(functools.partial(task.dev_figures, right))]
 
-    def read(outputs: np.ndarray) -> Any:
+    def values(outputs: np.ndarray) -> Any:
         return rows.read(outputs[np.argsort(order)])
 
     def figures(outputs: np.ndarray) -> dict[str, float]:
-        return task.dev_figures(dev.labels, read(outputs), labels)
+        return task.dev_figures(rows.right, values(outputs), labels)
 
-    shown = DevRows(dev.labels, labels, dev.texts, task=task, values=read, outputs=len(order))
+    shown = DevRows(
+        rows.right,
+        labels,
+        dev.texts,
+        dev.text_pairs,
+        task=task,
+        values=values,
+        outputs=len(order),
+    )
     return batches, shown, [DevFigures(figures)]
 
 
@@ -307,10 +320,10 @@ def _encoder_of(model: keras.Model) -> keras.Model:
     return model.get_layer("encoder")
 
 
-def _batches(rows: Learned, train, task, labels, settings, seed) -> Batches:
-    weights = rows.weights
+def _batches(rows: Learned, task, labels, settings, seed) -> Batches:
+    weights, right = rows.weights, rows.right
     if settings.class_weights == "balanced":
-        weights = task.class_weights(train.labels, len(labels))[train.labels]
+        weights = task.class_weights(right, len(labels))[right]
     elif isinstance(settings.class_weights, dict):
         unknown = sorted(set(settings.class_weights) - set(labels))
         if unknown:
@@ -319,9 +332,9 @@ def _batches(rows: Learned, train, task, labels, settings, seed) -> Batches:
                 f"Received: {', '.join(unknown)}."
             )
         by_label = [settings.class_weights.get(label, 1.0) for label in labels]
-        weights = np.array(by_label, np.float32)[train.labels]
+        weights = np.array(by_label, np.float32)[right]
     elif (beta := settings.regularize.class_balance) is not None:
-        weights = task.effective_class_weights(train.labels, len(labels), beta)[train.labels]
+        weights = task.effective_class_weights(right, len(labels), beta)[right]
     return Batches(
         rows.rows,
         rows.targets,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from tfmodel.data import Split
+from tfmodel.tasks import right_answers
 from tfmodel.tokens.batches import TokenRows, TokenValues
 from tfmodel.tokens.row_tokenizer import RowTokenizer
 
@@ -22,14 +23,19 @@ class Learned:
         targets: what the loss takes of each.
         weights: weight of each of its tokens, or None.
         texts: int (W,), which text of the split a row is of.
-        read: (outputs (W, …) in the order of the rows) -> the task's values, one a text.
+        right: the right answers, one a text, as the task's figures take them.
+        read: (outputs (W, …) in the order of the rows) -> the task's values, one a text; None where
+            the task's own `values` gives them.
+        counts: what there is to say of the windows.
     """
 
     rows: TokenRows
     targets: np.ndarray | TokenValues
     weights: TokenValues | None
     texts: np.ndarray
-    read: Callable[[np.ndarray], Any]
+    right: Any
+    read: Callable[[np.ndarray], Any] | None = None
+    counts: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
 def learned(
@@ -39,27 +45,33 @@ def learned(
     labels: Sequence[str],
     *,
     max_length: int,
-    rows: TokenRows | None = None,
+    decoding: Mapping[str, Any] | None = None,
 ) -> Learned:
     """Make rows of a split.
 
     Args:
         task: the task's module.
         tokenizer: the encoder's tokenizer.
-        split: n texts, its labels from the task's `targets`.
+        split: n texts with their labels.
         labels: label names in the order of their ids.
         max_length: tokens a row at most.
-        rows: those of the texts, where the task makes its own.
+        decoding: how contexts are cut into windows, of a task that has `examples`.
     """
+    right = right_answers(task, split, labels)
+    if hasattr(task, "examples"):
+        found = task.examples(tokenizer, split, max_length=max_length, **(decoding or {}))
+        return Learned(found.rows, found.targets, None, found.of, right, found.values, found.counts)
     if not getattr(task, "READS_TOKENS", False):
-        if rows is None:
+        if hasattr(task, "token_rows"):
+            rows = task.token_rows(tokenizer, split, max_length=max_length)
+        else:
             columns = (split.texts, split.text_pairs)
             rows = TokenRows.from_texts(tokenizer, *columns, max_length=max_length)
-        return Learned(rows, split.labels, None, np.arange(len(rows)), task.values)
+        return Learned(rows, right, None, np.arange(len(rows)), right)
     from tfmodel.tokens.windows import WindowRows
 
     windows = WindowRows.from_texts(tokenizer, split.texts, max_length=max_length)
-    targets, weights = task.learned(windows, tokenizer, split.labels, labels)
+    targets, weights = task.learned(windows, tokenizer, right, labels)
     splits = windows.tokens.splits
 
     def read(outputs: np.ndarray) -> Any:
@@ -73,5 +85,6 @@ def learned(
         TokenValues(targets, splits),
         TokenValues(weights, splits),
         windows.texts,
+        right,
         read,
     )

@@ -89,8 +89,8 @@ class FinetuneSettings(Settings):
     )
     monitor: Literal[("auto", *FIGURES)] = Field(
         "auto",
-        description="Dev figure by which the best epoch is chosen and restored; auto: "
-        "accuracy, micro_f1 where rows have several labels, spearman of numbers, f1 of entities, "
+        description="Dev figure by which the best epoch is chosen and restored; auto: accuracy, "
+        "micro_f1 where rows have several labels, spearman of numbers, f1 of entities and answers, "
         "recall_at_10 of vectors.",
     )
     patience: int | None = Field(

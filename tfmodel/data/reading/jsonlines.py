@@ -145,7 +145,18 @@ def _to_row(item: Mapping, problem: str, origin: str, raw: str, fields: Fields) 
         if value is MISSING:
             return Reject("missing_field", origin, raw, name)
         values.append(value)
+    if fields.target.name == "answers":
+        values = _with_start(item, values, fields.settings)
     return fields.to_row(values, origin, raw)
+
+
+def _with_start(item: Mapping, values: list, settings: DataSettings) -> list:
+    """The values with an answer's start, where it stands in a field of its own beside its text."""
+    place = settings.wanted().index(settings.label)
+    start = item.get("answer_start", item.get(settings.spans.start))
+    if isinstance(values[place], str) and values[place].strip() and start is not None:
+        values[place] = {"text": values[place], "answer_start": start}
+    return values
 
 
 def _check_fields(file: DataFile, item: Mapping, fields: Fields) -> None:

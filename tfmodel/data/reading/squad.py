@@ -97,13 +97,13 @@ def _read_question(
         return Reject("missing_field", origin, _raw(question), "answers")
     answers = answers if isinstance(answers, list) else [answers]
     row = Row(text, context, {"answers": answers, "id": question.get("id", "")}, origin)
-    for answer in answers:
-        start = answer.get("answer_start") if isinstance(answer, dict) else None
-        if start is None:
-            facts["answers_placed"] += 1
-        elif isinstance(start, int) and not context.startswith(str(answer.get("text")), start):
-            facts["answers_moved"] += 1
-    return parse_row(row, fields.settings, fields.target, raw=_raw(question))
+    found = parse_row(row, fields.settings, fields.target, raw=_raw(question))
+    if isinstance(found, Row):
+        for answer, placed in zip(answers, found.label["answers"], strict=True):
+            said = answer.get("answer_start") if isinstance(answer, dict) else None
+            facts["answers_placed"] += said is None
+            facts["answers_moved"] += said is not None and said != placed["start"]
+    return found
 
 
 def _malformed(value: Any, origin: str, detail: str) -> Reject:

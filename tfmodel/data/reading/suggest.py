@@ -23,9 +23,9 @@ from tfmodel.data.settings import DETECT, DataSettings
 _ROWS_COUNTED = 200_000
 _ROWS_A_CLASS = 3  # at least, on average, where whole numbers are the names of classes
 _WITHOUT_CLASSES = {
-    "squad": "questions with answers",
     "wikiextractor": "documents without labels",
 }
+_ANSWERED, _UNANSWERED = "answered", "unanswered"
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
 _WORDS = re.compile(rf"[{_CJK}]|[^\W{_CJK}]+|[^\w\s]")
 # WordPiece cuts rare words up; measured on English news and questions it is 1.1 to 1.3.
@@ -47,6 +47,7 @@ class Look:
             Chinese character counts as one.
         percentile_95_words: 95 of 100 texts have no more.
         max_length: tokens that hold 95 of 100 texts, a multiple of 32 in [32, 512].
+        unanswerable: how many questions have no answer, where rows are questions; else None.
         spans: whether labels are those of spans, of which a row may have any number.
     """
 
@@ -58,6 +59,7 @@ class Look:
     median_words: int
     percentile_95_words: int
     max_length: int
+    unanswerable: int | None = None
     spans: bool = False
 
 
@@ -88,6 +90,9 @@ def look_at(path: str | Path) -> Look:
             f"{path}: expected rows of a text and a class. Received: {_WITHOUT_CLASSES[kind]} "
             f"(format {kind}), which need no guess: write `data:` and below it `train: {path}`."
         )
+    if kind == "squad":
+        settings |= {"format": kind}
+        return _measure(place, settings, notes)
     if kind in _DESCRIBE_FOLDER:
         _DESCRIBE_FOLDER[kind](place.path, settings, notes)
         return _measure(place, settings, notes)
@@ -137,6 +142,7 @@ def _measure(path: Place, settings: dict[str, Any], notes: list[str]) -> Look:
     labels: collections.Counter[str] = collections.Counter()
     words: list[int] = []
     unreadable = 0
+    has_questions = source.target.name == "answers"
     for row in itertools.islice(source.rows, _ROWS_COUNTED):
         if isinstance(row, Reject):
             unreadable += 1
@@ -146,7 +152,10 @@ def _measure(path: Place, settings: dict[str, Any], notes: list[str]) -> Look:
             labels.update(clean_label(span["label"]) for span in row.label)
             words.append(len(_WORDS.findall(text)))
             continue
-        label = clean_label(row.label or "") if not spans else ""
+        if has_questions:
+            label = _ANSWERED if row.label["answers"] else _UNANSWERED
+        else:
+            label = clean_label(row.label or "") if not spans else ""
         if text and label:
             labels[label] += 1
             words.append(len(_WORDS.findall(text)))
@@ -159,7 +168,12 @@ def _measure(path: Place, settings: dict[str, Any], notes: list[str]) -> Look:
     median, high = words[len(words) // 2], words[min(int(len(words) * 0.95), len(words) - 1)]
     longest = max(32, min(512, 32 * math.ceil((_TOKENS_PER_WORD * high + 3) / 32)))
     numbers = None if spans else _numbers(labels)
-    first = [_describe_rows(labels, numbers, len(words), median, high, spans=spans)]
+    unanswerable = labels.pop(_UNANSWERED, 0) if has_questions else None
+    first = [
+        _describe_rows(
+            labels, numbers, len(words), median, high, spans=spans, unanswerable=unanswerable
+        )
+    ]
     if unreadable:
         first.append(f"{unreadable:,} rows cannot be read; dropped.jsonl will hold them.")
     beside = [] if path.files or path.member else _files_beside(path.path)
@@ -169,11 +183,12 @@ def _measure(path: Place, settings: dict[str, Any], notes: list[str]) -> Look:
         settings=settings,
         notes=first + notes,
         rows=len(words),
-        labels=dict(labels.most_common()),
+        labels={} if has_questions else dict(labels.most_common()),
         numbers=numbers,
         median_words=median,
         percentile_95_words=high,
         max_length=longest,
+        unanswerable=unanswerable,
         spans=spans,
     )
 
@@ -206,9 +221,15 @@ def _describe_rows(
     high: int,
     *,
     spans: bool = False,
+    unanswerable: int | None = None,
 ) -> str:
-    most, least = labels.most_common()[0], labels.most_common()[-1]
     counted = f"{rows:,}" if rows < _ROWS_COUNTED else f"the first {rows:,}"
+    if unanswerable is not None:
+        return (
+            f"{counted} questions about contexts, {unanswerable:,} without an answer. Half of "
+            f"them have, both together, up to {median:,} words, 95 of 100 up to {high:,}."
+        )
+    most, least = labels.most_common()[0], labels.most_common()[-1]
     answers = (
         f"{len(labels):,} classes, from {most[0]} ({most[1]:,} rows) to {least[0]} ({least[1]:,})"
         if numbers is None

@@ -104,9 +104,16 @@ def _one_for_one(text: str) -> str:
 
 
 def parse_answers(row: Row, settings: DataSettings) -> dict[str, Any]:
-    """Read answers as SQuAD has them, or as two lists `text` and `answer_start`."""
+    """Read answers as SQuAD has them, as two lists `text` and `answer_start`, or as one text.
+
+    An empty text, or none at all, says that there is no answer.
+    """
     raw = row.label if isinstance(row.label, Mapping) else {"answers": row.label}
     answers = raw.get("answers", raw)
+    if answers is None or isinstance(answers, str):
+        answers = [answers] if answers and answers.strip() else []
+    if isinstance(answers, Mapping) and isinstance(answers.get("text"), str):
+        answers = [answers] if answers["text"].strip() else []
     if isinstance(answers, Mapping):
         texts, starts = answers.get("text"), answers.get("answer_start", answers.get("start"))
         if not isinstance(texts, list) or not isinstance(starts, list):
@@ -121,21 +128,25 @@ def parse_answers(row: Row, settings: DataSettings) -> dict[str, Any]:
 
 
 def _place_answer(answer: Any, context: str) -> dict[str, Any]:
-    """Find an answer in its context: where it is said to start, or the nearest place to that."""
+    """Find an answer in its context: where it is said to start, or else stands once.
+
+    Where nothing is said of its start it is the first place.
+    """
     text = answer.get("text") if isinstance(answer, Mapping) else answer
     if not isinstance(text, str) or not text:
         raise BadLabel("bad_answers", "an answer without a text")
     said = answer.get("answer_start", answer.get("start")) if isinstance(answer, Mapping) else None
-    if not _is_offset(said):
-        said = 0
-    if said < 0 or not context.startswith(text, said):
-        before = context.rfind(text, 0, max(said, 0) + len(text))
-        after = context.find(text, max(said, 0))
-        found = [place for place in (before, after) if place >= 0]
-        if not found:
-            raise BadLabel("answer_not_in_context", f"{text[:80]!r} does not stand there")
-        said = min(found, key=lambda place: abs(place - said))
-    return {"text": text, "start": said}
+    if _is_offset(said) and said >= 0 and context.startswith(text, said):
+        return {"text": text, "start": said}
+    first = context.find(text)
+    if first < 0:
+        raise BadLabel("answer_not_in_context", f"{text[:80]!r} does not stand there")
+    if _is_offset(said) and context.find(text, first + 1) >= 0:
+        raise BadLabel(
+            "answer_start_differs",
+            f"{text[:80]!r} does not stand at {said}, and in more than one place elsewhere",
+        )
+    return {"text": text, "start": first}
 
 
 def clean_answers(row: Row, steps: Sequence[str]) -> tuple[str, ...]:

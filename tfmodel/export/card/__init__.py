@@ -10,6 +10,7 @@ from tfmodel.export.card.text import (
     gives_number,
     gives_one,
     gives_several,
+    gives_span,
     gives_spans,
     gives_vector,
     readme,
@@ -146,8 +147,13 @@ _FIGURES = (
     "micro_f1",
     "micro_f1_interval",
     "exact_match",
+    "exact_match_interval",
     "f1",
     "f1_interval",
+    "has_answer_f1",
+    "has_answer_exact_match",
+    "no_answer_accuracy",
+    "unanswerable",
     "precision",
     "recall",
     "entities",
@@ -207,14 +213,10 @@ def _versions(environment: Mapping[str, Any]) -> dict[str, Any]:
 def _limits(card: Mapping[str, Any]) -> list[str]:
     """What the model was not tried on, and what it does not do: sentences."""
     model = card["model"]
-    texts = "both texts together" if model["has_pairs"] else "a text"
     limits = [
         *_limits_of_figures(card),
         _limit_of_answers(model),
-        f"A text of more than {model['max_length']} tokens is read in windows: what is farther "
-        "apart than one of them is not seen together."
-        if gives_spans(model)
-        else f"Of {texts} no more than {model['max_length']} tokens are read; the rest is cut off.",
+        _limit_of_length(model),
         _limit_of_languages(card),
         "Nothing was measured for groups of people. What is one-sided in the encoder's texts or "
         "in the training rows is one-sided in the answers.",
@@ -228,6 +230,22 @@ def _limits(card: Mapping[str, Any]) -> list[str]:
     return limits
 
 
+def _limit_of_length(model: Mapping[str, Any]) -> str:
+    longest = model["max_length"]
+    if gives_span(model):
+        return (
+            f"A long context is read in windows of {longest} tokens: an answer that no window "
+            "holds whole is not found. On a phone the first window alone is read."
+        )
+    if gives_spans(model):
+        return (
+            f"A text of more than {longest} tokens is read in windows: what is farther apart than "
+            "one of them is not seen together."
+        )
+    texts = "both texts together" if model["has_pairs"] else "a text"
+    return f"Of {texts} no more than {longest} tokens are read; the rest is cut off."
+
+
 def _limit_of_answers(model: Mapping[str, Any]) -> str:
     if gives_number(model):
         return (
@@ -239,6 +257,11 @@ def _limit_of_answers(model: Mapping[str, Any]) -> str:
             "Every text has a vector, one of no meaning too. What is near in it is what the "
             "training rows had together, and cosines are to be compared with each other, not read "
             "as shares."
+        )
+    if gives_span(model):
+        return (
+            "Every answer is a span of the context, word for word, or none where the training rows "
+            "had questions without an answer: whether it is true is the context's matter."
         )
     names = len(model["labels"])
     if gives_spans(model):
@@ -315,7 +338,7 @@ def _limits_of_phones(skew: Mapping[str, Any] | None, model: Mapping[str, Any]) 
             "app makes the ids there."
         ]
     limits = []
-    if model["has_pairs"]:
+    if model["has_pairs"] and not gives_span(model):
         limits.append("Phone runtimes (MediaPipe, tflite-support) cannot be asked pairs.")
     phone = (skew or {}).get("runtimes", {}).get("phone", {})
     if "share" not in phone:

@@ -18,7 +18,7 @@ _METRICS = {
     "macro_f1": ("f1", "Macro F1"),
     "weighted_f1": ("f1", "Weighted F1"),
     "micro_f1": ("f1", "Micro F1"),
-    "f1": ("f1", "Entity F1"),
+    "f1": ("f1", "F1"),
     "precision": ("precision", "Precision"),
     "recall": ("recall", "Recall"),
     "pearson": ("pearsonr", "Pearson's correlation"),
@@ -55,9 +55,7 @@ def readme(card: Mapping[str, Any], *, call: str = "") -> str:
 
 def _front_matter(card: Mapping[str, Any]) -> dict[str, Any]:
     """What Hugging Face's hub reads; what is not known has no key."""
-    kind = "token-classification" if gives_spans(card["model"]) else "text-classification"
-    if gives_vector(card["model"]):
-        kind = "sentence-similarity"
+    kind = _pipeline(card["model"])
     name = card["name"] or tasks.find(card["model"]["task"]).TITLE.split()[-1]
     encoder = re.fullmatch(r"hf:([\w.-]+/[\w.-]+)(?:@.*)?", card["encoder"] or "")
     results = [
@@ -90,6 +88,8 @@ def _front_matter(card: Mapping[str, Any]) -> dict[str, Any]:
 def _head(card: Mapping[str, Any]) -> str:
     model = card["model"]
     reads = "a pair of texts" if model["has_pairs"] else "a text"
+    if gives_span(model):
+        reads = "a question (`text`) and a context (`text_pair`)"
     shape = model["encoder_shape"] or {}
     size = f"{model['parameters']:,} parameters"
     if shape:
@@ -103,6 +103,8 @@ def _head(card: Mapping[str, Any]) -> str:
     reads_at_most = f"at most {model['max_length']} tokens"
     if gives_number(model):
         gives, below = "a number", ""
+    if gives_span(model):
+        gives, below = "a span of the context", ""
     if gives_spans(model):
         gives, below = "entities, by a tag for each word,", below.replace("Labels", "Tags")
         reads_at_most = f"windows of at most {model['max_length']} tokens"
@@ -160,6 +162,9 @@ def _example(model: Mapping[str, Any]) -> Any:
         return 1.25
     if gives_vector(model):
         return [0.0123, -0.0456, 0.0789]
+    if gives_span(model):
+        answer = {"answer": "another", "start": 0, "end": 7, "score": 0.92}
+        return answer | {"span": [0.0, 7.0, 0.92, 6.5]}
     count = len(model["labels"])
     if gives_spans(model):
         scores = [0.9, *[round(0.1 / (count - 1), 4)] * (count - 1)]
@@ -198,6 +203,21 @@ def gives_vector(model: Mapping[str, Any]) -> bool:
     return tasks.find(model["task"]).ANSWERS == "vectors"
 
 
+def gives_span(model: Mapping[str, Any]) -> bool:
+    """Whether a card's `model` answers with a span of its second text."""
+    return tasks.find(model["task"]).ANSWERS == "span"
+
+
+def _pipeline(model: Mapping[str, Any]) -> str:
+    """What Hugging Face calls the task of a card's `model`."""
+    known = {
+        "span": "question-answering",
+        "spans": "token-classification",
+        "vectors": "sentence-similarity",
+    }
+    return known.get(tasks.find(model["task"]).ANSWERS, "text-classification")
+
+
 def _tensors(described: Mapping[str, str]) -> str:
     return "; ".join(f"{_code(name)}: {plain(kind)}" for name, kind in described.items())
 
@@ -222,6 +242,8 @@ def _figures(evaluation: Mapping[str, Any] | None) -> str:
                 ("rmse", "Root mean squared error"),
                 ("mae", "Mean absolute error"),
                 ("target_deviation", "Standard deviation of the right numbers"),
+                ("has_answer_f1", "F1 where there is an answer"),
+                ("no_answer_accuracy", "Right where there is none"),
             )
             if figures.get(key) is not None
         ]

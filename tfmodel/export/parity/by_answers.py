@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tfmodel.export.parity.answer_verdicts import answer_quality, compare_answers
 from tfmodel.export.parity.entity_verdicts import compare_spans, span_quality
 from tfmodel.export.parity.verdicts import (
     compare_numbers,
@@ -17,6 +18,7 @@ COMPARE = {
     "number": compare_numbers,
     "sets": compare_sets,
     "spans": compare_spans,
+    "span": compare_answers,
 }
 """(given, wanted, targets, precision=…, max_drop=…, **decoding) to figures with `failures`."""
 
@@ -25,6 +27,7 @@ QUALITY = {
     "number": number_quality,
     "sets": set_quality,
     "spans": span_quality,
+    "span": answer_quality,
     "vectors": lambda values, targets: {},
 }
 """(values, targets, **decoding) to figures."""
@@ -35,6 +38,6 @@ def read_by(predictor) -> dict:
     from tfmodel import tasks
 
     beside = dict(predictor.manifest.decoding)
-    if tasks.reads_tokens(predictor.task):
+    if tasks.gives_lists(predictor.task):
         beside["labels"] = predictor.labels
     return beside

@@ -92,7 +92,7 @@ class Gate:
         texts, timeout_seconds = (first.texts, first.text_pairs), self.timeout_seconds
         runtime = RUNTIME_OF_KIND[described.kind]
         try:
-            if tasks.reads_tokens(manifest.task):
+            if tasks.gives_lists(manifest.task):
                 ask = ask_litert_windows if described.kind == "tflite" else ask_tensorflow_tokens
                 asked = ask(described, first.texts, timeout_seconds=timeout_seconds)
             elif described.kind == "tflite":
@@ -123,10 +123,10 @@ class Gate:
                 found[name] = {"not_run": phone.missing}
             elif described.manifest.tokenizer != "wordpiece":
                 found[name] = {"not_run": f"it has no tokenizer {described.manifest.tokenizer}"}
-            elif tasks.reads_tokens(described.manifest.task):
+            elif tasks.gives_lists(described.manifest.task):
                 found[name] = {"not_run": "it has no task that answers each token"}
             elif self.first.text_pairs is not None:
-                found[name] = {"not_run": "it takes single texts alone"}
+                found[name] = {"not_run": _not_asked(described.manifest, name)}
             elif asked.values is None:
                 found[name] = {"not_run": "it does not answer in LiteRT"}
             else:
@@ -192,6 +192,13 @@ class Gate:
             max_drop=self.max_drop,
             **read_by(rows.reference),
         )
+
+
+def _not_asked(manifest: Manifest, runtime: str) -> str:
+    """Why a runtime of phones is not asked pairs of texts."""
+    if tasks.find(manifest.task).ANSWERS == "span" and runtime == "task-library-0.4":
+        return "its BertQuestionAnswerer gives words, not logits"
+    return "it takes single texts alone"
 
 
 def _linted(path: Path, found: dict[str, Any]) -> dict[str, Any]:

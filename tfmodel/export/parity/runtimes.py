@@ -12,7 +12,9 @@ from tfmodel import tasks
 from tfmodel.export.manifest import Manifest
 from tfmodel.export.parity.description import Description
 from tfmodel.export.parity.measure import Told, run_client
-from tfmodel.export.tflite.metadata import OUTPUT_NAMES
+from tfmodel.export.spans import Spans
+from tfmodel.export.tflite.metadata import LOGIT_NAMES, OUTPUT_NAMES
+from tfmodel.tasks.span_search import COLUMNS
 
 RUNTIME_OF_KIND = {"savedmodel": "tensorflow", "tflite": "litert"}
 CHECK_ROWS = 20
@@ -69,6 +71,8 @@ def ask_litert(
     Raises:
         ClientError: it crashes, hangs or cannot be loaded.
     """
+    if tasks.find(description.manifest.task).ANSWERS == "span":
+        return _ask_answerer(description, texts, text_pairs, timeout_seconds=timeout_seconds)
     request = {
         "path": str(description.path),
         "output": OUTPUT_NAMES[description.manifest.output],
@@ -79,6 +83,37 @@ def ask_litert(
     if told.errors:
         return Asked(None, told.figures, [refused(told)])
     return Asked(np.asarray(told.answers, np.float32), told.figures)
+
+
+def _ask_answerer(
+    description: Description,
+    texts: Sequence[str],
+    text_pairs: Sequence[str] | None,
+    *,
+    timeout_seconds: float,
+) -> Asked:
+    """As `ask_litert`, of a question answerer: a row is a window, and so is what latency is of."""
+    manifest, tokenizer = description.manifest, description.tokenizer()
+    spans = Spans(tokenizer, max_length=manifest.max_length, decoding=manifest.decoding)
+    windows = spans.windows(texts, text_pairs)
+    ends = np.cumsum(windows.lengths.numpy())[:-1]
+    ids, segments = (
+        np.split(each.numpy(), ends) for each in (windows.token_ids, windows.segment_ids)
+    )
+    request = {
+        "path": str(description.path),
+        "output": list(LOGIT_NAMES),
+        "padding_id": tokenizer.vocabulary.padding_id,
+        "rows": [
+            {"ids": row.tolist(), "segment_ids": second.tolist()}
+            for row, second in zip(ids, segments, strict=True)
+        ],
+    }
+    told = run_client("ask_litert", request, timeout_seconds=timeout_seconds)
+    if told.errors:
+        return Asked(None, told.figures, [refused(told)])
+    logits = np.moveaxis(np.asarray(told.answers, np.float32), 1, -1)
+    return Asked(spans.best(logits, windows).numpy(), told.figures)
 
 
 def ask_tensorflow(
@@ -111,6 +146,9 @@ def ask_tensorflow(
         "max_length": {"signature": "max_length", "inputs": few | limits},
         "ids": {"signature": "ids", "inputs": padded(token_rows(description, *_columns(few)))},
     }
+    task = tasks.find(description.manifest.task)
+    if task.ANSWERS == "span":  # `ids` gives logits of tokens there
+        checks = {"serving_default": checks["serving_default"]}
     if with_vectors:
         checks["vector"] = {"signature": "vector", "inputs": few}
     rows = [
@@ -124,8 +162,8 @@ def ask_tensorflow(
     told = run_client("ask_tensorflow", request, timeout_seconds=timeout_seconds)
     if told.errors:
         return Asked(None, told.figures, [refused(told)])
-    failures = _inconsistent(told.answers, description.manifest)
-    values = tasks.find(description.manifest.task).VALUES
+    failures = _inconsistent(told.answers, description.manifest, text_pairs)
+    values = task.VALUES
     others = {}
     for number, name in enumerate(checks):
         output = "vector" if name == "vector" else values
@@ -147,7 +185,11 @@ def _rows_of(numbers: Sequence[Any]) -> np.ndarray:
     return np.asarray(numbers, np.float32).reshape(len(numbers), -1)
 
 
-def _inconsistent(answers: Sequence[Mapping[str, list]], manifest: Manifest) -> list[str]:
+def _inconsistent(
+    answers: Sequence[Mapping[str, list]],
+    manifest: Manifest,
+    text_pairs: Sequence[str] | None = None,
+) -> list[str]:
     """Whether the named outputs say the same thing, and in words where not."""
     task = tasks.find(manifest.task)
     missing = [name for name in task.SERVED if name not in answers[0]]
@@ -155,11 +197,14 @@ def _inconsistent(answers: Sequence[Mapping[str, list]], manifest: Manifest) -> 
         given = ", ".join(sorted(answers[0]))
         return [f"signature serving_default gives {given}, not {', '.join(missing)}"]
     named = [name for name in task.SERVED if name != task.VALUES]
-    for answer in answers:
+    is_span = task.ANSWERS == "span"
+    columns = len(COLUMNS) if is_span else len(manifest.labels)
+    for row, answer in enumerate(answers):
         values = _rows_of(answer[task.VALUES][:1])
-        if values.shape[1] != len(manifest.labels):
+        if values.shape[1] != columns:
             return []  # the comparison with the Keras model says so
-        (decoded,) = task.decode(values, manifest.labels, **manifest.decoding)
+        texts = {"text_pairs": [text_pairs[row]]} if is_span else {}
+        (decoded,) = task.decode(values, manifest.labels, **texts, **manifest.decoding)
         given, wanted = ([each[name] for name in named] for each in (_first(answer), decoded))
         if not all(map(_alike, given, wanted)):
             said = " with ".join(f"{n} {_shown(v)}" for n, v in zip(named, given, strict=True))

@@ -21,6 +21,7 @@ from tfmodel.export.savedmodel.tokens import token_functions
 from tfmodel.export.savedmodel.unpadded import answer_function, flatten, flatten_batch
 from tfmodel.export.savedmodel.warmup import write_warmup
 from tfmodel.export.settings import ExportSettings
+from tfmodel.export.spans import Spans
 from tfmodel.export.trained import Trained
 from tfmodel.run_folder import write_aside
 from tfmodel.tokens.row_tokenizer import SHORTEST_LIMIT, RowTokenizer
@@ -72,8 +73,9 @@ def export_savedmodel(
         string, `score` (B,) and `scores` (B, C), of `multilabel` `labels` (B, C), filled up with
         "", and `scores` (B, C), of `regress` `score` (B,), of `embed` `vector` (B, D), of `tag`
         `tags` (B, N) for each word, filled up with "", its `starts` and `ends` (B, N) in characters
-        and `scores` (B, N, C); `ids` then gives `scores` (B, T, C) of the tokens. `vector` takes
-        what
+        and `scores` (B, N, C); `ids` then gives `scores` (B, T, C) of the tokens. Of `span` it is
+        `answer`, `start`, `end`, `score` (B,) and `span` (B, 4); `ids` gives `start_logits` and
+        `end_logits` (B, T), and there is no `max_length`. `vector` takes what
         `serving_default` takes and gives `vector` (B, D), what the answers are read from (BERT's
         pooled output). A model that is not made of `build_encoder` and a task's `build`, or reads
         tokens, has no `vector`.
@@ -106,7 +108,11 @@ def export_savedmodel(
     version = base / str(next_version(base))
     # Its name is no integer until it is whole, and TF Serving looks at integers alone.
     with write_aside(version) as folder, quiet():
-        module = _module(_answer(trained, precision), tokenizer, manifest)
+        module = (
+            _span_module(trained, manifest)
+            if tasks.find(task).ANSWERS == "span"
+            else _module(_answer(trained, precision), tokenizer, manifest)
+        )
         _save(module, folder, files_of(manifest, tokenizer))
         signatures = signatures_of(module.signatures_by_name)
         for name, content in card_files(
@@ -135,6 +141,37 @@ def write_artifacts(
             **trained.described,
         )
     return written
+
+
+def _span_module(trained: Trained, manifest: Manifest) -> tf.Module:
+    """As `_module`, of a task whose answers are spans of the second text, read in windows."""
+    task = tasks.find(manifest.task)
+    answer = graph.scores_function(trained.model, manifest.task).get_concrete_function()
+    graph.check_float32(answer)
+    spans = Spans(trained.tokenizer, max_length=manifest.max_length, decoding=manifest.decoding)
+    best = spans.function(answer)
+    columns = ("text", "text_pair")
+    texts = {name: tf.TensorSpec((None,), tf.string, name=name) for name in columns}
+    batch = {name: tf.TensorSpec((None, None), tf.int32, name=name) for name in graph.BATCH_NAMES}
+
+    def from_texts(text, text_pair):
+        # Stacking refuses as many questions as there are no contexts.
+        text, text_pair = tf.unstack(tf.stack([text, text_pair]))
+        values = best(text, text_pair)
+        return task.served(values, manifest.labels, contexts=text_pair, **manifest.decoding)
+
+    def from_ids(**ids):
+        start, end = tf.unstack(answer(**ids), axis=-1)
+        return {"start_logits": start, "end_logits": end}
+
+    functions = {TEXT_SIGNATURE: (from_texts, texts), IDS_SIGNATURE: (from_ids, batch)}
+    module = tf.Module()
+    module.weights = list(answer.variables)
+    module.signatures_by_name = {
+        name: tf.function(function, autograph=False).get_concrete_function(**specs)
+        for name, (function, specs) in functions.items()
+    }
+    return module
 
 
 def _answer(trained: Trained, precision: str) -> tf.types.experimental.ConcreteFunction:
@@ -176,7 +213,7 @@ def _module(
     def vector(**columns):
         return {"vector": answer(*tokens(**columns))["vector"]}
 
-    if tasks.reads_tokens(manifest.task):
+    if tasks.gives_lists(manifest.task):
         from_texts, from_limited_texts, from_ids = token_functions(
             answer, tokenizer, manifest
         ).values()

@@ -29,7 +29,7 @@ def verify(
 
     Args:
         path: the file.
-        answer: the model, a batch to scores or vectors.
+        answer: the model, a batch to scores, vectors or logits of tokens.
         weights: what the file must hold.
         variant: its number format.
         vocabulary: the ids there are.

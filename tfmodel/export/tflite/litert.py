@@ -10,7 +10,7 @@ import numpy as np
 
 from tfmodel.config import ConfigError
 from tfmodel.export.quiet import quiet
-from tfmodel.export.tflite.metadata import INPUT_NAMES, OUTPUT_NAMES
+from tfmodel.export.tflite.metadata import INPUT_NAMES, LOGIT_NAMES, OUTPUT_NAMES
 
 BATCH_OF_INPUTS = dict(zip(INPUT_NAMES, ("token_ids", "padding_mask", "segment_ids"), strict=True))
 """What the phone runtimes call each part of a batch, to what it is called elsewhere."""
@@ -48,16 +48,19 @@ class LiteRT:
         inputs = {tensor["name"]: tensor for tensor in self._interpreter.get_input_details()}
         outputs = {tensor["name"]: tensor for tensor in self._interpreter.get_output_details()}
         meanings = [meaning for meaning, name in OUTPUT_NAMES.items() if {name} == set(outputs)]
+        names = list(outputs)
+        if set(outputs) == set(LOGIT_NAMES):
+            meanings, names = ["scores"], list(LOGIT_NAMES)
         if set(inputs) != set(INPUT_NAMES) or not meanings:
             raise ConfigError(
                 f"{path}: expected inputs {', '.join(INPUT_NAMES)} and one output of "
-                f"{', '.join(OUTPUT_NAMES.values())}, as `tfmodel export` writes them. Received: "
+                f"{', '.join(OUTPUT_NAMES.values())} (or {', '.join(LOGIT_NAMES)}), as "
+                "`tfmodel export` writes them. Received: "
                 f"inputs {', '.join(inputs)} and outputs {', '.join(outputs)}."
             )
         self._inputs = {BATCH_OF_INPUTS[name]: inputs[name]["index"] for name in inputs}
-        (output,) = outputs.values()
         (self.output,) = meanings
-        self._output = output["index"]
+        self._outputs = [outputs[name]["index"] for name in names]
         ids = inputs[INPUT_NAMES[0]]
         self._allocated = int(ids["shape"][1])
         self.length = None if ids["shape_signature"][1] == -1 else self._allocated
@@ -70,8 +73,8 @@ class LiteRT:
                 where that is given. Else each row runs at the length of its own text.
 
         Returns:
-            Probabilities, float32 (B, C), or vectors, float32 (B, D); probabilities (B, T, C) of a
-            task that reads tokens, those of padding included.
+            Probabilities, float32 (B, C), or vectors, float32 (B, D); of a task that reads tokens
+            probabilities (B, T, C), or logits (B, T, 2), those of padding included.
         """
         answers = []
         for row in range(len(batch["token_ids"])):
@@ -80,7 +83,8 @@ class LiteRT:
             for name, index in self._inputs.items():
                 self._interpreter.set_tensor(index, batch[name][row : row + 1, :length])
             self._interpreter.invoke()
-            answers.append(self._interpreter.get_tensor(self._output)[0])
+            found = [self._interpreter.get_tensor(output)[0] for output in self._outputs]
+            answers.append(found[0] if len(found) == 1 else np.stack(found, axis=-1))
         if answers[0].ndim == 2:  # rows at the length of their own text
             longest = max(map(len, answers))
             answers = [np.pad(each, [(0, longest - len(each)), (0, 0)]) for each in answers]

@@ -34,6 +34,8 @@ OUTPUT_NAME = "probability"
 """With another name the Task Library 0.4.4 crashes."""
 OUTPUT_NAMES = {"scores": OUTPUT_NAME, "vector": "vector"}
 """The one output of a file, by what the manifest calls it."""
+LOGIT_NAMES = ("start_logits", "end_logits")
+"""The two outputs of a question answerer, in place of `probability`."""
 
 _DESCRIPTIONS = {
     "ids": "Ids of the text's word pieces, padded with [PAD].",
@@ -86,7 +88,7 @@ def metadata_flatbuffer(
     description: str,
     version: str,
     says: str = "",
-    output: str = OUTPUT_NAME,
+    outputs: Sequence[str] = (OUTPUT_NAME,),
     has_vocabulary: bool = True,
 ) -> bytes:
     """Describe a BERT classifier or embedder as MediaPipe and the Task Library want it.
@@ -97,7 +99,8 @@ def metadata_flatbuffer(
         description: what the model does, for people.
         version: the model's version, for people.
         says: what the output holds, for people.
-        output: one of `OUTPUT_NAMES`; all but a vector have the labels beside them.
+        outputs: one of `OUTPUT_NAMES`, or `LOGIT_NAMES` in the model's order; only `probability`
+            has the labels beside it.
         has_vocabulary: whether `vocab.txt` stands in the file; without it, the runtimes are told
             of no tokenizer.
 
@@ -111,7 +114,7 @@ def metadata_flatbuffer(
     subgraph = _Table(
         {
             2: [_tensor(tensor, descriptions[tensor]) for tensor in inputs],
-            3: [_tensor(output, says, [labels] if output == OUTPUT_NAME else [])],
+            3: [_tensor(each, says, [labels] if each == OUTPUT_NAME else []) for each in outputs],
             **({5: [tokenizer]} if has_vocabulary else {}),
         }
     )
@@ -162,7 +165,8 @@ def add_metadata(
 
     Args:
         model: a `.tflite` as the converter wrote it, with a signature whose inputs are
-            `INPUT_NAMES` and whose one output is among `OUTPUT_NAMES`.
+            `INPUT_NAMES` and whose one output is among `OUTPUT_NAMES`, or the two are
+            `LOGIT_NAMES`.
         files: name to content; `labels.txt` among them, and `vocab.txt` where the tokenizer is
             WordPiece.
         name: the model's name.
@@ -181,14 +185,14 @@ def add_metadata(
     if LABELS_FILE not in files:
         raise ValueError(f"Expected {LABELS_FILE}. Received: {', '.join(files) or 'no files'}.")
     parsed = schema.ModelT.InitFromPackedBuf(model)
-    inputs, output = _name_tensors(parsed)
+    inputs, outputs = _name_tensors(parsed)
     flatbuffer = metadata_flatbuffer(
         inputs,
         name=name,
         description=description,
         version=version,
         says=says,
-        output=output,
+        outputs=outputs,
         has_vocabulary=VOCABULARY_FILE in files,
     )
     parsed.metadata = [m for m in parsed.metadata or [] if m.name != METADATA_BUFFER.encode()]
@@ -201,10 +205,10 @@ def add_metadata(
     return _append_zip(pack_model(parsed), files)
 
 
-def _name_tensors(model: Any) -> tuple[list[str], str]:
-    """Give the tensors the names of their signature; return the inputs' in the model's order.
+def _name_tensors(model: Any) -> tuple[list[str], list[str]]:
+    """Give the tensors the names of their signature; return them in the model's order.
 
-    The output's name comes second.
+    The outputs' names come second.
 
     The converter orders inputs as it likes and calls them `serving_default_ids:0`.
     """
@@ -215,15 +219,17 @@ def _name_tensors(model: Any) -> tuple[list[str], str]:
         names[tensor.tensorIndex] = tensor.name.decode()
     received = [names.get(index) for index in [*subgraph.inputs, *subgraph.outputs]]
     inputs, outputs = received[: len(subgraph.inputs)], received[len(subgraph.inputs) :]
-    is_known = len(outputs) == 1 and outputs[0] in OUTPUT_NAMES.values()
+    known = [*([name] for name in OUTPUT_NAMES.values()), sorted(LOGIT_NAMES)]
+    is_known = sorted(map(str, outputs)) in known
     if sorted(map(str, inputs)) != sorted(INPUT_NAMES) or not is_known:
         raise ValueError(
             f"Expected a model with inputs {', '.join(INPUT_NAMES)} and one output of "
-            f"{', '.join(OUTPUT_NAMES.values())}. Received: inputs {inputs} and outputs {outputs}."
+            f"{', '.join(OUTPUT_NAMES.values())}, or {' and '.join(LOGIT_NAMES)}. "
+            f"Received: inputs {inputs} and outputs {outputs}."
         )
     for index, name in names.items():
         subgraph.tensors[index].name = name
-    return inputs, outputs[0]
+    return inputs, outputs
 
 
 def pack_model(model: Any) -> bytes:

@@ -18,7 +18,7 @@ from tfmodel import tasks
 from tfmodel.export import graph
 from tfmodel.export.manifest import output_of
 from tfmodel.export.tflite.litert import BATCH_OF_INPUTS
-from tfmodel.export.tflite.metadata import INPUT_NAMES, OUTPUT_NAMES
+from tfmodel.export.tflite.metadata import INPUT_NAMES, LOGIT_NAMES, OUTPUT_NAMES
 from tfmodel.model.attention import SelfAttention
 from tfmodel.model.embeddings import BertEmbeddings
 from tfmodel.model.encoder import encoder_config
@@ -52,7 +52,8 @@ def phone_module(
     Returns:
         A module with `serve`, a function of `ids`, `mask` (1 for a token, 0 for padding) and
         `segment_ids`, int32 (1, T), that gives `probability`, float32 (1, C), or (1, T, C) of a
-        task that reads tokens, or `vector`, float32 (1, D); and `weights`, the variables it reads.
+        task that reads tokens (or `start_logits` and `end_logits`, float32 (1, T)), or `vector`,
+        float32 (1, D); and `weights`, the variables it reads.
     """
     length = None if is_dynamic else max_length
     name = OUTPUT_NAMES[output_of(task, output)]
@@ -64,7 +65,10 @@ def phone_module(
         row = (ids, mask, segment_ids)
         if is_dynamic:
             row = [_at_most(values, max_length) for values in row]
-        return {name: answer(*row)}
+        found = answer(*row)
+        if tasks.find(task).ANSWERS == "span":
+            return dict(zip(LOGIT_NAMES, tf.unstack(found, axis=-1), strict=True))
+        return {name: found}
 
     module = tf.Module()
     module.serve = serve

@@ -40,6 +40,8 @@ RUNTIMES = {
     "litert": Runtime("LiteRT", False, True),
 }
 """Each takes what those before it take."""
+ANSWERER_LENGTH = 384
+"""Tokens that the Task Library's BertQuestionAnswerer fills a row with, whatever the file says."""
 
 
 def choose_runtime(wish: str, trained: Trained) -> str:
@@ -59,6 +61,8 @@ def choose_runtime(wish: str, trained: Trained) -> str:
         raise ConfigError(
             f"export.runtime must be one of {', '.join(PHONE_RUNTIMES)}. Received: {wish!r}."
         )
+    if tasks.find(trained.task).ANSWERS == "span":
+        return _answerers_runtime(wish, trained)
     of_tokens = tasks.reads_tokens(trained.task)
     if wish == "auto":
         is_taken = trained.tokenizer.kind == "wordpiece" and not (trained.has_pairs or of_tokens)
@@ -82,6 +86,21 @@ def choose_runtime(wish: str, trained: Trained) -> str:
             "%s lower-cases ASCII letters always, and the vocabulary is cased: capitals are lost "
             "on the phone. Count the rows that differ with `tfmodel data CONFIG --skew`.",
             runtime.shown,
+        )
+    return wish
+
+
+def _answerers_runtime(wish: str, trained: Trained) -> str:
+    """As `choose_runtime`, of a question answerer: the Task Library has one, of fixed lengths."""
+    fits = trained.max_length == ANSWERER_LENGTH
+    if wish == "auto":
+        return "task-library-0.4" if fits else "litert"
+    if wish == "mediapipe" or (wish != "litert" and not fits):
+        raise ConfigError(
+            f"export.runtime={wish}: expected litert, or task-library-0.4 of windows of "
+            f"{ANSWERER_LENGTH} tokens, which alone its question answerer takes. Received: windows "
+            f"of {trained.max_length}. Set train.max_length={ANSWERER_LENGTH}, or "
+            "export.runtime=litert and find the span in the app as docs/tasks.md says."
         )
     return wish
 

@@ -1,7 +1,7 @@
 """Ask a `.tflite` in LiteRT, on one thread.
 
 A row is `{"ids": [...], "segment_ids": [...]}` without padding; its answer is what the one output
-named `output` in the request gives for it.
+named `output` in the request gives for it, or what each of several does.
 """
 
 from protocol import serve
@@ -24,13 +24,15 @@ def load(interpreter_class, request):
     interpreter.allocate_tensors()
     inputs = {tensor["name"]: tensor for tensor in interpreter.get_input_details()}
     outputs = {tensor["name"]: tensor for tensor in interpreter.get_output_details()}
-    if sorted(inputs) != sorted(INPUTS) or list(outputs) != [request["output"]]:
+    several = isinstance(request["output"], list)
+    wanted = request["output"] if several else [request["output"]]
+    if sorted(inputs) != sorted(INPUTS) or sorted(outputs) != sorted(wanted):
         raise ValueError(
             "expected inputs {} and the output {}, received inputs {} and outputs {}".format(
-                ", ".join(INPUTS), request["output"], ", ".join(inputs), ", ".join(outputs)
+                ", ".join(INPUTS), ", ".join(wanted), ", ".join(inputs), ", ".join(outputs)
             )
         )
-    output = outputs[request["output"]]["index"]
+    places = [outputs[name]["index"] for name in wanted]
     is_dynamic = -1 in inputs["ids"]["shape_signature"]
     current = [0]
 
@@ -48,7 +50,8 @@ def load(interpreter_class, request):
             padded[0, : len(ids)] = row_values
             interpreter.set_tensor(inputs[name]["index"], padded)
         interpreter.invoke()
-        return interpreter.get_tensor(output)[0].tolist()
+        found = [interpreter.get_tensor(place)[0].tolist() for place in places]
+        return found if several else found[0]
 
     return ask
 
