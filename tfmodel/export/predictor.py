@@ -105,9 +105,9 @@ class Predictor:
 
         Returns:
             float32 (n, C), in the order of `texts`: of `classify` the probability of each label,
-            of `regress` the number, where C is 1, of `embed` the vector, of `span` start, end, score
-            and margin of the best span. Of `tag` a list of n `Words`: where the words of a text are,
-            and the probability of each tag.
+            of `regress` the number, where C is 1, of `embed` the vector, of `span` start, end,
+            score and margin of the best span. Of `tag` a list of n `Words`: where the words of a
+            text are, and the probability of each tag.
 
         Raises:
             ConfigError: not a list of strings, pairs where there should be none or the other way
