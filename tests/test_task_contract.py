@@ -6,6 +6,7 @@ A new task is a row in `CASES`. Run: pytest tests/test_task_contract.py
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import random
 from collections.abc import Callable
@@ -49,6 +50,37 @@ def mixed_rows(count: int = 240, *, seed: int = 0) -> list[tuple[str, str]]:
         generator.shuffle(words)
         found.setdefault(" ".join(words), ",".join(topics))
     return list(found.items())
+
+
+def paired_rows(count: int = 160, *, seed: int = 0) -> list[tuple[str, str]]:
+    """Pairs of distinct texts with three words of the topics in common, other in each pair."""
+    generator = random.Random(seed)
+    words = [word for topic in small_run.TOPICS.values() for word in topic]
+    keys = generator.sample(list(itertools.combinations(words, 3)), count)
+
+    def text(key: tuple[str, ...]) -> str:
+        chosen = [*key, *generator.sample(small_run._FILLERS, 3)]
+        generator.shuffle(chosen)
+        return " ".join(chosen)
+
+    return [(text(key), text(key)) for key in keys]
+
+
+def write_pairs(path: Path, rows: list[tuple[str, str]]) -> None:
+    """Write both texts of each row as columns."""
+    small_run.write_rows(path, rows, ("text", "text_pair"))
+
+
+def turned(model) -> None:
+    """Make other answers of a model with a head."""
+    head = model.get_layer("head")
+    head.kernel.assign(-head.kernel.numpy())
+
+
+def mixed_up(model) -> None:
+    """Give every word another one's embedding."""
+    table = model.get_layer("encoder").get_layer("embeddings").token_table
+    table.assign(np.roll(table.numpy(), 3, axis=0))
 
 
 def asked_rows(count: int = 240, *, seed: int = 0) -> list[tuple[str, str, str]]:
@@ -114,6 +146,8 @@ class Case:
         pictures: what TensorBoard shows of dev.
         sections: headings of the report's page that only some tasks have.
         mistakes: overrides, and what is said of them.
+        spoil: has a model give other answers.
+        doors: further formats that it can be written in.
         auto: the class of transformers that loads the folder.
         write: writes the rows.
     """
@@ -127,6 +161,8 @@ class Case:
     pictures: set[str]
     sections: set[str]
     mistakes: list[tuple[list[str], str]]
+    spoil: Callable = turned
+    doors: tuple[str, ...] = ("onnx", "keras_hub")
     auto: str = "AutoModelForSequenceClassification"
     write: Callable[[Path, list], Any] = small_run.write_rows
 
@@ -206,6 +242,58 @@ CASES = {
             (
                 ["data.label=text", "data.text=label"],
                 "expected labels as data.target says. Received: most rows have others, the first",
+            ),
+        ],
+    ),
+    "embed": Case(
+        rows=paired_rows(),
+        config={"task": {"name": "embed"}, "data": {"text_pair": "text_pair"}},
+        problem_type=None,
+        figure=("recall_at_10", 0.8),
+        answer={"text", "vector"},
+        served={"vector"},
+        pictures={"recall"},
+        sections={"Retrieval"},
+        write=write_pairs,
+        spoil=mixed_up,
+        doors=(),
+        mistakes=[
+            (
+                ["data.text_pair=null"],
+                "data.text_pair must name the column with the second text where task.name is embed",
+            ),
+            (
+                ["data.label=label"],
+                "data.target must say what data.label holds where task.name is embed",
+            ),
+            (
+                ["task.loss=cosine", "data.target=none"],
+                "data.target must be number where task.loss is cosine. Received: none",
+            ),
+            (
+                ["task.loss=contrastive", "data.target=number", "data.label=text_pairs"],
+                "data.target must be none or text where task.loss is contrastive. Received: number",
+            ),
+            (
+                ["task.loss=triplet"],
+                "expected a column label (data.label). Received: text, text_pair.",
+            ),
+            (
+                ["train.regularize.r_drop=1.0", "export.onnx=true"],
+                "train.regularize.r_drop, export.onnx: expected a task with a head of labels",
+            ),
+            (["train.class_weights=balanced"], f"train.class_weights: {_ONE_CLASS} embed"),
+            (
+                ["train.monitor=spearman"],
+                "train.monitor must be one of recall_at_10, recall_at_1, mrr, loss where task.name",
+            ),
+            (
+                ["task.margin=0.3"],
+                "task.margin goes with task.loss triplet. Received: contrastive. Leave it out",
+            ),
+            (
+                ["task.name=classify", "task.temperature=0.1", "data.target=class"],
+                "temperature: expected task.name embed, of which these are. Received: classify",
             ),
         ],
     ),
@@ -377,6 +465,7 @@ def test_it_learns_and_its_figure_chooses_the_epoch(road):
     config = yaml.safe_load(Path("runs/small/config.yaml").read_text())
     assert config["train"]["monitor"] == figure
     assert config["data"]["target"] in ("auto", tasks.TASKS[name].target)
+    assert config["data"]["target"] == "none" or name != "embed"
     epochs = read("runs/small/history.json")["epochs"]
     best = max(
         range(len(epochs)), key=lambda n: (epochs[n][f"dev_{figure}"], -epochs[n]["dev_loss"])
@@ -412,6 +501,9 @@ def test_transformers_gives_the_same_outputs(road):
     transformers, torch = needs.package("transformers"), needs.package("torch")
     loaded = tasks.load_model("runs/small/model")
     batch = loaded.tokenizer(*texts_of(case))
+    if tasks.gives_vectors(loaded.task):
+        check_vectors_of_transformers(transformers, torch, loaded, batch)
+        return
     theirs = getattr(transformers, case.auto).from_pretrained("runs/small/model")
     assert getattr(theirs.config, "problem_type", None) == case.problem_type
     with torch.no_grad():
@@ -435,6 +527,20 @@ def test_transformers_gives_the_same_outputs(road):
     assert again.task == loaded.task
     given = again.model(batch, training=False).numpy()
     np.testing.assert_allclose(given[real], wanted[real], atol=1e-5)
+
+
+def check_vectors_of_transformers(transformers, torch, loaded, batch):
+    """Those of its BERT, their mean taken here."""
+    theirs = transformers.AutoModel.from_pretrained("runs/small/model")
+    mask = batch["padding_mask"].numpy().astype(np.int64)
+    with torch.no_grad():
+        hidden = theirs(
+            input_ids=torch.tensor(batch["token_ids"].numpy().astype(np.int64)),
+            attention_mask=torch.tensor(mask),
+        ).last_hidden_state.numpy()
+    wanted = (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdims=True)
+    wanted /= np.linalg.norm(wanted, axis=1, keepdims=True)
+    np.testing.assert_allclose(loaded.model(batch, training=False), wanted, atol=1e-5)
 
 
 def test_every_artifact_answers_alike(road):
@@ -479,9 +585,9 @@ def test_the_savedmodel_names_its_outputs(road):
             assert starts == [entity["start"] for entity in answer["entities"]]
         given = load("runs/small").values(*columns)
         assert words == max(map(len, (words.starts for words in given)))
-    for name in case.served & {"score", "label", "labels", "answer", "start", "end"}:
+    for name in case.served & {"score", "label", "labels", "answer", "start", "end", "vector"}:
         for given, answer in zip(answers[name].numpy().tolist(), predicted, strict=True):
-            if name == "score":
+            if name in ("score", "vector"):
                 assert given == pytest.approx(answer[name], abs=1e-4)
             elif name in ("label", "answer"):
                 assert given.decode() == answer[name]
@@ -530,8 +636,7 @@ def test_a_wrong_artifact_does_not_pass(road):
     }
     reference = tfmodel.export.predictor_of(loaded.model, loaded.tokenizer, **described)
     spoiled = tasks.load_model("runs/small/model").model
-    head = spoiled.get_layer("head")
-    head.kernel.assign(-head.kernel.numpy())
+    case.spoil(spoiled)
     saved = export_savedmodel(spoiled, loaded.tokenizer, "wrong", **described)
     phone = export_tflite(
         spoiled, loaded.tokenizer, "wrong.tflite", quantization="int8", **described
@@ -547,6 +652,8 @@ def test_the_other_doors_answer_alike(road, door):
     from tfmodel.export import export_keras_hub, export_onnx
 
     name, case, _ = road
+    if door not in case.doors:
+        pytest.skip(f"{name} is not written so")
     loaded = tasks.load_model("runs/small/model")
     if tasks.reads_tokens(name):
         done = run_command("export", "small.yaml", f"export.{door}=true")

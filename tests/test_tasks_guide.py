@@ -27,7 +27,7 @@ def test_the_guide_can_be_followed(tmp_path, monkeypatch, tfmodel):
     marked = re.findall(
         r"<!-- test -->\n```(\w+)\n(.*?)^```$", GUIDE.read_text("utf-8"), re.S | re.M
     )
-    assert [language for language, _ in marked] == [*["bash"] * 5, *["python"] * 3]
+    assert [language for language, _ in marked] == ["bash"] * 6 + ["python"] * 4
     answers, printed, names = [], io.StringIO(), {}
     for language, block in marked:
         if language == "python":
@@ -47,6 +47,7 @@ def test_the_guide_can_be_followed(tmp_path, monkeypatch, tfmodel):
         ["text", "labels", "scores"],
         *[["text", "label", "score", "scores"]] * 2,
         ["text", "entities"],
+        ["text", "vector"],
     ]
     asked = json.loads(Path("answered.jsonl").read_text())
     assert asked["context"][asked["start"] : asked["end"]] == asked["answer"]
@@ -59,6 +60,7 @@ def test_the_guide_can_be_followed(tmp_path, monkeypatch, tfmodel):
     assert len(begun) == len(found)
     assert all(text.startswith(word) for text, word in zip(found, begun, strict=True))
     assert printed.getvalue().splitlines() == [
+        "(1, 2) .",
         "['text', 'score']",
         "(2, 1)",
         "['text', 'score']",

@@ -40,6 +40,7 @@ def reason_of(target, raw, **more):
         ("spans", [], []),
         ("spans", [{"start": 5, "end": 9, "label": "X"}], [{"start": 5, "end": 9, "label": "X"}]),
         ("spans", [[5, 9, "X"]], [{"start": 5, "end": 9, "label": "X"}]),
+        ("text", "another one", "another one"),
         ("none", "anything", None),
     ],
 )
@@ -117,6 +118,7 @@ def test_a_question_without_an_answer_is_a_row():
         ("classes", "", "empty_label"),
         ("classes", [""], "empty_label"),
         ("classes", [["a"]], "not_text"),
+        ("text", ["a"], "not_text"),
         ("number", "", "empty_label"),
         ("number", "3,5", "bad_number"),
         ("number", "nan", "bad_number"),
@@ -239,8 +241,21 @@ LABELS = {
         {"answers": [{"text": "\u7532", "start": 1}, {"text": "b", "start": 3}], "id": "q1"},
         {"answers": [], "id": "q2"},
     ],
+    "text": ["café", "a b"],
     "none": [None],
 }
+
+
+def test_a_text_is_cleaned_as_the_others_are():
+    row = parse("text", " a\u00a0\u0007b ", pair="c")
+    assert TARGETS["text"].clean(row, STEPS) == ("control_characters", "whitespace")
+    assert row.label == "a b" and not TARGETS["text"].is_empty(row.label)
+    assert TARGETS["text"].is_empty("")
+
+
+def test_of_questions_the_answers_may_be_left_out():
+    chosen = DataSettings(train="a.json", target="none", format="squad")
+    assert find_target(chosen, "squad").name == "none"
 
 
 @pytest.mark.parametrize("name", TARGETS)

@@ -98,7 +98,7 @@ def main(folder: str, out: str) -> None:
     import tfmodel.tasks
     from tfmodel.model.checkpoints import assign_encoder, read_config, read_tensors
     from tfmodel.model.dropout import Dropout
-    from tfmodel.tasks import classify
+    from tfmodel.tasks import classify, embed
 
     with np.load(f"{folder}/inputs.npz") as arrays:
         inputs = dict(arrays)
@@ -110,6 +110,8 @@ def main(folder: str, out: str) -> None:
     model = classify.build(encoder, classes=3, dropout=0.0)
     model.get_layer("head").kernel.assign(inputs["kernel"])
     numbers["logits"] = model(batch)
+    vectors = embed.build(tfmodel.model.load_encoder(folder), pooling="mean")
+    numbers["vectors"] = vectors(batch)
     dropped = Dropout(0.25, seed=1)(np.ones((500, 200), np.float32), training=True)
     numbers["dropped"] = dropped
     numbers.update(fill_numbers(folder, inputs, batch))

@@ -15,7 +15,7 @@ import tensorflow as tf
 from tfmodel.model import BertConfig, build_encoder, load_encoder
 from tfmodel.model.checkpoints import assign_encoder, read_tensors
 from tfmodel.model.dropout import Dropout
-from tfmodel.tasks import classify, fill
+from tfmodel.tasks import classify, embed, fill
 
 HERE = Path(__file__).parent
 
@@ -75,6 +75,8 @@ def check_numbers(found, folder, inputs):
         np.testing.assert_allclose(found[name], expected, atol=1e-5)
     logits = classifier(folder, more["kernel"])(batch)
     np.testing.assert_allclose(found["logits"], logits, atol=1e-5)
+    vectors = embed.build(load_encoder(folder))(batch)
+    np.testing.assert_allclose(found["vectors"], vectors, atol=1e-5)
     model, given = filler(folder, inputs)
     np.testing.assert_allclose(found["filled"], model(given), atol=1e-5)
     sums = fill.sums(model, given, more["hidden_ids"], more["places"], training=False)

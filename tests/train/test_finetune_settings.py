@@ -16,7 +16,7 @@ def load(**values):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"epochs": 0}, "epochs"),
+        ({"epochs": -1}, "epochs"),
         ({"learning_rate": 0.0}, r"learning_rate must be in \(0, 1\]; received 0.0"),
         ({"learning_rate": 2}, r"learning_rate must be in \(0, 1\]; received 2.0"),
         ({"learning_rate": "fast"}, "learning_rate"),

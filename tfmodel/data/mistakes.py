@@ -80,7 +80,8 @@ def empty_file(path: object) -> ConfigError:
 
 def of_documents(settings: DataSettings) -> bool:
     """Whether these are settings of a corpus, which has no columns to name and no labels."""
-    return settings.target == "none"
+    has_pairs = getattr(settings, "text_pair", None) is not None or settings.format == "squad"
+    return settings.target == "none" and not has_pairs
 
 
 def header_alone(path: object, settings: DataSettings | None = None) -> ConfigError:

@@ -111,12 +111,13 @@ class DataSettings(Settings):
         description="format regex: matches one line, with groups named as text and label.",
         examples=[r"(?P<label>\w+):\w+ (?P<text>.+)"],
     )
-    target: Literal["auto", "class", "classes", "number", "tags", "spans", "answers", "none"] = (
-        Field(
-            "auto",
-            description="What a label is: a class, several classes, a number, a tag for each word, "
-            "spans of the text, answers in the second text, or none; auto: by the format.",
-        )
+    target: Literal[
+        "auto", "class", "classes", "number", "tags", "spans", "answers", "text", "none"
+    ] = Field(
+        "auto",
+        description="What a label is: a class, several classes, a number, a tag for each word, "
+        "spans of the text, answers in the second text, a text that the row's text is to be told "
+        "apart from, or none; auto: by the format.",
     )
     none_label: str | None = Field(
         None,

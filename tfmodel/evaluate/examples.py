@@ -27,12 +27,13 @@ def check_columns(columns: Columns, *, rows: int) -> None:
 def shown_row(columns: Columns, row: int) -> dict[str, Any]:
     """What is known of a row: `text`, `text_pair` and `origin`, as far as there are such."""
     return {
-        _SINGULAR[name]: str(column[row]) if name == "origins" else _shorten(column[row])
+        _SINGULAR[name]: str(column[row]) if name == "origins" else shorten(column[row])
         for name, column in columns.items()
         if column is not None
     }
 
 
-def _shorten(text: str) -> str:
+def shorten(text: str) -> str:
+    """As much of a text as is shown."""
     text = str(text)
     return text if len(text) <= EXAMPLE_CHARACTERS else text[:EXAMPLE_CHARACTERS] + "…"

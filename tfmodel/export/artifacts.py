@@ -11,12 +11,20 @@ import numpy as np
 
 from tfmodel import tasks
 from tfmodel.config import ConfigError
-from tfmodel.export.manifest import MANIFEST_FILE, Manifest, read_files, read_tokenizer
+from tfmodel.export.manifest import (
+    MANIFEST_FILE,
+    Manifest,
+    output_of,
+    read_files,
+    read_tokenizer,
+)
 from tfmodel.export.places import versions
 from tfmodel.export.predictor import Answer, Predictor
+from tfmodel.model.sentence_folders import MODULES_FILE
 
 _LOOKED_FOR = (
-    "a run folder (config.yaml and model/), a model folder (config.json and model.safetensors), "
+    "a run folder (config.yaml and model/), a model folder (config.json and model.safetensors, or "
+    "modules.json of sentence-transformers), "
     "a SavedModel (saved_model.pb, or version folders 1, 2, … with one), a KerasHub preset "
     "(task.json), an ONNX folder (model.onnx) or a .tflite file"
 )
@@ -57,7 +65,7 @@ def load(where: str | Path, *, threads: int | None = None) -> Predictor:
         from tfmodel.export.keras_hub.loader import load_keras_hub
 
         return load_keras_hub(path)
-    if (path / "config.json").is_file():
+    if (path / "config.json").is_file() or (path / MODULES_FILE).is_file():
         return _load_model_folder(path, path)
     if (path / "config.yaml").is_file():
         return _load_run(path)
@@ -100,7 +108,9 @@ def predictor_of(
     from tfmodel.export import graph
 
     positions = graph.positions_of(model)
-    graph.check_exportable(model, labels=labels, max_length=max_length, positions=positions)
+    graph.check_exportable(
+        model, labels=labels, max_length=max_length, positions=positions, task=task
+    )
     manifest = Manifest(
         labels=tuple(labels),
         max_length=max_length,
@@ -109,6 +119,7 @@ def predictor_of(
         has_pairs=has_pairs,
         task=task,
         decoding=decoding or {},
+        output=output_of(task),
     )
     if tasks.find(task).ANSWERS == "span":
         answer = _span_answer(model, tokenizer, manifest)

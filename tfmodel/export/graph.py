@@ -91,7 +91,12 @@ def at_least_one_token(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
 
 
 def check_exportable(
-    model: keras.Model, *, labels: Sequence[str], max_length: int, positions: int | None
+    model: keras.Model,
+    *,
+    labels: Sequence[str],
+    max_length: int,
+    positions: int | None,
+    task: str = "classify",
 ) -> None:
     """Refuse what would export to something that answers wrongly or not at all.
 
@@ -100,10 +105,11 @@ def check_exportable(
         labels: the name of each output.
         max_length: tokens a row at most.
         positions: the longest row that the model knows, or None where it is not known.
+        task: one of `tasks.TASKS`; what gives vectors has no labels.
 
     Raises:
-        ConfigError: the labels are not as many strings as there are classes, each once, or
-            `max_length` is out of range.
+        ConfigError: the labels are not as many strings as there are classes, each once, the model
+            is one of several texts a row, or `max_length` is out of range.
     """
     odd = [label for label in labels if not (isinstance(label, str) and label.strip())]
     if odd or len({*labels}) < len(labels):
@@ -114,7 +120,14 @@ def check_exportable(
             'Name the classes: labels=["no", "yes"].'
         )
     classes = model.output_shape[-1]
-    if classes != len(labels):
+    if tasks.gives_vectors(task):
+        if len(model.output_shape) != 2 or len(labels):
+            raise ConfigError(
+                f"Expected a model that gives a vector a row, and no labels. Received: one that "
+                f"gives {model.output_shape}, and {len(labels)} labels. Export the model of single "
+                "texts: tm.tasks.embed.answering(model)."
+            )
+    elif classes != len(labels):
         raise ConfigError(
             f"Expected one label for each of the model's {classes} classes. "
             f"Received: {len(labels)} labels. Pass the labels that the model was trained with."

@@ -119,6 +119,16 @@ class Manifest:
         return manifest
 
 
+def output_of(task: str, output: str = "scores") -> str:
+    """What an artifact of a task gives, as `Manifest.output` calls it.
+
+    Args:
+        task: one of `tasks.TASKS`.
+        output: what is asked for, `scores` meaning the task's own values.
+    """
+    return "vector" if tasks.gives_vectors(task) else output
+
+
 def package_version() -> str:
     """The version of tfmodel that is running; `unknown` when it was not installed."""
     try:

@@ -105,14 +105,16 @@ class Predictor:
 
         Returns:
             float32 (n, C), in the order of `texts`: of `classify` the probability of each label,
-            of `regress` the number, where C is 1, of `span` start, end, score and margin of the
-            best span. Of `tag` a list of n `Words`: where the words of a text are, and the
-            probability of each tag.
+            of `regress` the number, where C is 1, of `embed` the vector, of `span` start, end,
+            score and margin of the best span. Of `tag` a list of n `Words`: where the words of a
+            text are, and the probability of each tag.
 
         Raises:
             ConfigError: not a list of strings, pairs where there should be none or the other way
                 round, or what was loaded gives vectors alone.
         """
+        if tasks.gives_vectors(self.task):
+            return self.vectors(texts, text_pairs, batch_size=batch_size)
         if self._scores is None:
             raise ConfigError(
                 f"{self.where}: expected an artifact that gives scores. Received: one that gives "
@@ -131,7 +133,7 @@ class Predictor:
         *,
         batch_size: int = 32,
     ) -> np.ndarray:
-        """Turn texts into sentence vectors: what the model reads its answers from.
+        """Turn texts into sentence vectors: of `embed` its answers, else what it reads them from.
 
         Args:
             texts: n texts; an empty one has a vector too.

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tfmodel.export.manifest import Manifest, package_version
+from tfmodel.export.manifest import Manifest, output_of, package_version
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Trained:
 
         Args:
             precision: the artifact's number format.
-            output: `scores` or `vector`.
+            output: `scores` or `vector`; of a task that gives vectors it is these in any case.
         """
         return Manifest(
             labels=tuple(self.labels),
@@ -64,6 +64,6 @@ class Trained:
             task=self.task,
             decoding=dict(self.decoding),
             precision=precision,
-            output=output,
+            output=output_of(self.task, output),
             version=package_version(),
         )

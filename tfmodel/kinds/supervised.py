@@ -35,15 +35,18 @@ from tfmodel.stages import (
 from tfmodel.tasks import span_windows
 from tfmodel.train.settings import FinetuneSettings
 
+_OF_VECTORS = ("loss", "temperature", "margin", "pooling", "normalize")
+_TARGET_OF_LOSS = {"cosine": "number", "triplet": "text"}
+
 
 class TaskSettings(Settings):
     """What the model answers."""
 
-    name: Literal["classify", "regress", "tag", "span"] = Field(
+    name: Literal["classify", "regress", "tag", "span", "embed"] = Field(
         "classify",
         description="classify: one label of several for a text or a pair of texts (with "
         "data.target classes any number of them); regress: a number; tag: entities of a text; "
-        "span: the answer to a question in a text.",
+        "span: the answer to a question in a text; embed: a vector.",
     )
     doc_stride: int = Field(
         span_windows.DOC_STRIDE,
@@ -56,6 +59,42 @@ class TaskSettings(Settings):
     max_answer_length: int = Field(
         span_windows.MAX_ANSWER_LENGTH, ge=1, description="span: tokens of an answer at most."
     )
+    loss: Literal["auto", "contrastive", "triplet", "cosine"] = Field(
+        "auto",
+        description="embed: contrastive (find a text's partner in the batch), triplet (nearer than "
+        "a text that data.label names), cosine (as high as the number of data.label); auto: cosine "
+        "of numbers, else contrastive.",
+    )
+    temperature: float = Field(
+        0.05, gt=0, le=1, description="embed: what cosines are divided by in the contrastive loss."
+    )
+    margin: float = Field(
+        0.2, gt=0, le=2, description="embed: by how much nearer the triplet loss wants the partner."
+    )
+    pooling: Literal["auto", "mean", "cls"] = Field(
+        "auto",
+        description="embed: a vector is the mean of the tokens, or the first; auto: as the "
+        "encoder's sentence-transformers folder says, else mean.",
+    )
+    normalize: Literal["auto"] | bool = Field(
+        "auto",
+        description="embed: whether vectors have length 1; auto: as the encoder's folder says, "
+        "else true.",
+    )
+
+    @model_validator(mode="after")
+    def _keys_of_one_task(self) -> TaskSettings:
+        others = [key for key in self.chosen() if key in _OF_VECTORS]
+        if others and self.name != "embed":
+            raise ValueError(
+                f"{', '.join(others)}: expected task.name embed, of which these are. Received: "
+                f"{self.name}. Leave them out"
+            )
+        return self
+
+    def chosen(self) -> dict[str, Any]:
+        """The name, and what else is not as it is by default."""
+        return {"name": self.name, **self.model_dump(exclude_defaults=True)}
 
 
 class RunSettings(Settings):
@@ -86,8 +125,18 @@ class RunSettings(Settings):
         """Where the config does not say what its labels are, the task does."""
         try:
             name, target = values["task"]["name"], values["data"].get("target", "auto")
+            loss, label = values["task"].get("loss", "auto"), values["data"].get("label")
         except (KeyError, TypeError, AttributeError):
             return values
+        if name == "embed" and target == "auto":
+            if label is not None and loss not in _TARGET_OF_LOSS:
+                raise ValueError(
+                    f"data.target must say what data.label holds where task.name is embed. "
+                    f"Received: label {label} alone. Set data.target: number for scores of pairs, "
+                    "or text for texts that a row's text is to be told apart from"
+                )
+            target = _TARGET_OF_LOSS.get(loss, "none")
+            return {**values, "data": {**values["data"], "target": target}}
         known = [task.target for task in tasks.TASKS.values() if task.name == name]
         if target != "auto" or not known or name == "classify":  # whose labels the format tells
             return values
@@ -118,6 +167,7 @@ class RunSettings(Settings):
                 )
             key = name  # the rows can be prepared all the same, for a script of one's own
         task = tasks.TASKS[key]
+        self._check_vectors(task)
         if self.data.text_pair is not None and not task.pairs:
             raise ValueError(
                 f"data.text_pair: expected single texts where task.name is {name}. Received: "
@@ -148,6 +198,41 @@ class RunSettings(Settings):
                     "leave it out"
                 )
         return self
+
+    def _check_vectors(self, task: tasks.Task) -> None:
+        name, target, loss = self.task.name, self.data.target, self.task.loss
+        headless = [path for path in task.headless if _is_set(self, path)]
+        if headless:
+            raise ValueError(
+                f"{', '.join(headless)}: expected a task with a head of labels or numbers. "
+                f"Received: task.name {name}, whose answers are vectors. Leave it out"
+            )
+        if self.train.epochs == 0 and not task.needs_pairs:
+            raise ValueError(
+                f"train.epochs must be at least 1 where task.name is {name}, whose head has to be "
+                "learned. Received: 0"
+            )
+        has_pairs = self.data.text_pair is not None or self.data.format == "squad"
+        if task.needs_pairs and not has_pairs:
+            raise ValueError(
+                f"data.text_pair must name the column with the second text where task.name is "
+                f"{name}. Received: none. A row is two texts that belong together, or a pair with "
+                "a score"
+            )
+        learned = loss if loss != "auto" else "cosine" if target == "number" else "contrastive"
+        for key, owner in (("temperature", "contrastive"), ("margin", "triplet")):
+            if key in self.task.chosen() and learned != owner:
+                raise ValueError(
+                    f"task.{key} goes with task.loss {owner}. Received: {learned}. Leave it out, "
+                    "or name the loss"
+                )
+        wanted = _TARGET_OF_LOSS.get(loss, target)
+        if target != wanted or (loss == "contrastive" and target == "number"):
+            words = wanted if loss in _TARGET_OF_LOSS else "none or text"
+            raise ValueError(
+                f"data.target must be {words} where task.loss is {loss}. Received: {target}. Name "
+                "the loss that fits the rows, or leave it out"
+            )
 
 
 def _at(settings: Settings, path: str) -> Any:
@@ -233,7 +318,8 @@ def _next_command(context: Context) -> str:
     if unfinished := unfinished_command(context):
         return unfinished
     where = Path(context.settings.run)
-    if context.dataset.has_pairs:
+    task = tasks.TASKS[learned(context.dataset.target)]
+    if context.dataset.has_pairs and not task.needs_pairs:
         return f"tfmodel predict {shlex.quote(str(where))} --input FILE --output answers.jsonl"
     if "savedmodel" in context.run.metrics().get("export", {}):
         where = where / "export" / "savedmodel"

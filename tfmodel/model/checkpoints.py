@@ -204,13 +204,20 @@ def encoder_tensors(encoder: keras.Model, *, prefix: str = "") -> dict[str, np.n
     return tensors
 
 
-def save_encoder(encoder: keras.Model, folder: str | Path, *, tokenizer=None) -> Path:
+def save_encoder(
+    encoder: keras.Model,
+    folder: str | Path,
+    *,
+    tokenizer=None,
+    files: Mapping[str, str] | None = None,
+) -> Path:
     """Write an encoder as a Hugging Face folder of its family, which `transformers` loads.
 
     Args:
         encoder: a model of `build_encoder`.
         folder: replaced as a whole, once everything is written.
         tokenizer: its vocabulary and settings are written too.
+        files: what else goes into the folder: name to text.
 
     Returns:
         The folder.
@@ -218,7 +225,8 @@ def save_encoder(encoder: keras.Model, folder: str | Path, *, tokenizer=None) ->
     shape = encoder_config(encoder)
     architecture = FAMILIES[shape.family].named("BertModel")
     config = {**shape.to_huggingface(), "architectures": [architecture]}
-    return write_model_folder(folder, config, encoder_tensors(encoder), tokenizer=tokenizer)
+    tensors = encoder_tensors(encoder)
+    return write_model_folder(folder, config, tensors, tokenizer=tokenizer, files=files)
 
 
 def write_model_folder(
@@ -227,6 +235,7 @@ def write_model_folder(
     tensors: Mapping[str, np.ndarray],
     *,
     tokenizer=None,
+    files: Mapping[str, str] | None = None,
 ) -> Path:
     """Write `config.json`, `model.safetensors` and the tokenizer's files, all or nothing.
 
@@ -235,6 +244,7 @@ def write_model_folder(
         config: what goes into `config.json`.
         tensors: arrays by Hugging Face name.
         tokenizer: a `Tokenizer`, or None.
+        files: what else goes into the folder: name to text.
 
     Returns:
         The folder.
@@ -252,6 +262,9 @@ def write_model_folder(
         (temporary / WEIGHTS_FILE).chmod((temporary / CONFIG_FILE).stat().st_mode)
         if tokenizer is not None:
             tokenizer.save(temporary)
+        for name, content in (files or {}).items():
+            (temporary / name).parent.mkdir(exist_ok=True)
+            (temporary / name).write_text(content, "utf-8")
     return folder
 
 

@@ -1,4 +1,4 @@
-"""What a sentence-transformers folder asks for: how hidden states become one vector a text."""
+"""What a sentence-transformers folder says, in and out: how hidden states become a vector."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ _SWITCHES = {
     "pooling_mode_lasttoken": "lasttoken",
 }
 POOLINGS = ("mean", "cls")
+_TYPES = "sentence_transformers.models"  # which newer releases know by this name, too
 _LENGTH_FILES = tuple(
     f"sentence_{kind}_config.json" for kind in ("bert", "roberta", "distilbert", "xlm-roberta")
 )
@@ -84,6 +85,32 @@ def read_sentence_settings(folder: str | Path) -> SentenceSettings | None:
         max_length=_length(places["Transformer"]),
         prompt=_prompt(folder / _PROMPTS_FILE),
     )
+
+
+def sentence_files(settings: SentenceSettings, *, width: int) -> dict[str, Any]:
+    """What makes a sentence-transformers folder of an encoder's.
+
+    Args:
+        settings: how a vector is made; its `encoder_folder` is not written.
+        width: numbers of a vector, D.
+
+    Returns:
+        Name of a file in the folder to its content, JSON values; `read_sentence_settings` reads it
+        back, and so do all releases of sentence-transformers.
+    """
+    places = {"Transformer": "", "Pooling": "1_Pooling"}
+    if settings.normalize:
+        places["Normalize"] = "2_Normalize"
+    modules = [
+        {"idx": index, "name": str(index), "path": place, "type": f"{_TYPES}.{kind}"}
+        for index, (kind, place) in enumerate(places.items())
+    ]
+    switches = {switch: mode == settings.pooling for switch, mode in _SWITCHES.items()}
+    return {
+        MODULES_FILE: modules,
+        "1_Pooling/config.json": {"word_embedding_dimension": width, **switches},
+        _LENGTH_FILES[0]: {"max_seq_length": settings.max_length, "do_lower_case": False},
+    }
 
 
 def _module(entry: Any, folder: Path, path: Path) -> tuple[str, Path]:

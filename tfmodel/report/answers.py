@@ -2,7 +2,7 @@
 
 from types import ModuleType
 
-from tfmodel.report import answering, classification, labelling, regression, tagging
+from tfmodel.report import answering, classification, embedding, labelling, regression, tagging
 
 OF_TASK = {
     "classify": classification,
@@ -10,6 +10,9 @@ OF_TASK = {
     "regress": regression,
     "tag": tagging,
     "span": answering,
+    "embed": embedding,
+    "embed_triplets": embedding,
+    "embed_scored": embedding,
 }
 """By the task's name: `view`, `facts`, `dev_fact` and `lines`."""
 

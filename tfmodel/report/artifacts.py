@@ -26,8 +26,11 @@ def artifacts(parity: Figures) -> dict[str, Any] | None:
     rows = [row for name, figures in found.items() for row in _artifact_rows(name, figures)]
     if parity.get("reference"):
         own = {names.agreement_key: 1.0, "largest_score_difference": 0.0}
+        if names.quality == _COSINE:
+            own["cosine"] = 1.0
         reference = {**parity["reference"], **own}
         rows.insert(0, _row("Keras model, float32", reference))
+    notes = [] if names.quality == _COSINE else _vectors(found)  # which the table shows then
     return {
         "lede": _lede(found),
         "columns": [
@@ -44,7 +47,7 @@ def artifacts(parity: Figures) -> dict[str, Any] | None:
         ],
         "rows": rows,
         "failures": [line for name, each in found.items() for line in _failures(name, each)],
-        "notes": [_note(parity), *_vectors(found), *phone_notes(parity)],
+        "notes": [_note(parity), *notes, *phone_notes(parity)],
     }
 
 
@@ -63,9 +66,11 @@ class Names:
     quality: str
 
 
+_COSINE = "Cosine"
 _NAMES = {
     "multilabel": Names("Same decisions", "label_agreement", "Micro F1"),
     "regress": Names("Correlation", "score_correlation", "Spearman"),
+    "embed": Names("Same nearest", "neighbour_agreement", _COSINE),
     "tag": Names("Same tags", "label_agreement", "F1"),
     "span": Names("Same answer", "answer_agreement", "F1"),
 }
@@ -75,6 +80,7 @@ _QUALITIES = {
     "micro_f1": wording.percent,
     "f1": wording.percent,
     "accuracy": wording.percent,
+    "cosine": wording.correlation,
 }
 
 
@@ -87,6 +93,8 @@ def agreement(figures: Figures) -> str:
     """How far an artifact's answers go with the Keras model's: same labels, or a correlation."""
     if figures.get("score_correlation") is not None:
         return wording.correlation(figures["score_correlation"])
+    if figures.get("neighbour_agreement") is not None:
+        return wording.percent(figures["neighbour_agreement"])
     return wording.percent(figures.get("label_agreement", figures.get("answer_agreement")))
 
 
@@ -178,6 +186,8 @@ def _lede(found: Figures) -> str:
 
 def _note(parity: Figures) -> str:
     note = "Difference: the largest distance of a score from the Keras model’s"
+    if names_of(parity).quality == _COSINE:
+        note += ", of vectors as a share of the largest number"
     if parity.get("rows") is not None:
         note += f", over {wording.plural(parity['rows'], 'real row')}"
     note += ". p50 and p99: half, and 99%, of single texts were answered within that time here"

@@ -20,6 +20,7 @@ _TARGETS = {
     "tags": "a tag for each word",
     "spans": "spans of the text",
     "answers": "answers in the second text",
+    "text": "a text to be told apart from",
     "none": "no labels",
 }
 

@@ -13,6 +13,9 @@ TASKS = {
     "regress": "numbers for texts",
     "tag": "entities in texts",
     "span": "answers from texts",
+    "embed": "vectors for texts",
+    "embed_triplets": "vectors for texts",
+    "embed_scored": "vectors for texts",
 }
 
 
@@ -31,7 +34,7 @@ def facts(results: Results) -> list[dict[str, str]]:
     if part == "test" and results.evaluation.get("dev"):
         reached = words.dev_fact(results.evaluation["dev"])
         found.append(_fact(*reached, "which steered training"))
-    if results.training.get("seconds") is not None:
+    if results.training.get("seconds"):  # none of an encoder that is taken as it is
         rate = results.training.get("examples_per_second")
         note = f"{wording.rate(rate)} examples a second" if rate is not None else ""
         found.append(_fact("Training", wording.duration(results.training["seconds"]), note))

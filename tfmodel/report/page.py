@@ -17,6 +17,7 @@ _OF_SOME_TASKS = (
     "classes",
     "calibration",
     "scatter",
+    "retrieval",
     "mistakes",
     "correct",
 )

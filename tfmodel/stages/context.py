@@ -19,6 +19,8 @@ _ROWS_WITH = {
     "number": "one number",
     "spans": "spans of the text",
     "answers": "answers",
+    "text": "one text",
+    "none": "no label",
 }
 
 
@@ -101,8 +103,10 @@ class Context:
 
     @functools.cached_property
     def encoder_folder(self) -> Path:
-        """The pretrained encoder, fetched."""
-        return sources.fetch(self.settings.encoder)
+        """The pretrained encoder, fetched; of sentence-transformers the folder inside."""
+        folder = sources.fetch(self.settings.encoder)
+        inside = folder / "0_Transformer"
+        return inside if inside.is_dir() and not (folder / "config.json").exists() else folder
 
     @functools.cached_property
     def encoder_shape(self):

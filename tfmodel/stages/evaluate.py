@@ -29,7 +29,9 @@ def _evaluate(context: Context) -> None:
         _log.info("evaluating %s: %d rows", part, len(split.texts))
         found[part] = task.evaluate(
             tasks.right_answers(task, split, context.dataset.labels),
-            predictor.values(split.texts, split.text_pairs),
+            task.answers_of(predictor, split)
+            if hasattr(task, "answers_of")
+            else predictor.values(split.texts, split.text_pairs),
             context.dataset.labels,
             texts=split.texts,
             text_pairs=split.text_pairs,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from tfmodel import tasks
 from tfmodel.export.publish import PARITY_FILE
 from tfmodel.export.settings import ExportSettings
 from tfmodel.run_folder import Run
@@ -30,7 +29,12 @@ def _export(context: Context) -> None:
     trained, dataset = context.trained, context.dataset
     part = next(name for name in ("test", "dev", "train") if name in dataset.counts)
     split = dataset.split(part)
+    targets = None
     calibration = _drawn(dataset.split("train"), settings.calibration_rows, context.settings.seed)
+    if hasattr(context.task, "asked"):
+        split, calibration = map(context.task.asked, (split, calibration))
+    else:
+        targets = context.task.targets(split.labels, dataset.labels)
     parity = export_all(
         settings,
         model=trained.model,
@@ -41,7 +45,7 @@ def _export(context: Context) -> None:
         decoding=trained.decoding,
         texts=split.texts,
         text_pairs=split.text_pairs,
-        targets=tasks.right_answers(context.task, split, dataset.labels),
+        targets=targets,
         folder=context.run.export,
         calibration_texts=calibration.texts,
         calibration_pairs=calibration.text_pairs,

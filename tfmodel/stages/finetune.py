@@ -52,7 +52,7 @@ def training_inputs(context: Context) -> dict:
         "seed": settings.seed,
         "encoder": settings.encoder,
         "the content of encoder": identity_of_source(settings.encoder),
-        "task.name": settings.task.name,
+        **{f"task.{key}": value for key, value in settings.task.chosen().items()},
         **{f"task.{key}": value for key, value in decoding_of(settings).items()},
         **{
             f"train.{key}": value
@@ -104,8 +104,8 @@ def _finetune(context: Context) -> None:
             **result.windows,
             "examples": result.examples,
             "seconds": result.seconds,
-            "examples_per_second": result.examples / result.seconds,
-            "tokens_per_second": result.tokens / result.seconds,
+            "examples_per_second": result.examples / (result.seconds or 1),
+            "tokens_per_second": result.tokens / (result.seconds or 1),
             "padding_share": result.padding_share,
             "epochs": len(result.epochs),
             "best_epoch": None if result.best_epoch is None else result.best_epoch + 1,
@@ -136,7 +136,8 @@ def decoding_of(settings: Any) -> dict[str, Any]:
     """What is settled before the training of how a task's answers are read; mostly nothing."""
     if settings.task.name != "span":
         return {}
-    return settings.task.model_dump(mode="json", exclude={"name"})
+    keys = {"doc_stride", "max_query_length", "max_answer_length"}
+    return settings.task.model_dump(mode="json", include=keys)
 
 
 def _none(context: Context) -> dict[str, int]:
@@ -240,7 +241,7 @@ def train_model(
     from tfmodel.model import encoder_config, load_encoder
     from tfmodel.tasks import reads_tokens
     from tfmodel.tokens import load_tokenizer
-    from tfmodel.train.finetune import finetune
+    from tfmodel.train.finetune import UNTRAINED, finetune
     from tfmodel.train.regularize import mixout
 
     settings, dataset = context.settings, context.dataset
@@ -252,7 +253,7 @@ def train_model(
         tokens = reads_tokens(context.task_name)
         encoder = load_encoder(
             context.encoder_folder,
-            sequence=tokens,
+            sequence=tokens or getattr(context.task, "NEEDS_SEQUENCE", False),
             pooled=not tokens,
             recompute=train.recompute,
             dtype=policy,
@@ -260,10 +261,16 @@ def train_model(
         )
     tokenizer = load_tokenizer(context.encoder_folder, max_length=train.max_length)
     _check_vocabulary(tokenizer, encoder_config(encoder), context.encoder_folder)
-    task = context.task
+    task, options = context.task, settings.task.model_dump()
     head = task.head_arguments(dataset.labels, rows.labels)
+    own_loss = {}
+    if hasattr(task, "own_head"):
+        head |= task.own_head(options, sources.fetch(settings.encoder))
+        own_loss = task.loss_arguments(options, task.targets_of(rows))
     with scope():
         model = task.build(encoder, dropout=train.dropout, **head, **_none(context))
+    if train.epochs == 0:
+        return model, tokenizer, UNTRAINED
     result = finetune(
         model,
         tokenizer,
@@ -276,6 +283,7 @@ def train_model(
         checkpoints=checkpoints,
         logs=logs,
         config={"encoder": settings.encoder, "task": settings.task.name, "rows": len(rows.texts)},
+        loss_arguments=own_loss,
         key=key,
         decoding=decoding_of(settings),
     )

@@ -21,6 +21,12 @@ What a task is to everything that trains, measures, exports and asks it:
   dev rows.
 - Where rows are learned in pieces, `examples(tokenizer, split, max_length=…, **decoding)`: the
   windows of a split, their targets, and the way from their outputs back to values of rows.
+- Where the rows of a part say more than their labels: `targets_of(split)` in place of `targets`,
+  `token_rows(tokenizer, split, max_length=…)` for how they are read, `answers_of(predictor, split)`
+  for the values that `evaluate` takes, and `asked(split)`, the rows that an artifact is asked.
+  `NEEDS_SEQUENCE`: whether `build` wants all hidden states.
+- Where a config says more of a task than its name: `own_head(options, folder)` and
+  `loss_arguments(options, targets)`, what `build` and `loss` take beside.
 - `TITLE`, `GIVES` and `SAYS`: what a file for phones says of itself: its name, what it gives (of so
   many outputs), what the numbers are.
 - `save` and `load`: a Hugging Face folder with `ARCHITECTURE`, which is what BERT's is called
@@ -41,6 +47,7 @@ A new task is its module, its entry in `TASKS`, its page in `tfmodel.report`, it
 
 import dataclasses
 import importlib
+from pathlib import Path
 
 from tfmodel.config import ConfigError
 
@@ -54,6 +61,9 @@ class Task:
         target: `data.target`: the labels that it learns.
         figures: dev figures that can choose the epoch, the natural one first.
         foreign: keys of a config that mean nothing to it.
+        headless: keys that mean nothing to it because its answers are vectors, without a head.
+        module: its module here; by default that of its key.
+        needs_pairs: whether every row must have two texts, of which each is read by itself.
         pairs: whether a row may be two texts.
         families: kinds of encoder, by `model_type`, that it can be trained on and saved with.
     """
@@ -62,6 +72,9 @@ class Task:
     target: str
     figures: tuple[str, ...]
     foreign: tuple[str, ...] = ()
+    headless: tuple[str, ...] = ()
+    module: str = ""
+    needs_pairs: bool = False
     pairs: bool = True
     families: tuple[str, ...] = ("bert",)
 
@@ -88,6 +101,21 @@ _OF_ONE_VECTOR = (
     "export.onnx",
 )
 _ON_SENTENCE_VECTOR = ("bert", "distilbert", "electra", "roberta")
+
+_OF_VECTORS = {
+    "foreign": (*OF_ONE_CLASS, *_OF_WINDOWS),
+    "headless": (
+        "train.dropout",
+        "train.regularize.r_drop",
+        "train.regularize.mixup",
+        "export.keras_hub",
+        "export.onnx",
+        "export.tflite_vector",
+    ),
+    "module": "embed",
+    "needs_pairs": True,
+}
+_OF_RETRIEVAL = ("recall_at_10", "recall_at_1", "mrr", "loss")
 
 TASKS = {
     "classify": Task(
@@ -124,8 +152,11 @@ TASKS = {
         foreign=(*OF_ONE_CLASS, *_OF_WINDOWS, "train.regularize.mixup"),
         pairs=False,
     ),
+    "embed": Task("embed", "none", figures=_OF_RETRIEVAL, **_OF_VECTORS),
+    "embed_triplets": Task("embed", "text", figures=_OF_RETRIEVAL, **_OF_VECTORS),
+    "embed_scored": Task("embed", "number", ("spearman", "pearson", "loss"), **_OF_VECTORS),
 }
-"""The tasks there are; each is the module of this name."""
+"""The tasks there are; each is the module of this name, or the one that it names."""
 
 NAMES = tuple(dict.fromkeys(task.name for task in TASKS.values()))
 """What `task.name` may be."""
@@ -150,6 +181,7 @@ __all__ = [
     "find",
     "find_objective",
     "gives_lists",
+    "gives_vectors",
     "learning",
     "load_model",
     "reads_tokens",
@@ -168,7 +200,12 @@ def find(name: str):
     """
     if name not in TASKS:
         raise ConfigError(f"task.name must be one of {', '.join(NAMES)}. Received: {name!r}.")
-    return importlib.import_module(f"tfmodel.tasks.{name}")
+    return importlib.import_module(f"tfmodel.tasks.{TASKS[name].module or name}")
+
+
+def gives_vectors(name: str) -> bool:
+    """Whether the answers of a task are vectors, without names."""
+    return find(name).VALUES == "vector"
 
 
 def reads_tokens(name: str) -> bool:
@@ -203,6 +240,8 @@ def right_answers(task, split, labels):
         split: its rows.
         labels: the names of the labels.
     """
+    if hasattr(task, "targets_of"):
+        return task.targets_of(split)
     if task.ANSWERS == "span":  # an answer is compared as its context's language has it
         return task.targets(split.labels, labels, text_pairs=split.text_pairs)
     return task.targets(split.labels, labels)
@@ -228,7 +267,7 @@ def load_model(folder, *, dtype: str = "float32"):
     """Load a fine-tuned model folder, whatever its task.
 
     Args:
-        folder: a Hugging Face model folder with a task head.
+        folder: a Hugging Face model folder with a task head, or one of sentence-transformers.
         dtype: Keras dtype policy to build with.
 
     Returns:
@@ -240,19 +279,23 @@ def load_model(folder, *, dtype: str = "float32"):
     """
     from tfmodel.model.checkpoints import CONFIG_FILE, read_config
     from tfmodel.model.families import FAMILIES, family_of
+    from tfmodel.model.sentence_folders import MODULES_FILE
+
+    if (Path(folder) / MODULES_FILE).is_file():
+        return find("embed").load(folder, dtype=dtype)
     from tfmodel.tasks.sequence_head import problem_type_of
 
     config = read_config(folder)
     family = FAMILIES[family_of(config, name=f"{folder}/{CONFIG_FILE}")]
     architectures = config.get("architectures") or ["none named"]
-    known = [find(name) for name in TASKS]
+    known = [find(name) for name in TASKS if not gives_vectors(name)]
     fitting = [task for task in known if family.named(task.ARCHITECTURE) in architectures]
     if not fitting:
         names = ", ".join(dict.fromkeys(family.named(task.ARCHITECTURE) for task in known))
         raise ConfigError(
             f"{folder}: expected a fine-tuned model ({names}). Received: "
             f"{', '.join(architectures)}. An encoder without a head answers nothing: fine-tune it "
-            "with tfmodel finetune."
+            "with tfmodel finetune, or read sentence vectors with tm.tasks.embed.load."
         )
     # Several tasks may share an architecture; where none has this problem type, the first says so.
     kind = problem_type_of(config)
@@ -263,5 +306,5 @@ def load_model(folder, *, dtype: str = "float32"):
 def __getattr__(name: str):
     """Import a task's module when it is first used, as `tasks.classify`."""
     if name in (*TASKS, *OBJECTIVES.values()):
-        return importlib.import_module(f"tfmodel.tasks.{name}")
+        return find(name) if name in TASKS else importlib.import_module(f"tfmodel.tasks.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

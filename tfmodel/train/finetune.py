@@ -75,6 +75,20 @@ class FinetuneResult:
     windows: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
+UNTRAINED = FinetuneResult(
+    steps=[],
+    epochs=[],
+    seconds=0.0,
+    examples=0,
+    tokens=0,
+    padding_share=0.0,
+    resumed_at_steps=[],
+    best_epoch=None,
+    stopped_early=False,
+)
+"""Of a model that is taken as it is."""
+
+
 def finetune(
     model: keras.Model,
     tokenizer: RowTokenizer,
@@ -88,6 +102,7 @@ def finetune(
     checkpoints: str | Path,
     logs: str | Path | None = None,
     config: Mapping[str, Any] | None = None,
+    loss_arguments: Mapping[str, Any] | None = None,
     key: str = "",
     decoding: Mapping[str, Any] | None = None,
 ) -> FinetuneResult:
@@ -108,6 +123,7 @@ def finetune(
         checkpoints: folder for what an interrupted run continues from.
         logs: TensorBoard folder, or None: not watched.
         config: settings beside these, to show where the training is watched.
+        loss_arguments: what the task's `loss` takes beside what the settings say.
         key: fingerprint of everything that the result depends on; a checkpoint of another
             key is refused.
         decoding: how a task that reads its rows in windows cuts them.
@@ -118,11 +134,13 @@ def finetune(
     Raises:
         ConfigError: the checkpoint is another run's, or a class weight names no label.
         FloatingPointError: the loss is no longer a number.
-        ValueError: the settings are not resolved.
+        ValueError: the settings are not resolved, or name no epoch.
     """
     start = time.perf_counter()
     strategy = model.distribute_strategy
     chief = is_chief(strategy)  # of several workers: it alone writes
+    if not settings.epochs:
+        raise ValueError("Expected an epoch or more. Received: 0. The model is as it is.")
     if "auto" in (settings.learning_rate, settings.precision, settings.jit):
         raise ValueError(
             "Expected settings without auto. Received: "
@@ -145,7 +163,7 @@ def finetune(
     with strategy.scope():
         assemble.prepare(model, settings.regularize, seed=seed)
         training = _training_model(model, settings, seed)
-        _compile(training, task, settings, total_steps)
+        _compile(training, task, settings, total_steps, loss_arguments or {})
     give_chiefs(strategy, training.variables)
 
     if settings.monitor == "auto":
@@ -171,6 +189,7 @@ def finetune(
         model,
         tokenizer,
         shown,
+        task,
         settings,
         total_steps,
         logs if chief else None,
@@ -275,7 +294,7 @@ def _dev(rows: Learned, dev: Split, task, labels, size: int) -> tuple[Batches, D
     return batches, shown, [DevFigures(figures)]
 
 
-def _watching(model, tokenizer, shown, settings, total_steps, logs, config, seed) -> list:
+def _watching(model, tokenizer, shown, task, settings, total_steps, logs, config, seed) -> list:
     """The callback that shows the training, where it is to be shown."""
     monitor = None if shown is None else f"val_{settings.monitor}"
     own = settings.model_dump(mode="json", exclude={"watch", "checkpoint_seconds"})
@@ -289,10 +308,16 @@ def _watching(model, tokenizer, shown, settings, total_steps, logs, config, seed
         embed=None
         if shown is not None and shown.values is not None  # no sentence vector is read
         else sentence_vectors(
-            model.get_layer("encoder"), tokenizer, max_length=settings.max_length
+            getattr(task, "answering", _encoder_of)(model),
+            tokenizer,
+            max_length=settings.max_length,
         ),
     )
     return [] if watch is None else [watch]
+
+
+def _encoder_of(model: keras.Model) -> keras.Model:
+    return model.get_layer("encoder")
 
 
 def _batches(rows: Learned, task, labels, settings, seed) -> Batches:
@@ -330,7 +355,7 @@ def _training_model(model: keras.Model, settings: FinetuneSettings, seed: int) -
     )
 
 
-def _compile(training, task, settings, total_steps) -> None:
+def _compile(training, task, settings, total_steps, loss_arguments) -> None:
     optimizer = adamw(
         settings.learning_rate,
         total_steps=total_steps,
@@ -339,7 +364,7 @@ def _compile(training, task, settings, total_steps) -> None:
         global_clipnorm=settings.clip_norm,
         **assemble.optimizer_arguments(training, settings.regularize),
     )
-    loss = task.loss(**assemble.loss_arguments(settings.regularize))
+    loss = task.loss(**assemble.loss_arguments(settings.regularize), **loss_arguments)
     # Variables made inside the step would have TensorFlow trace it twice.
     optimizer.build(training.trainable_variables)
     for each in (training, training.model):  # the task's model, for the caller to evaluate

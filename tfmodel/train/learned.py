@@ -62,7 +62,11 @@ def learned(
         found = task.examples(tokenizer, split, max_length=max_length, **(decoding or {}))
         return Learned(found.rows, found.targets, None, found.of, right, found.values, found.counts)
     if not getattr(task, "READS_TOKENS", False):
-        rows = TokenRows.from_texts(tokenizer, split.texts, split.text_pairs, max_length=max_length)
+        if hasattr(task, "token_rows"):
+            rows = task.token_rows(tokenizer, split, max_length=max_length)
+        else:
+            columns = (split.texts, split.text_pairs)
+            rows = TokenRows.from_texts(tokenizer, *columns, max_length=max_length)
         return Learned(rows, right, None, np.arange(len(rows)), right)
     from tfmodel.tokens.windows import WindowRows
 

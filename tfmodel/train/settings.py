@@ -9,14 +9,19 @@ from pydantic import Field, model_validator
 from tfmodel.config import Settings
 from tfmodel.tasks import TASKS
 from tfmodel.train.adversarial.settings import AdversarialSettings
-from tfmodel.train.regularize.settings import RegularizeSettings
+from tfmodel.train.regularize.settings import FIGURES, RegularizeSettings
 from tfmodel.train.watch.settings import WatchSettings
 
 
 class FinetuneSettings(Settings):
     """How an encoder is fine-tuned on labelled rows."""
 
-    epochs: int = Field(3, ge=1, le=1000, description="Passes over the training rows.")
+    epochs: int = Field(
+        3,
+        ge=0,
+        le=1000,
+        description="Passes over the training rows; 0, of embed alone: the encoder as it is.",
+    )
     learning_rate: Literal["auto"] | float = Field(
         "auto",
         description="Peak learning rate; auto: 2e-4 for encoders up to 384 wide, 1e-4 up to 512, "
@@ -82,20 +87,11 @@ class FinetuneSettings(Settings):
         description="Compile the step with XLA; auto: no (rows differ in length, and each length "
         "would be compiled anew).",
     )
-    monitor: Literal[
-        "auto",
-        "accuracy",
-        "micro_f1",
-        "macro_f1",
-        "spearman",
-        "pearson",
-        "f1",
-        "exact_match",
-        "loss",
-    ] = Field(
+    monitor: Literal[("auto", *FIGURES)] = Field(
         "auto",
         description="Dev figure by which the best epoch is chosen and restored; auto: accuracy, "
-        "micro_f1 where rows have several labels, spearman of numbers, f1 of entities and answers.",
+        "micro_f1 where rows have several labels, spearman of numbers, f1 of entities and answers, "
+        "recall_at_10 of vectors.",
     )
     patience: int | None = Field(
         3, ge=1, description="Epochs without a better dev figure before training stops; null: all."

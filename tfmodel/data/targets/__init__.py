@@ -1,4 +1,4 @@
-"""What a label can be: a class, several, a number, tags, spans, answers, or none.
+"""What a label can be: a class, several, a number, tags, spans, answers, a text, or none.
 
 A `Target` is all that the rest of the package needs to know about a kind of label. Labels are
 plain JSON values, so rows can be written down anywhere.
@@ -58,14 +58,16 @@ class Target:
 def find_target(settings: DataSettings, format_name: str) -> Target:
     """Tell what the labels are: as the settings say, or as the format has them.
 
+    Of questions with answers these may be left out: what remains is pairs.
+
     Raises:
         ConfigError: the format has other ones than the settings say.
     """
     own = _TARGET_OF_FORMAT.get(format_name)
     if settings.target == "auto":
         return TARGETS[own or "class"]
-    tags_as_spans = (own, settings.target) == ("tags", "spans")
-    if own not in (None, settings.target) and not tags_as_spans:
+    allowed = (("tags", "spans"), ("answers", "none"))
+    if own not in (None, settings.target) and (own, settings.target) not in allowed:
         raise ConfigError(
             f"data.target: expected {own}, as files of the format {format_name} have. Received: "
             f"{settings.target}. Leave `target:` out, or correct `format:` under `data:`."
@@ -183,6 +185,19 @@ TARGETS = {
             features=features.answers_features,
             encode=features.encode_answers,
             decode=features.decode_answers,
+        ),
+        Target(
+            name="text",
+            needs_label=True,
+            needs_pair=False,
+            parse=class_labels.parse_class,
+            clean=class_labels.clean_label_text,
+            is_empty=lambda label: not label.strip(),
+            names=_nothing,
+            stratum=_no_stratum,
+            features=features.text_features,
+            encode=lambda label, index: {"label": [label.encode()]},
+            decode=lambda values, names: values["label"][0].decode(),
         ),
         Target(
             name="none",

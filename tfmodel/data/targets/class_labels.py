@@ -1,4 +1,4 @@
-"""Labels of a whole text: one class, several classes, a number."""
+"""Labels of a whole text: one class, several classes, a number, another text."""
 
 from __future__ import annotations
 
@@ -74,3 +74,10 @@ def clean_texts(row: Row, steps: Sequence[str]) -> tuple[str, ...]:
         row.text_pair, pair_changed = clean_and_tell(encodable(row.text_pair), steps)
         changed = tuple(dict.fromkeys(changed + pair_changed))
     return changed
+
+
+def clean_label_text(row: Row, steps: Sequence[str]) -> tuple[str, ...]:
+    """Clean the texts of a row, and the label as one of them."""
+    changed = clean_texts(row, steps)
+    row.label, label_changed = clean_and_tell(encodable(row.label), steps)
+    return tuple(dict.fromkeys(changed + label_changed))

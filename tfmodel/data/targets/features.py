@@ -50,6 +50,13 @@ def number_features(names: Sequence[str]) -> dict[str, Any]:
     return {"label": tfds.features.Scalar(np.float32)}
 
 
+def text_features(names: Sequence[str]) -> dict[str, Any]:
+    """One text a row."""
+    import tensorflow_datasets as tfds
+
+    return {"label": tfds.features.Text()}
+
+
 def tags_features(names: Sequence[str]) -> dict[str, Any]:
     """Words, and as many tags."""
     return {"words": _texts(), "tags": _classes(names)}

@@ -12,6 +12,7 @@ from tfmodel.export.card.text import (
     gives_several,
     gives_span,
     gives_spans,
+    gives_vector,
     readme,
 )
 from tfmodel.export.manifest import package_version
@@ -159,6 +160,13 @@ _FIGURES = (
     "rmse",
     "mae",
     "target_deviation",
+    "recall_at_1",
+    "recall_at_1_interval",
+    "recall_at_10",
+    "recall_at_10_interval",
+    "mrr",
+    "triplet_accuracy",
+    "candidates",
 )
 
 
@@ -243,6 +251,12 @@ def _limit_of_answers(model: Mapping[str, Any]) -> str:
         return (
             "Every answer is a number on the scale of the training rows: there is none for what "
             "has no such number, and nothing keeps it inside their range."
+        )
+    if gives_vector(model):
+        return (
+            "Every text has a vector, one of no meaning too. What is near in it is what the "
+            "training rows had together, and cosines are to be compared with each other, not read "
+            "as shares."
         )
     if gives_span(model):
         return (

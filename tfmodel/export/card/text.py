@@ -23,6 +23,8 @@ _METRICS = {
     "recall": ("recall", "Recall"),
     "pearson": ("pearsonr", "Pearson's correlation"),
     "spearman": ("spearmanr", "Spearman's correlation"),
+    "recall_at_1": ("recall", "Recall at 1"),
+    "recall_at_10": ("recall", "Recall at 10"),
 }
 _PIECES = {"wordpiece": "WordPieces", "byte_pairs": "pieces of byte-level BPE"}
 _CORRELATIONS = ("pearson", "spearman")
@@ -106,6 +108,8 @@ def _head(card: Mapping[str, Any]) -> str:
     if gives_spans(model):
         gives, below = "entities, by a tag for each word,", below.replace("Labels", "Tags")
         reads_at_most = f"windows of at most {model['max_length']} tokens"
+    if gives_vector(model):
+        gives, below = f"a vector of {(shape or {}).get('hidden_size', 'some')} numbers", ""
     rows = [
         ("Answers", f"{gives} for {reads}"),
         ("Encoder", f"{_kind(card)}, {size}; from {_code(card['encoder']) or _UNKNOWN}"),
@@ -133,13 +137,14 @@ def _rest(card: Mapping[str, Any]) -> str:
     model, name = card["model"], re.sub(r"[^\w.-]+", "_", card["name"] or "model")
     instance = {"text": "some text"} | ({"text_pair": "another"} if model["has_pairs"] else {})
     count = len(model["labels"])
+    shorter = ", and all but three left out):" if gives_vector(model) else "):"
     answer = _example(model)
     lines = [
         "With TF Serving (REST; gRPC takes the same names):",
         f"```bash\ncurl -d '{json.dumps({'instances': [instance]})}' \\\n"
         f"  http://localhost:8501/v1/models/{name}:predict\n```",
         "An answer has this form (the numbers are made up"
-        + (f", and {count - 20} scores left out):" if count > 20 else "):"),
+        + (f", and {count - 20} scores left out):" if count > 20 else shorter),
         f"```json\n{json.dumps({'predictions': [answer]}, ensure_ascii=False)}\n```",
     ]
     if card["signatures"]:
@@ -155,6 +160,8 @@ def _example(model: Mapping[str, Any]) -> Any:
     """An answer as TF Serving words it: of a single named output, the number alone."""
     if gives_number(model):
         return 1.25
+    if gives_vector(model):
+        return [0.0123, -0.0456, 0.0789]
     if gives_span(model):
         answer = {"answer": "another", "start": 0, "end": 7, "score": 0.92}
         return answer | {"span": [0.0, 7.0, 0.92, 6.5]}
@@ -191,6 +198,11 @@ def gives_number(model: Mapping[str, Any]) -> bool:
     return tasks.find(model["task"]).ANSWERS == "number"
 
 
+def gives_vector(model: Mapping[str, Any]) -> bool:
+    """Whether a card's `model` answers with a vector."""
+    return tasks.find(model["task"]).ANSWERS == "vectors"
+
+
 def gives_span(model: Mapping[str, Any]) -> bool:
     """Whether a card's `model` answers with a span of its second text."""
     return tasks.find(model["task"]).ANSWERS == "span"
@@ -198,7 +210,11 @@ def gives_span(model: Mapping[str, Any]) -> bool:
 
 def _pipeline(model: Mapping[str, Any]) -> str:
     """What Hugging Face calls the task of a card's `model`."""
-    known = {"span": "question-answering", "spans": "token-classification"}
+    known = {
+        "span": "question-answering",
+        "spans": "token-classification",
+        "vectors": "sentence-similarity",
+    }
     return known.get(tasks.find(model["task"]).ANSWERS, "text-classification")
 
 
@@ -221,6 +237,8 @@ def _figures(evaluation: Mapping[str, Any] | None) -> str:
             for key, title in (
                 ("log_loss", "Log loss"),
                 ("calibration_error", "Expected calibration error"),
+                ("mrr", "Mean reciprocal rank"),
+                ("triplet_accuracy", "Triplets with the partner nearer"),
                 ("rmse", "Root mean squared error"),
                 ("mae", "Mean absolute error"),
                 ("target_deviation", "Standard deviation of the right numbers"),
@@ -230,6 +248,8 @@ def _figures(evaluation: Mapping[str, Any] | None) -> str:
             if figures.get(key) is not None
         ]
         rows.append((part, "Rows", f"{figures['examples']:,}", ""))
+        if figures.get("candidates"):
+            rows.append((part, "Texts to choose from", f"{figures['candidates']:,}", ""))
     text = "## How good it is\n\nOf the float32 model.\n\n"
     text += _table(("Part", "Figure", "Value", "95% interval"), rows)
     part, figures = next(reversed(evaluation.items()))

@@ -149,7 +149,9 @@ def check_parity(
 
 def _limits(answers: str, max_drop: float, targets: object) -> dict[str, Any]:
     own: dict[str, Any] = {"share_of_spread": LARGEST_SHARE_OF_SPREAD}
-    if answers != "number":
+    if answers == "vectors":
+        own = {}
+    elif answers != "number":
         own = {"label_agreement": None if targets is not None else 1 - 2 * max_drop}
     if answers == "classes":
         own["near_tie"] = NEAR_TIE

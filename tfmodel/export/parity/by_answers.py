@@ -28,6 +28,7 @@ QUALITY = {
     "sets": set_quality,
     "spans": span_quality,
     "span": answer_quality,
+    "vectors": lambda values, targets: {},
 }
 """(values, targets, **decoding) to figures."""
 

@@ -15,7 +15,7 @@ from tfmodel import tasks
 from tfmodel.config import ConfigError
 from tfmodel.export import linting
 from tfmodel.export.artifacts import load
-from tfmodel.export.manifest import Manifest
+from tfmodel.export.manifest import Manifest, output_of
 from tfmodel.export.parity.by_answers import COMPARE, read_by
 from tfmodel.export.parity.description import Description, describe
 from tfmodel.export.parity.measure import ClientError, percentiles
@@ -156,7 +156,8 @@ class Gate:
         figures["failures"] = [*asked.failures, *figures["failures"]]
         few = self.first.first(CHECK_ROWS)
         for name, values in asked.others.items():
-            other = dataclasses.replace(manifest, output="vector" if name == "vector" else "scores")
+            output = output_of(manifest.task, "vector" if name == "vector" else "scores")
+            other = dataclasses.replace(manifest, output=output)
             compared = self._values(values, few, other)
             figures["failures"] += [f"signature {name}: {text}" for text in compared["failures"]]
             del compared["failures"]

@@ -61,7 +61,7 @@ def export_savedmodel(
         precision: `float32`, or `mixed_bfloat16`: half the size, and up to twice as fast where
             the server's processor multiplies bfloat16 (AVX512-BF16, AMX).
         warmup_texts: texts for the records that TF Serving answers before it takes traffic;
-            by default the labels.
+            by default the labels, or where there are none, a few words.
         facts: what the model card says of data, metrics, seeds and limits; see `card_files`.
 
     Returns:
@@ -71,11 +71,11 @@ def export_savedmodel(
         `max_length` takes int32 `max_length` (B,) too, a limit for each row; `ids` takes int32
         `token_ids`, `segment_ids` and `padding_mask` (B, T). Of `classify` they give `label` (B,)
         string, `score` (B,) and `scores` (B, C), of `multilabel` `labels` (B, C), filled up with
-        "", and `scores` (B, C), of `regress` `score` (B,), of `tag` `tags` (B, N) for each word,
-        filled up with "", its `starts` and `ends` (B, N) in characters and `scores` (B, N, C);
-        `ids` then gives `scores` (B, T, C) of the tokens. Of `span` it is `answer`, `start`, `end`,
-        `score` (B,) and `span` (B, 4); `ids` gives `start_logits` and `end_logits` (B, T), and
-        there is no `max_length`. `vector` takes what
+        "", and `scores` (B, C), of `regress` `score` (B,), of `embed` `vector` (B, D), of `tag`
+        `tags` (B, N) for each word, filled up with "", its `starts` and `ends` (B, N) in characters
+        and `scores` (B, N, C); `ids` then gives `scores` (B, T, C) of the tokens. Of `span` it is
+        `answer`, `start`, `end`, `score` (B,) and `span` (B, 4); `ids` gives `start_logits` and
+        `end_logits` (B, T), and there is no `max_length`. `vector` takes what
         `serving_default` takes and gives `vector` (B, D), what the answers are read from (BERT's
         pooled output). A model that is not made of `build_encoder` and a task's `build`, or reads
         tokens, has no `vector`.
@@ -91,7 +91,7 @@ def export_savedmodel(
         PosixPath('served/1')
     """
     graph.check_exportable(
-        model, labels=labels, max_length=max_length, positions=graph.positions_of(model)
+        model, labels=labels, max_length=max_length, positions=graph.positions_of(model), task=task
     )
     trained = Trained(
         model,
@@ -119,7 +119,8 @@ def export_savedmodel(
             trained, precision=precision, signatures=signatures
         ).items():
             (folder / name).write_bytes(content)
-        write_warmup(folder, list(warmup_texts) or list(labels), manifest, [*signatures])
+        texts = list(warmup_texts) or list(labels) or ["a text"]
+        write_warmup(folder, texts, manifest, [*signatures])
     return version
 
 

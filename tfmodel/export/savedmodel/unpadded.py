@@ -22,6 +22,7 @@ from tfmodel import tasks
 from tfmodel.export.graph import BATCH_NAMES
 from tfmodel.model.attention import SelfAttention
 from tfmodel.model.encoder import encoder_config
+from tfmodel.model.pooling import SentencePooling, unit
 from tfmodel.tokens.row_tokenizer import RowTokenizer
 
 Freeze = Callable[[tf.types.experimental.ConcreteFunction], Callable[..., dict[str, tf.Tensor]]]
@@ -47,8 +48,8 @@ def answer_function(
     Returns:
         A function of `token_ids` and `segment_ids`, int32 (R,), and `lengths`, int32 (B,) with
         the sum R, that gives `scores`, the task's values, float32 (B, C), and, where the encoder
-        is one of `build_encoder`, `vector`, float32 (B, D), its pooled output. Of a task that reads
-        tokens `scores` alone, float32 (R, C).
+        is one of `build_encoder`, `vector`, float32 (B, D), its pooled output; of `embed` both are
+        the vector that it gives. Of a task that reads tokens `scores` alone, float32 (R, C).
     """
     signature = [tf.TensorSpec((None,), tf.int32, name=name) for name in FLAT_NAMES]
     activate = tasks.find(task).activate
@@ -60,12 +61,14 @@ def answer_function(
 
 
 def is_unpaddable(model: keras.Model) -> bool:
-    """Whether a model is a head on what an encoder from `build_encoder` gives, and no more."""
+    """Whether a model makes its answers of an encoder from `build_encoder` as the tasks here do."""
     try:
         encoder_config(model.get_layer("encoder"))
     except ValueError:
         return False
     names = {layer.name for layer in model.layers} - {*BATCH_NAMES, "encoder", "head"}
+    if names == {"pooling"}:
+        return model.get_layer("pooling").texts == 1
     return names in ({"pooled_dropout"}, {"sequence_dropout"})
 
 
@@ -200,23 +203,39 @@ def _answer_rows(
     config = encoder_config(encoder)
     layout = _lay_out(lengths, heads=config.heads, dtype=rows.dtype)
     hidden = encoder.get_layer("embeddings").finish(rows)
+    pooling = next((each for each in model.layers if isinstance(each, SentencePooling)), None)
     of_tokens = _reads_tokens(model)
+    all_tokens = of_tokens or (pooling is not None and pooling.pooling == "mean")
     for index in range(config.layers):
-        is_last = index == config.layers - 1 and not of_tokens
+        first_only = index == config.layers - 1 and not all_tokens
         attention = encoder.get_layer(f"layer_{index}_attention")
-        attended = _attend(attention, hidden, layout, first_only=is_last)
-        if is_last:
+        attended = _attend(attention, hidden, layout, first_only=first_only)
+        if first_only:
             # Only the first token of each text is asked for what the last layer says.
             hidden = tf.gather(hidden, layout.first)
         hidden = encoder.get_layer(f"layer_{index}_attention_norm")(attended, hidden)
         widened = encoder.get_layer(f"layer_{index}_feed_forward")(hidden)
         hidden = encoder.get_layer(f"layer_{index}_feed_forward_norm")(widened, hidden)
+    if pooling is not None:
+        vector = tf.cast(hidden, tf.float32)
+        if all_tokens:
+            vector = _means(vector, lengths)
+        vector = unit(vector) if pooling.normalize else vector
+        return {"scores": activate(vector), "vector": vector}
     if of_tokens:
         hidden = hidden[: tf.reduce_sum(lengths)]
         return {"scores": activate(model.get_layer("head")(hidden))}
     pooled = encoder.get_layer("pooler")(hidden)
     outputs = model.get_layer("head")(pooled)
     return {"scores": activate(outputs), "vector": tf.cast(pooled, tf.float32)}
+
+
+def _means(hidden: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
+    """The mean of each text's tokens, (R', D) to (B, D)."""
+    count = tf.reduce_sum(lengths)
+    texts = tf.repeat(tf.range(tf.size(lengths)), lengths)
+    sums = tf.math.unsorted_segment_sum(hidden[:count], texts, tf.size(lengths))
+    return sums / tf.cast(tf.maximum(lengths, 1), tf.float32)[:, tf.newaxis]
 
 
 def _attend(layer: SelfAttention, hidden, layout: _Layout, *, first_only: bool):

@@ -57,7 +57,7 @@ class _Kind:
     @property
     def stem(self) -> str:
         """What the file is called."""
-        start = "vector_" if self.output == "vector" else ""
+        start = "vector_" if self.output == "vector" else ""  # beside the task's own values
         end = "_dynamic_length" if self.length == "dynamic" else ""
         return f"{start}{self.variant}{end}"
 
@@ -208,7 +208,11 @@ def _export(trained: Trained, paths: dict[_Kind, Path], runtime: str) -> dict[_K
     _log.info("TFLite files are made for %s", RUNTIMES[runtime].shown)
     positions = graph.positions_of(trained.model)
     graph.check_exportable(
-        trained.model, labels=trained.labels, max_length=trained.max_length, positions=positions
+        trained.model,
+        labels=trained.labels,
+        max_length=trained.max_length,
+        positions=positions,
+        task=trained.task,
     )
     if any(kind.output == "vector" for kind in paths) and tasks.reads_tokens(trained.task):
         raise ConfigError(
@@ -256,7 +260,7 @@ def _write(kind: _Kind, path: Path, traced: Traced, runtime: str) -> None:
     content = add_metadata(
         converted,
         files_of(manifest, trained.tokenizer),
-        name="text embedder" if kind.output == "vector" else task.TITLE,
+        name="text embedder" if manifest.output == "vector" else task.TITLE,
         description=_description(manifest, runtime),
         says=_VECTOR_SAYS if kind.output == "vector" else task.SAYS,
         version=manifest.version,

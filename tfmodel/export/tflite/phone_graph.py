@@ -16,11 +16,13 @@ import tensorflow as tf
 
 from tfmodel import tasks
 from tfmodel.export import graph
+from tfmodel.export.manifest import output_of
 from tfmodel.export.tflite.litert import BATCH_OF_INPUTS
 from tfmodel.export.tflite.metadata import INPUT_NAMES, LOGIT_NAMES, OUTPUT_NAMES
 from tfmodel.model.attention import SelfAttention
 from tfmodel.model.embeddings import BertEmbeddings
 from tfmodel.model.encoder import encoder_config
+from tfmodel.model.pooling import SentencePooling, unit
 
 # Added to the attention score of padding: no share of the softmax is left to it.
 _APART = -1e9
@@ -54,6 +56,7 @@ def phone_module(
         float32 (1, D); and `weights`, the variables it reads.
     """
     length = None if is_dynamic else max_length
+    name = OUTPUT_NAMES[output_of(task, output)]
     answer = _by_layers(model, output, task, small_tables) or _by_batch(model, output, task)
     signature = [tf.TensorSpec((1, length), tf.int32, name=name) for name in INPUT_NAMES]
 
@@ -65,7 +68,7 @@ def phone_module(
         found = answer(*row)
         if tasks.find(task).ANSWERS == "span":
             return dict(zip(LOGIT_NAMES, tf.unstack(found, axis=-1), strict=True))
-        return {OUTPUT_NAMES[output]: found}
+        return {name: found}
 
     module = tf.Module()
     module.serve = serve
@@ -93,14 +96,11 @@ def _by_batch(model: keras.Model, output: str, task: str) -> Callable:
 
 
 def _by_layers(model: keras.Model, output: str, task: str, small_tables: bool) -> Callable | None:
-    """Ask a head on what our encoder gives layer by layer; None for another model."""
+    """Ask a model on our encoder layer by layer; None for another model."""
     try:
         encoder = model.get_layer("encoder")
         layers = encoder_config(encoder).layers
-        of_tokens = "sequence_dropout" in {layer.name for layer in model.layers}
-        # Named, or its number would be in the file: equal models give equal files.
-        read = model.get_layer("sequence_dropout" if of_tokens else "pooled_dropout").input
-        head = keras.Model(read, model.output, name="from_tokens" if of_tokens else "from_pooled")
+        finish = _finish(model, output, task)
     except ValueError:
         return None
     embeddings = encoder.get_layer("embeddings")
@@ -108,7 +108,6 @@ def _by_layers(model: keras.Model, output: str, task: str, small_tables: bool) -
     if {type(embeddings), *map(type, attentions)} != {BertEmbeddings, SelfAttention}:
         return None
     embed = _embedder(embeddings, small_tables)
-    activate = tasks.find(task).activate
 
     def answer(ids, mask, segment_ids):
         hidden = embed(ids, mask, segment_ids)
@@ -120,13 +119,43 @@ def _by_layers(model: keras.Model, output: str, task: str, small_tables: bool) -
             hidden = encoder.get_layer(f"layer_{index}_attention_norm")(attended, hidden)
             widened = encoder.get_layer(f"layer_{index}_feed_forward")(hidden)
             hidden = encoder.get_layer(f"layer_{index}_feed_forward_norm")(widened, hidden)
-        if of_tokens:
-            return activate(head(hidden[tf.newaxis], training=False))
-        first = tf.reshape(hidden[:1], (1, hidden.shape[-1]))
-        pooled = encoder.get_layer("pooler")(first)
-        return pooled if output == "vector" else activate(head(pooled, training=False))
+        return finish(hidden, mask)
 
     return answer
+
+
+def _finish(model: keras.Model, output: str, task: str) -> Callable:
+    """Hidden states (T, D), or those of the first token, (1, D), and the mask to the output."""
+    activate = tasks.find(task).activate
+    if tasks.gives_vectors(task):
+        pooling = model.get_layer("pooling")
+        if pooling.texts != 1:
+            raise ValueError("a row of several texts")
+        return lambda hidden, mask: activate(_pool(pooling, hidden, mask))
+    of_tokens = "sequence_dropout" in {layer.name for layer in model.layers}
+    # Named, or its number would be in the file: equal models give equal files.
+    read = model.get_layer("sequence_dropout" if of_tokens else "pooled_dropout").input
+    head = keras.Model(read, model.output, name="from_tokens" if of_tokens else "from_pooled")
+    if of_tokens:
+        return lambda hidden, mask: activate(head(hidden[tf.newaxis], training=False))
+    pooler = model.get_layer("encoder").get_layer("pooler")
+
+    def finish(hidden, mask):
+        vector = pooler(tf.reshape(hidden[:1], (1, hidden.shape[-1])))
+        return vector if output == "vector" else activate(head(vector, training=False))
+
+    return finish
+
+
+def _pool(layer: SentencePooling, hidden: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+    """What `SentencePooling` computes, for one text in one row: (1, D)."""
+    if layer.pooling == "cls":
+        vector = tf.reshape(hidden[:1], (1, hidden.shape[-1]))
+    else:
+        weights = tf.cast(mask, tf.float32)  # (1, T)
+        tokens = tf.maximum(tf.reduce_sum(weights, axis=1, keepdims=True), 1.0)
+        vector = tf.matmul(weights, hidden) / tokens
+    return unit(vector) if layer.normalize else vector
 
 
 def _embedder(layer: BertEmbeddings, small_tables: bool) -> Callable:

@@ -7,7 +7,10 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from tfmodel.config import Settings
+from tfmodel.tasks import TASKS
 
+FIGURES = tuple(dict.fromkeys(figure for task in TASKS.values() for figure in task.figures))
+"""Dev figures of all tasks."""
 WEIGHT_GROUPS = ("embeddings", "kernels", "head", "norms", "biases")
 """What `weight_decay` may name."""
 
@@ -54,9 +57,7 @@ class SWASettings(Settings):
 class PlateauSettings(Settings):
     """A lower learning rate where a dev figure no longer gets better."""
 
-    monitor: Literal[
-        "accuracy", "micro_f1", "macro_f1", "spearman", "pearson", "f1", "exact_match", "loss"
-    ] = Field("loss", description="Dev figure that is watched.")
+    monitor: Literal[FIGURES] = Field("loss", description="Dev figure that is watched.")
     factor: float = Field(
         0.5, gt=0, lt=1, description="What the learning rate is multiplied with each time."
     )

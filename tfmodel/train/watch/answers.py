@@ -75,7 +75,8 @@ def mistakes(dev: DevRows, outputs: np.ndarray, *, count: int) -> list[Mapping[s
         dev.targets, values, dev.labels, texts=dev.texts, text_pairs=dev.text_pairs
     )["mistakes"][:count]
     columns = [name for name in ("text", "text_pair") if found and name in found[0]]
-    return [{name: _plain(row[name]) for name in (*task.MISTAKE, *columns)} for row in found]
+    shown = [name for name in task.MISTAKE if found and name in found[0]]
+    return [{name: _plain(row[name]) for name in (*shown, *columns)} for row in found]
 
 
 def _plain(value: Any) -> Value:
