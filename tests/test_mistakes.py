@@ -131,7 +131,8 @@ def test_an_unknown_key_names_the_nearest(workspace, run_new):
 @pytest.mark.parametrize(
     ("override", "parts"),
     [
-        ("train.epochs=0", ["train.epochs: expected a value at least 1", "Received: 0"]),
+        ("train.epochs=-1", ["train.epochs: expected a value at least 0", "Received: -1"]),
+        ("train.epochs=0", ["train.epochs must be at least 1 where task.name is classify", "0"]),
         ("train.learning_rate=7", ["learning_rate must be in (0, 1]", "7"]),
         ("seed=-1", ["seed: expected a value at least 0", "Received: -1"]),
         ("export.tflite=[int4]", ["export.tflite.0: expected one of float32, float16, int8"]),

@@ -24,6 +24,7 @@ def _export_inputs(context: Context) -> dict:
 def _export(context: Context) -> None:
     from tfmodel.export import export_all
     from tfmodel.stages.card_facts import facts_of
+    from tfmodel.tasks import right_answers
 
     settings = context.settings.export or ExportSettings()
     trained, dataset = context.trained, context.dataset
@@ -34,7 +35,7 @@ def _export(context: Context) -> None:
     if hasattr(context.task, "asked"):
         split, calibration = map(context.task.asked, (split, calibration))
     else:
-        targets = context.task.targets(split.labels, dataset.labels)
+        targets = right_answers(context.task, split, dataset.labels)
     parity = export_all(
         settings,
         model=trained.model,
