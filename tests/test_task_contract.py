@@ -358,7 +358,10 @@ CASES["tag"] = Case(
     sections={"Classes"},
     mistakes=[
         (["train.class_weights=balanced"], f"train.class_weights: {_ONE_CLASS} tag"),
-        (["train.regularize.mixup=0.2"], f"train.regularize.mixup: {_ONE_CLASS} tag"),
+        (
+            ["train.regularize.mixup=0.2"],
+            "train.regularize.mixup: expected a task that has it. Received: task.name tag",
+        ),
         (
             ["train.monitor=accuracy"],
             "train.monitor must be one of f1, loss where task.name is tag",
