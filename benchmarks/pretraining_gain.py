@@ -64,7 +64,9 @@ def read_rows(name: str, part: str) -> list[tuple]:
     return own[name](part)
 
 
-def train(name: str, folder: Path, *, random: bool, seed: int, rows: int, epochs: int) -> dict:
+def train(
+    name: str, folder: Path, *, random: bool, seed: int, rows: int, epochs: int, rate: float | None
+) -> dict:
     """Fine-tune once, from a folder's weights or from random ones of its shape."""
     import keras
 
@@ -83,7 +85,12 @@ def train(name: str, folder: Path, *, random: bool, seed: int, rows: int, epochs
 
     keras.backend.clear_session()
     shape = encoder_config(load_encoder(folder))
-    settings = FinetuneSettings(epochs=epochs, max_length=max_length, checkpoint_seconds=1e6)
+    settings = FinetuneSettings(
+        epochs=epochs,
+        max_length=max_length,
+        learning_rate=rate or "auto",
+        checkpoint_seconds=1e6,
+    )
     settings = settings.resolve(hidden_size=shape.hidden_size)
     policy = {"bfloat16": "mixed_bfloat16"}.get(settings.precision, settings.precision)
     keras.utils.set_random_seed(seed)
@@ -113,6 +120,7 @@ def train(name: str, folder: Path, *, random: bool, seed: int, rows: int, epochs
         "seed": seed,
         "rows": rows,
         "epochs": epochs,
+        **({} if rate is None else {"rate": rate}),
         "figure": matthews(answers, test.labels) if name == "cola" else right,
         "last_loss": result.epochs[-1]["loss"],
         "job_seconds": round(time.perf_counter() - began, 1),
@@ -126,8 +134,13 @@ def starts(options: argparse.Namespace) -> dict[str, tuple[Path, bool]]:
     return {str(options.encoder): (options.encoder, False), name: (other, not options.against)}
 
 
+def sizes(options: argparse.Namespace) -> tuple[int, int, float | None]:
+    return options.rows, options.epochs, options.rate
+
+
 def key(found: dict) -> tuple:
-    return tuple(found[name] for name in ("start", "set", "seed", "rows", "epochs"))
+    names = ("start", "set", "seed", "rows", "epochs")
+    return (*(found[name] for name in names), found.get("rate"))
 
 
 def run_all(options: argparse.Namespace) -> None:
@@ -135,7 +148,7 @@ def run_all(options: argparse.Namespace) -> None:
     for name in options.sets:
         for seed in options.seeds:
             done = {key(found) for found in read_results(options.output)}
-            wanted = {(s, name, seed, options.rows, options.epochs) for s in starts(options)}
+            wanted = {(start, name, seed, *sizes(options)) for start in starts(options)}
             if wanted <= done:
                 continue
             command = [sys.executable, __file__, "--one", *sys.argv[1:]]
@@ -148,10 +161,11 @@ def run_one(options: argparse.Namespace) -> None:
     (name,), (seed,) = options.sets, options.seeds
     done = {key(found) for found in read_results(options.output)}
     for start, (folder, random) in starts(options).items():
-        if (start, name, seed, options.rows, options.epochs) in done:
+        if (start, name, seed, *sizes(options)) in done:
             continue
-        sizes = {"rows": options.rows, "epochs": options.epochs}
-        found = {"start": start} | train(name, folder, random=random, seed=seed, **sizes)
+        rows, epochs, rate = sizes(options)
+        chosen = {"seed": seed, "rows": rows, "epochs": epochs, "rate": rate}
+        found = {"start": start} | train(name, folder, random=random, **chosen)
         with options.output.open("a") as file:
             file.write(json.dumps(found) + "\n")
         print(found, flush=True)
@@ -164,7 +178,7 @@ def print_table(options: argparse.Namespace) -> None:
     print(f"{ours} against {others}: {options.rows} rows x {options.epochs} epochs\n")
     print("| Set | this start | the other | gain (95%) | seeds |\n|---|---|---|---|---|")
     for name in options.sets:
-        keys = [(name, seed, options.rows, options.epochs) for seed in options.seeds]
+        keys = [(name, seed, *sizes(options)) for seed in options.seeds]
         both = [(ours, *k) in results and (others, *k) in results for k in keys]
         found = [k for k, there in zip(keys, both, strict=True) if there]
         if not found:
@@ -183,6 +197,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
     parser.add_argument("--rows", type=int, default=3000)
     parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--rate", type=float, help="learning rate; the encoder's own by default")
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--table", action="store_true", help="only print what is measured")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
