@@ -232,8 +232,6 @@ def load(
         ConfigError: no weights, no head or another kind of head, no pooler under it, weights or
             a vocabulary of another size.
     """
-    from tfmodel.tokens.folders import load_tokenizer
-
     folder = Path(folder)
     config = read_config(folder)
     family = FAMILIES[family_of(config, name=str(folder / CONFIG_FILE))]
@@ -262,6 +260,25 @@ def load(
     head = model.get_layer("head")
     head.kernel.assign(kernel.T)
     head.bias.assign(bias)
+    return with_tokenizer(model, folder, config, shape, labels=labels, task=task)
+
+
+def with_tokenizer(
+    model: keras.Model,
+    folder: Path,
+    config: Mapping[str, Any],
+    shape: BertConfig,
+    *,
+    labels: list[str],
+    task: str,
+) -> LoadedModel:
+    """A loaded model with its folder's tokenizer and what else `config.json` says of it.
+
+    Raises:
+        ConfigError: the vocabulary is larger than the table.
+    """
+    from tfmodel.tokens.folders import load_tokenizer
+
     own = config.get(_OWN_KEY, {})
     max_length = min(own.get("max_length", shape.max_positions), shape.max_positions)
     tokenizer = load_tokenizer(folder, max_length=max_length)

@@ -24,7 +24,7 @@ from tfmodel.model.checkpoints import (
 from tfmodel.model.dropout import Dropout
 from tfmodel.model.encoder import build_encoder, encoder_config
 from tfmodel.model.sizes import BertConfig
-from tfmodel.tasks.sequence_head import LoadedModel
+from tfmodel.tasks.sequence_head import LoadedModel, with_tokenizer
 
 CLASSIFIER, ANSWERER = "classifier", "qa_outputs"
 """What Hugging Face calls the head of either architecture."""
@@ -135,8 +135,6 @@ def load(
         ConfigError: no weights, no head or another kind of head, weights or a vocabulary of
             another size.
     """
-    from tfmodel.tokens.tokenizer import Tokenizer
-
     folder = Path(folder)
     config, tensors = read_config(folder), read_tensors(folder)
     try:
@@ -158,23 +156,7 @@ def load(
     model = build(encoder, len(labels), dropout=config.get("classifier_dropout"), name=task)
     model.get_layer("head").kernel.assign(kernel.T)
     model.get_layer("head").bias.assign(bias)
-    own = config.get(_OWN_KEY, {})
-    max_length = min(own.get("max_length", shape.max_positions), shape.max_positions)
-    tokenizer = Tokenizer.from_folder(folder, max_length=max_length)
-    if len(tokenizer.vocabulary) > shape.vocabulary_size:
-        raise ConfigError(
-            f"{folder}: expected a vocabulary of at most {shape.vocabulary_size} pieces, as "
-            f"{CONFIG_FILE} says. Received: {len(tokenizer.vocabulary)}."
-        )
-    return LoadedModel(
-        model=model,
-        tokenizer=tokenizer,
-        labels=labels,
-        has_pairs=bool(own.get("has_pairs", False)),
-        max_length=max_length,
-        task=task,
-        decoding=own.get("decoding", {}),
-    )
+    return with_tokenizer(model, folder, config, shape, labels=labels, task=task)
 
 
 def id_labels(labels: Sequence[str]) -> dict[str, Any]:
