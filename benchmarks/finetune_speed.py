@@ -118,34 +118,17 @@ def train_huggingface(train, dev, *, epochs: int, seed: int) -> dict:
 
 
 def train_kerashub(train, dev, *, epochs: int, seed: int) -> dict:
-    import keras
-    import keras_hub
+    import kerashub_peer
     import tensorflow as tf
 
-    from tfmodel.train import linear_schedule
-
-    keras.utils.set_random_seed(seed)
-    keras.config.set_dtype_policy("mixed_bfloat16")
-    folder = str(minilm())
-    backbone = keras_hub.models.BertBackbone.from_preset(folder)
-    tokenizer = keras_hub.models.BertTokenizer(str(minilm() / "vocab.txt"), lowercase=True)
-    preprocessor = keras_hub.models.BertTextClassifierPreprocessor(
-        tokenizer, sequence_length=MAX_LENGTH
-    )
-    model = keras_hub.models.BertTextClassifier(backbone, num_classes=2, preprocessor=preprocessor)
-    steps = epochs * -(-len(train[0]) // BATCH_SIZE)
-    optimizer = keras.optimizers.AdamW(
-        linear_schedule(LEARNING_RATE, total_steps=steps, warmup_share=WARMUP_SHARE),
-        weight_decay=0.01,
-        epsilon=1e-8,
-        global_clipnorm=1.0,
-    )
-    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    model.compile(
-        optimizer,
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-        jit_compile=False,
+    model = kerashub_peer.compiled(
+        minilm(),
+        classes=2,
+        steps=epochs * -(-len(train[0]) // BATCH_SIZE),
+        learning_rate=LEARNING_RATE,
+        max_length=MAX_LENGTH,
+        warmup_share=WARMUP_SHARE,
+        seed=seed,
     )
     start = time.perf_counter()
     dataset = tf.data.Dataset.from_tensor_slices((train[0], train[1]))

@@ -37,34 +37,16 @@ def train(
         `seconds` of training, `values` by part: probabilities.
     """
     import keras
-    import keras_hub
     import tensorflow as tf
 
-    from tfmodel.train import linear_schedule
-
-    keras.utils.set_random_seed(seed)
-    keras.config.set_dtype_policy("mixed_bfloat16")
-    backbone = keras_hub.models.BertBackbone.from_preset(str(folder))
-    tokenizer = keras_hub.models.BertTokenizer(str(Path(folder) / "vocab.txt"), lowercase=True)
-    preprocessor = keras_hub.models.BertTextClassifierPreprocessor(
-        tokenizer, sequence_length=max_length
-    )
-    model = keras_hub.models.BertTextClassifier(
-        backbone, num_classes=classes, preprocessor=preprocessor
-    )
-    steps = epochs * -(-len(parts["train"][0]) // batch_size)
-    optimizer = keras.optimizers.AdamW(
-        linear_schedule(learning_rate, total_steps=steps, warmup_share=warmup_share),
-        weight_decay=0.01,
-        epsilon=1e-8,
-        global_clipnorm=1.0,
-    )
-    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    model.compile(
-        optimizer,
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-        jit_compile=False,
+    model = compiled(
+        folder,
+        classes=classes,
+        steps=epochs * -(-len(parts["train"][0]) // batch_size),
+        learning_rate=learning_rate,
+        max_length=max_length,
+        warmup_share=warmup_share,
+        seed=seed,
     )
 
     def rows(part: str):
@@ -88,3 +70,45 @@ def train(
             logits = model.predict(rows(part).batch(64).map(lambda x, y: x), verbose=0)
             values[part] = np.asarray(keras.ops.softmax(logits.astype("float32")))
     return {"seconds": seconds, "values": values}
+
+
+def compiled(
+    folder: Path,
+    *,
+    classes: int,
+    steps: int,
+    learning_rate: float,
+    max_length: int,
+    warmup_share: float,
+    seed: int,
+):
+    """A classifier of texts in mixed bfloat16 with our optimizer and schedule, ready for `fit`."""
+    import keras
+    import keras_hub
+
+    from tfmodel.train import linear_schedule
+
+    keras.utils.set_random_seed(seed)
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    backbone = keras_hub.models.BertBackbone.from_preset(str(folder))
+    tokenizer = keras_hub.models.BertTokenizer(str(Path(folder) / "vocab.txt"), lowercase=True)
+    preprocessor = keras_hub.models.BertTextClassifierPreprocessor(
+        tokenizer, sequence_length=max_length
+    )
+    model = keras_hub.models.BertTextClassifier(
+        backbone, num_classes=classes, preprocessor=preprocessor
+    )
+    optimizer = keras.optimizers.AdamW(
+        linear_schedule(learning_rate, total_steps=steps, warmup_share=warmup_share),
+        weight_decay=0.01,
+        epsilon=1e-8,
+        global_clipnorm=1.0,
+    )
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    model.compile(
+        optimizer,
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+        jit_compile=False,
+    )
+    return model
