@@ -227,9 +227,9 @@ def test_only_this_machine_is_answered_unless_it_is_said_otherwise(serve):
 
 
 def test_an_answer_does_not_wait_for_the_clients_word_that_its_head_came():
-    from tfmodel.serve.server import _listen
+    from tfmodel.serve.doors import listen
 
-    with _listen("127.0.0.1", 0) as listening:
+    with listen("127.0.0.1", 0) as listening:
         assert listening.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 

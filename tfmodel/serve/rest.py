@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import hmac
 import json
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import unquote
 
 from tfmodel.serve import examples, metrics, tensors
+from tfmodel.serve.asgi import Receive, Send, check_token, error_answer, read_body, send_answer
 from tfmodel.serve.errors import ServingError, invalid
 from tfmodel.serve.models import Models, metadata
 
@@ -28,10 +28,6 @@ _LOOK = re.compile(
 _LARGEST_VERSION = 2**63 - 1
 _PARSED_AT_ONCE = 2**16
 """Bytes of a body that are parsed between other requests; a larger one by a thread beside."""
-_PATIENCE_WITH_BODIES = 4
-
-Receive = Callable[[], Awaitable[Mapping[str, Any]]]
-Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 
 
 class RestApplication:
@@ -62,31 +58,20 @@ class RestApplication:
             headers = []
         except ServingError as error:
             call.code = error.code
-            status, content_type, body, headers = _of_error(error)
+            status, content_type, body, headers = error_answer(error)
         except Exception as error:  # nobody is told what went wrong inside
             call.code = "INTERNAL"
             wrong = ServingError("INTERNAL", f"The server failed ({type(error).__name__}).")
-            status, content_type, body, headers = _of_error(wrong)
+            status, content_type, body, headers = error_answer(wrong)
         finally:
             self._open -= 1
         if call.api:
             model = self.models.known(call.model)
             seconds = time.monotonic() - started
             self._metrics.request(model, call.api, "REST", call.code, seconds)
-        await self._send(send, status, content_type, body, headers)
-
-    async def _send(
-        self, send: Send, status: int, content_type: str, body: bytes, headers: list
-    ) -> None:
-        own = [(b"content-type", content_type.encode()), (b"content-length", b"%d" % len(body))]
-        start = {"type": "http.response.start", "status": status, "headers": own + headers}
-        try:
-            await send(start)
-            await asyncio.wait_for(
-                send({"type": "http.response.body", "body": body}), self._settings.read_seconds
-            )
-        except (asyncio.TimeoutError, OSError):
-            return  # the client does not read: uvicorn closes the connection
+        headers = [(b"content-type", content_type.encode()), *headers]
+        seconds = self._settings.read_seconds
+        await send_answer(send, status, headers, body, seconds=seconds)
 
     async def _answer(
         self, call: _Call, scope: Mapping[str, Any], receive: Receive
@@ -96,7 +81,7 @@ class RestApplication:
         if call.path == "/readyz":
             ready = self.models.are_ready and not self.is_stopping
             return (200, "text/plain", b"ready\n") if ready else (503, "text/plain", b"not ready\n")
-        self._check_token(scope)
+        check_token(scope, self._token)
         if call.path == metrics.METRICS_PATH:
             for model in self.models:
                 self._metrics.set(":tfmodel:serving:queue_rows", model.name, to=model.waiting_rows)
@@ -117,47 +102,9 @@ class RestApplication:
             return 200, "application/json", self._look(call, what)
         raise invalid(f"Malformed request: {call.shown}")
 
-    def _check_token(self, scope: Mapping[str, Any]) -> None:
-        if self._token is None:
-            return
-        given = b"".join(value for name, value in scope["headers"] if name == b"authorization")
-        if not hmac.compare_digest(given, self._token):
-            raise ServingError("UNAUTHENTICATED", "Expected the token of this server.")
-
     async def _body(self, scope: Mapping[str, Any], receive: Receive) -> bytes:
-        """The whole body, if it is not too large and comes in time.
-
-        One that is too large is still read for a while, and dropped: a client that sends sees no
-        answer before it is through.
-        """
-        most = self._settings.max_body_bytes
-        too_large = ServingError(
-            "INVALID_ARGUMENT", f"The body has more than {most:,} bytes.", http_status=413
-        )
-        for name, value in scope["headers"]:
-            if name == b"content-length" and int(value) > _PATIENCE_WITH_BODIES * most:
-                raise too_large
-        parts: list[bytes] = []
-        size = 0
-        deadline = time.monotonic() + self._settings.read_seconds
-        while True:
-            try:
-                left = max(0.001, deadline - time.monotonic())
-                event = await asyncio.wait_for(receive(), left)
-            except asyncio.TimeoutError:
-                raise ServingError(
-                    "DEADLINE_EXCEEDED", "The body did not come in time.", http_status=408
-                ) from None
-            if event["type"] == "http.disconnect":
-                raise ServingError("CANCELLED", "The client went away.")
-            part = event.get("body", b"")
-            size += len(part)
-            if size <= most:
-                parts.append(part)
-            elif size > _PATIENCE_WITH_BODIES * most or not event.get("more_body"):
-                raise too_large
-            if not event.get("more_body"):
-                return b"".join(parts)
+        most, seconds = self._settings.max_body_bytes, self._settings.read_seconds
+        return await read_body(scope, receive, most=most, seconds=seconds)
 
     async def _parsed(self, body: bytes) -> dict[str, Any]:
         if len(body) <= _PARSED_AT_ONCE:
@@ -235,17 +182,6 @@ class _Call:
         if number is not None and (len(number) > 19 or int(number) > _LARGEST_VERSION):
             raise invalid("Failed to convert version to numeric.")
         return None if number is None else int(number), unquote(label or "")
-
-
-def _of_error(error: ServingError) -> tuple[int, str, bytes, list]:
-    headers = [(b"retry-after", b"1")] if error.passes else []
-    if error.code == "UNAUTHENTICATED":
-        headers.append((b"www-authenticate", b"Bearer"))
-    if error.http_status in (408, 413):
-        # What the client still sends is not waited for.
-        headers.append((b"connection", b"close"))
-    body = json.dumps({"error": error.message}).encode()
-    return error.http_status, "application/json", body, headers
 
 
 async def _beside(function: Callable, *arguments: Any) -> Any:

@@ -6,11 +6,12 @@ Nothing here logs, raises or returns the text of a finding: only kinds, places a
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from tfmodel.config import ConfigError
 from tfmodel.data.privacy import accounts, addresses, cards, identities, phones, secret_keys
 from tfmodel.data.privacy.findings import KINDS, PLACEHOLDERS, Finding, without_overlaps
+from tfmodel.data.privacy.following import Round, moved
 from tfmodel.data.privacy.full_width import narrowed
 from tfmodel.data.privacy.reading import Reading
 from tfmodel.data.privacy.settings import DEFAULT_REGIONS, PrivacySettings
@@ -22,7 +23,10 @@ __all__ = [
     "Finding",
     "PrivacySettings",
     "check_privacy",
+    "Round",
     "find_private",
+    "moved",
+    "replace_and_follow",
     "replace_private",
 ]
 
@@ -101,6 +105,41 @@ def replace_private(
     return text, counts
 
 
+def replace_and_follow(
+    text: str,
+    kinds: Collection[str] | None = None,
+    *,
+    regions: Sequence[str] = DEFAULT_REGIONS,
+) -> tuple[str, list[Round]]:
+    """Replace as `replace_private` does, and tell where everything has gone.
+
+    Args:
+        text: any string.
+        kinds: of `KINDS`; all by default.
+        regions: countries (ISO 3166) whose phone and identity numbers are known by themselves.
+
+    Returns:
+        The text, and what each round changed, for `moved`; it holds nothing of the text.
+
+    Raises:
+        ConfigError: an unknown kind, or the extra `privacy` is not installed.
+
+    Example:
+        >>> text, rounds = replace_and_follow("ann@example.com wrote to Bob.")
+        >>> start, end = moved(rounds, 25, 28)
+        >>> text[start:end]
+        'Bob'
+    """
+    rounds: list[Round] = []
+    for _ in range(_MOST_ROUNDS):
+        findings = find_private(text, kinds, regions=regions)
+        if not findings:
+            break
+        rounds.append([(start, end, len(new)) for start, end, new in _edits(text, findings)])
+        text = _replaced(text, findings)
+    return text, rounds
+
+
 def check_privacy(settings: PrivacySettings) -> None:
     """Meet what is not installed or not known before the first text rather than in a worker.
 
@@ -122,14 +161,19 @@ def _chosen(kinds: Collection[str] | None) -> Collection[str]:
     return kinds
 
 
-def _replaced(text: str, findings: Sequence[Finding]) -> str:
-    parts, end = [], 0
-    for finding in findings:
-        parts.append(text[end : finding.start])
-        if finding.start and text[finding.start - 1].isalnum():
-            parts.append(" ")
-        parts.append(PLACEHOLDERS[finding.kind])
-        end = finding.end
+def _edits(text: str, findings: Sequence[Finding]) -> Iterator[tuple[int, int, str]]:
+    """What takes the place of what, in the order of the text; a blank is a change of its own."""
+    for kind, start, end in findings:
+        if start and text[start - 1].isalnum():
+            yield start, start, " "
+        yield start, end, PLACEHOLDERS[kind]
         if end < len(text) and text[end].isalnum():
-            parts.append(" ")
-    return "".join([*parts, text[end:]])
+            yield end, end, " "
+
+
+def _replaced(text: str, findings: Sequence[Finding]) -> str:
+    parts, reached = [], 0
+    for start, end, new in _edits(text, findings):
+        parts += [text[reached:start], new]
+        reached = end
+    return "".join([*parts, text[reached:]])
