@@ -7,6 +7,7 @@ import dataclasses
 import random
 import threading
 import time
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +17,7 @@ import numpy as np
 from tfmodel.config import ConfigError
 from tfmodel.serve.errors import ServingError
 from tfmodel.serve.transports import (
+    Answer,
     SignatureInfo,
     Target,
     VersionStatus,
@@ -37,12 +39,35 @@ class Prediction:
         score: its probability; the number, of `regress`; None of several labels.
         labels: those that fit, of several labels a row; otherwise the best one alone.
         scores: the probability of every label, in the order of the model's `labels.txt`.
+        text: what was asked.
+        text_pair: likewise, of pairs.
+        request_id: by which the server knows the request, where it has recorded it.
+        row: the row of that request.
     """
 
     label: str | None
     score: float | None
     labels: tuple[str, ...]
     scores: tuple[float, ...]
+    text: str = dataclasses.field(default="", repr=False)
+    text_pair: str | None = dataclasses.field(default=None, repr=False)
+    request_id: str | None = dataclasses.field(default=None, repr=False)
+    row: int = dataclasses.field(default=0, repr=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class Stored:
+    """A correction that the server's database has for good.
+
+    Attributes:
+        feedback_id: what it is called, by which it can be deleted.
+        is_new: whether the same was not there before.
+        problem: why no training can use it; None where it can.
+    """
+
+    feedback_id: str
+    is_new: bool
+    problem: str | None
 
 
 class Client:
@@ -156,7 +181,16 @@ class Client:
 
         def answer(rows: list[int]) -> list[Prediction]:
             inputs = {name: [column[row] for row in rows] for name, column in columns.items()}
-            return _predictions(self._ask(inputs, "serving_default", deadline), len(rows))
+            outputs = self._ask(inputs, "serving_default", deadline)
+            return [
+                dataclasses.replace(
+                    prediction,
+                    **{name: column[number] for name, column in inputs.items()},
+                    request_id=outputs.request_id,
+                    row=number,
+                )
+                for number, prediction in enumerate(_predictions(outputs, len(rows)))
+            ]
 
         answers: list[Any] = [None] * count
         found = map(answer, parts) if len(parts) < 2 else self._in_threads(answer, parts)
@@ -165,9 +199,7 @@ class Client:
                 answers[row] = prediction
         return answers
 
-    def ask(
-        self, inputs: Mapping[str, Any], *, signature: str = "serving_default"
-    ) -> dict[str, np.ndarray]:
+    def ask(self, inputs: Mapping[str, Any], *, signature: str = "serving_default") -> Answer:
         """Ask any signature of any model.
 
         Args:
@@ -176,7 +208,7 @@ class Client:
 
         Returns:
             Name to array of the signature's type; strings as `str`, those of an output whose name
-            ends in `_bytes` as `bytes`.
+            ends in `_bytes` as `bytes`. Its attribute `request_id` is for `feedback`.
 
         Raises:
             ConfigError: no such signature, other inputs than it takes, or values that are not of
@@ -184,6 +216,75 @@ class Client:
             ServingError: the server refuses, or does not answer in time.
         """
         return self._ask(inputs, signature, time.monotonic() + self._timeout_seconds)
+
+    def feedback(
+        self,
+        about: Prediction | str | None = None,
+        *,
+        row: int | None = None,
+        text: str | None = None,
+        text_pair: str | None = None,
+        label: str | None = None,
+        labels: Sequence[str] | None = None,
+        spans: Sequence[Mapping[str, Any]] | None = None,
+        answer: str | None = None,
+        start: int | None = None,
+        score: float | None = None,
+    ) -> Stored:
+        """Say what the right answer is; sent again as often as it must be, and stored once.
+
+        Args:
+            about: the answer of `predict` that it corrects or confirms, or the `request_id` of an
+                answer of `ask`; None: a text by itself.
+            row: the row of the request, beside a `request_id`; a request of one row needs none.
+            text: the text, where there is no `about`, or where the server may not have recorded it.
+            text_pair: likewise.
+            label: what is right, of `classify`.
+            labels: of several labels a row; none: `[]`.
+            spans: of `tag`: `start`, `end` (excluded, in characters of the text as it was sent) and
+                `label` of each.
+            answer: of `span`, a part of the context; none: `""`.
+            start: its first character, where it stands there more than once.
+            score: of `regress`.
+
+        Returns:
+            What the server has stored.
+
+        Raises:
+            ConfigError: none of these, or several; or nothing that it is about.
+            ServingError: the server refuses it, or cannot store it in time.
+        """
+        right = {
+            "label": label,
+            "labels": None if labels is None else [*labels],
+            "spans": None if spans is None else [dict(span) for span in spans],
+            "answer": answer,
+            "score": score,
+        }
+        right = {name: value for name, value in right.items() if value is not None}
+        if len(right) != 1:
+            raise ConfigError(
+                "Expected one of label, labels, spans, answer and score. Received: "
+                f"{' and '.join(right) or 'none'}."
+            )
+        if isinstance(about, Prediction):
+            row, text, text_pair = about.row, about.text, about.text_pair
+            about = about.request_id
+        if about is None and text is None:
+            raise ConfigError("Expected an answer that it is about, or a text. Received: neither.")
+        given = {
+            "request_id": about,
+            "row": None if about is None else row,
+            "text": text,
+            "text_pair": text_pair,
+            "start": start,
+            "model": self._target.model,
+            "feedback_id": uuid.uuid4().hex,
+        }
+        body = right | {name: value for name, value in given.items() if value is not None}
+        deadline = time.monotonic() + self._timeout_seconds
+        found = self._retried(lambda seconds: self._transport.correct(body, seconds), deadline)
+        return Stored(found["feedback_id"], found["stored"], found.get("problem"))
 
     def signatures(self) -> dict[str, SignatureInfo]:
         """What can be asked, by name: inputs and outputs with types and shapes."""
@@ -201,9 +302,7 @@ class Client:
 
     # --- inside -----------------------------------------------------------------------------
 
-    def _ask(
-        self, inputs: Mapping[str, Any], signature: str, deadline: float
-    ) -> dict[str, np.ndarray]:
+    def _ask(self, inputs: Mapping[str, Any], signature: str, deadline: float) -> Answer:
         info = self._signature(signature, deadline)
         if {*inputs} != {*info.inputs}:
             raise ConfigError(

@@ -14,7 +14,9 @@ from typing import Any
 
 from tfmodel.serve import examples
 from tfmodel.serve.errors import ServingError, invalid
+from tfmodel.serve.feedback.recorder import Recorder
 from tfmodel.serve.models import Models, metadata
+from tfmodel.serve.protocol_names import FEEDBACK_SERVICE, REQUEST_ID
 from tfmodel.serve.servable import DEFAULT_SIGNATURE
 from tfmodel.serve.tensors import fill_proto, inputs_of_proto
 from tfmodel.serve.versions import Version
@@ -22,12 +24,15 @@ from tfmodel.serve.versions import Version
 _ENTRYPOINT = "GRPC"
 
 
-def handlers_of(models: Models, *, token: str | None = None) -> list[Any]:
+def handlers_of(
+    models: Models, *, token: str | None = None, recorder: Recorder | None = None
+) -> list[Any]:
     """Handlers of both services, for `grpc.Server.add_generic_rpc_handlers`.
 
     Args:
         models: what is asked.
         token: that clients must send as metadata `authorization: Bearer TOKEN`; None: nobody must.
+        recorder: records requests to predict; None: nothing does.
     """
     import grpc
     from tensorflow_serving.apis import (
@@ -53,19 +58,60 @@ def handlers_of(models: Models, *, token: str | None = None) -> list[Any]:
         "HandleReloadConfigRequest": (model_management_pb2.ReloadConfigRequest, service.reload),
     }
     secret = None if token is None else f"Bearer {token}"
-    return [
-        grpc.method_handlers_generic_handler(
-            f"tensorflow.serving.{name}",
-            {
-                method: grpc.unary_unary_rpc_method_handler(
-                    _Method(models, method, request, answer, secret),
-                    response_serializer=lambda response: response.SerializeToString(),
-                )
-                for method, (request, answer) in methods.items()
-            },
-        )
+    services = {
+        f"tensorflow.serving.{name}": {
+            method: grpc.unary_unary_rpc_method_handler(
+                _Method(models, method, request, answer, secret, recorder),
+                response_serializer=lambda response: response.SerializeToString(),
+            )
+            for method, (request, answer) in methods.items()
+        }
         for name, methods in (("PredictionService", prediction), ("ModelService", model))
+    }
+    if recorder is not None:
+        services[FEEDBACK_SERVICE] = {"Correct": correction_handler(recorder, token=token)}
+    return [
+        grpc.method_handlers_generic_handler(name, methods) for name, methods in services.items()
     ]
+
+
+def correction_handler(recorder: Recorder, *, token: str | None) -> Any:
+    """A handler that takes corrections: JSON both ways.
+
+    Args:
+        recorder: takes them.
+        token: as `handlers_of`.
+    """
+    import grpc
+
+    secret = None if token is None else f"Bearer {token}"
+
+    def correct(body: bytes, context: Any) -> bytes:
+        try:
+            check_metadata(context, secret)
+            return recorder.answer_now(body)
+        except ServingError as error:
+            context.abort(grpc.StatusCode[error.code], error.message)
+
+    return grpc.unary_unary_rpc_method_handler(correct)
+
+
+def check_metadata(context: Any, secret: str | None) -> None:
+    """Refuse a call without the token.
+
+    Args:
+        context: of grpcio.
+        secret: what the metadata `authorization` must be; None: nothing is demanded.
+
+    Raises:
+        ServingError: UNAUTHENTICATED.
+    """
+    if secret is None:
+        return
+    sent = dict(context.invocation_metadata()).get("authorization", "")
+    given = sent if isinstance(sent, bytes) else sent.encode()
+    if not hmac.compare_digest(given, secret.encode()):
+        raise ServingError("UNAUTHENTICATED", "Expected the token of this server.")
 
 
 class _Method:
@@ -78,12 +124,14 @@ class _Method:
         request: type,
         answer: Callable[[Any, float], Any],
         secret: str | None,
+        recorder: Recorder | None,
     ):
         self._models = models
         self._name = name
         self._request = request
         self._answer = answer
         self._secret = secret
+        self._recorder = recorder if name == "Predict" else None
 
     def __call__(self, body: bytes, context: Any) -> Any:
         import grpc
@@ -95,7 +143,7 @@ class _Method:
         code, message, model = "OK", "", ""
         response = None
         try:
-            self._check_token(context)
+            check_metadata(context, self._secret)
             request = self._read(body)
             model = _model_of(request)
             response = self._answer(request, started + seconds)
@@ -108,15 +156,11 @@ class _Method:
         self._models.metrics.request(known, self._name, _ENTRYPOINT, code, took)
         if code != "OK":
             context.abort(grpc.StatusCode[code], message)
+        if self._recorder is not None:
+            request_id = self._recorder.by_grpc(request, response, seconds=took)
+            if request_id is not None:
+                context.set_trailing_metadata([(REQUEST_ID, request_id)])
         return response
-
-    def _check_token(self, context: Any) -> None:
-        if self._secret is None:
-            return
-        sent = dict(context.invocation_metadata()).get("authorization", "")
-        given = sent if isinstance(sent, bytes) else sent.encode()
-        if not hmac.compare_digest(given, self._secret.encode()):
-            raise ServingError("UNAUTHENTICATED", "Expected the token of this server.")
 
     def _read(self, body: bytes) -> Any:
         from google.protobuf.message import DecodeError

@@ -17,7 +17,9 @@ from urllib.parse import unquote
 from tfmodel.serve import examples, metrics, tensors
 from tfmodel.serve.asgi import Receive, Send, check_token, error_answer, read_body, send_answer
 from tfmodel.serve.errors import ServingError, invalid
+from tfmodel.serve.feedback.recorder import Recorder
 from tfmodel.serve.models import Models, metadata
+from tfmodel.serve.protocol_names import FEEDBACK_PATH, REQUEST_ID
 
 _ASK = re.compile(
     r"(?i)/v1/models/([^/:]+)(?:/versions/(\d+)|/labels/([^/:]+))?:(classify|regress|predict)"
@@ -36,26 +38,29 @@ class RestApplication:
     Args:
         models: what is asked.
         token: that clients must send as `Authorization: Bearer TOKEN`; None: nobody must.
+        recorder: records requests and takes corrections; None: nothing does.
     """
 
-    def __init__(self, models: Models, *, token: str | None = None):
+    def __init__(
+        self, models: Models, *, token: str | None = None, recorder: Recorder | None = None
+    ):
         self.models = models
         self.is_stopping = False
         self._settings = models.settings
         self._metrics = models.metrics
         self._token = None if token is None else f"Bearer {token}".encode()
+        self._recorder = recorder
         self._open = 0
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] != "http":
             return
-        started = time.monotonic()
         call = _Call(scope["method"], scope.get("raw_path") or scope["path"].encode())
         self._open += 1
         try:
             status, content_type, body = await self._answer(call, scope, receive)
-            headers = []
+            headers = [(REQUEST_ID.encode(), call.request_id)] if call.request_id else []
         except ServingError as error:
             call.code = error.code
             status, content_type, body, headers = error_answer(error)
@@ -67,7 +72,7 @@ class RestApplication:
             self._open -= 1
         if call.api:
             model = self.models.known(call.model)
-            seconds = time.monotonic() - started
+            seconds = time.monotonic() - call.started
             self._metrics.request(model, call.api, "REST", call.code, seconds)
         headers = [(b"content-type", content_type.encode()), *headers]
         seconds = self._settings.read_seconds
@@ -90,17 +95,38 @@ class RestApplication:
             raise ServingError("NOT_FOUND", "Not Found")
         if self._open > self._settings.max_requests:
             raise ServingError("RESOURCE_EXHAUSTED", "Too many requests are open.")
+        if call.method == "POST" and call.path == FEEDBACK_PATH and self._recorder is not None:
+            body = await self._body(scope, receive)
+            return 200, "application/json", await self._recorder.answer(body)
         if call.method == "POST" and (found := _ASK.fullmatch(call.path)):
             *call.spec, method = found.groups()
             call.api = method.lower()
             body = await self._body(scope, receive)
             request = await self._parsed(body)
             answer = await self._ask(call, request)
+            self._record(call, request, answer, len(body))
             return 200, "application/json", await self._written(answer)
         if call.method == "GET" and (found := _LOOK.fullmatch(call.path)):
             *call.spec, what = found.groups()
             return 200, "application/json", self._look(call, what)
         raise invalid(f"Malformed request: {call.shown}")
+
+    def _record(
+        self, call: _Call, request: Mapping[str, Any], answer: Mapping[str, Any], size: int
+    ) -> None:
+        if self._recorder is None or call.api != "predict":
+            return
+        request_id = self._recorder.by_rest(
+            request,
+            answer,
+            size=size,
+            model=call.model,
+            version=call.answered_by,
+            version_label=call.version[1],
+            signature=tensors.signature_name(request),
+            seconds=time.monotonic() - call.started,
+        )
+        call.request_id = (request_id or "").encode()
 
     async def _body(self, scope: Mapping[str, Any], receive: Receive) -> bytes:
         most, seconds = self._settings.max_body_bytes, self._settings.read_seconds
@@ -120,6 +146,7 @@ class RestApplication:
         deadline = time.monotonic() + self._settings.timeout_seconds
         name = tensors.signature_name(request)
         with self.models.use(call.model, *call.version) as version:
+            call.answered_by = version.number
             if call.api == "predict":
                 signature = version.servable.signature(name)
                 inputs, by_row = tensors.inputs_of_json(signature, request)
@@ -164,6 +191,9 @@ class _Call:
         self.spec: list[str | None] = [None, None, None]
         self.api = ""
         self.code = "OK"
+        self.started = time.monotonic()
+        self.answered_by: int | None = None
+        self.request_id = b""
 
     @property
     def shown(self) -> str:

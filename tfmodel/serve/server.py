@@ -11,6 +11,8 @@ from tfmodel.export.linting.saved_graph import GRAPH_FILE
 from tfmodel.export.linting.serving_ops import check_release
 from tfmodel.export.places import is_version, versions
 from tfmodel.serve.doors import Doors, read_token, require_extra, until_told
+from tfmodel.serve.feedback.facts import KnownModels
+from tfmodel.serve.feedback.recorder import Recorder
 from tfmodel.serve.metrics import Metrics
 from tfmodel.serve.models import Models
 from tfmodel.serve.rest import RestApplication
@@ -30,8 +32,8 @@ class Server:
         settings: doors, limits and batches; see `serve_settings`.
 
     Raises:
-        ConfigError: no base folder, a file of the token or the certificate that cannot be read, or
-            the extra is not installed.
+        ConfigError: no base folder, a file of the token or the certificate that cannot be read, a
+            feedback database that cannot be meant, or an extra is not installed.
 
     Example:
         >>> with Server("runs/news/export/savedmodel") as server:
@@ -61,7 +63,8 @@ class Server:
             policy=policy,
             labels=labels,
         )
-        self._application = RestApplication(self.models, token=self._token)
+        self._recorder = self._make_recorder()
+        self._application = RestApplication(self.models, token=self._token, recorder=self._recorder)
 
     def __enter__(self) -> Server:
         return self.start()
@@ -91,10 +94,13 @@ class Server:
         """
         from tfmodel.serve.grpc_services import handlers_of
 
+        if self._recorder is not None:
+            self._recorder.start()
         try:
             # The doors are open while models load: health answers, and readiness says no.
             self._doors.open_rest(self._application)
-            self._doors.open_grpc(handlers_of(self.models, token=self._token))
+            handlers = handlers_of(self.models, token=self._token, recorder=self._recorder)
+            self._doors.open_grpc(handlers)
             self.models.load()
             self._require_models()
         except BaseException:
@@ -107,6 +113,8 @@ class Server:
         """Answer what is open, then close the doors and unload the models."""
         self._application.is_stopping = True
         self._doors.close()
+        if self._recorder is not None:
+            self._recorder.stop(self.settings.stop_seconds)
         self.models.close()
 
     def run(self) -> None:
@@ -127,6 +135,16 @@ class Server:
             _log.info("stopped")
 
         until_told(start, stop)
+
+    def _make_recorder(self) -> Recorder | None:
+        settings = self.settings.feedback
+        if settings is None:
+            return None
+        known = KnownModels(lambda name: self._bases().get(name))
+        return Recorder(settings, self.metrics, known=known, models=lambda: [*self._bases()])
+
+    def _bases(self) -> dict[str, Path]:
+        return {model.name: model.base for model in self.models}
 
     def _require_models(self) -> None:
         for model in self.models:

@@ -6,9 +6,10 @@ import os
 from typing import Any
 
 import pydantic
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from tfmodel.config import ConfigError, Settings
+from tfmodel.serve.feedback.settings import FeedbackSettings
 
 
 class ServeSettings(Settings):
@@ -40,6 +41,14 @@ class ServeSettings(Settings):
         20.0, gt=0, description="For a client to send a request, or to read an answer."
     )
     stop_seconds: float = Field(30.0, gt=0, description="For open requests when the server stops.")
+    feedback: FeedbackSettings | None = Field(
+        None, description="What is recorded of requests, and where; none: nothing."
+    )
+
+    @field_validator("feedback", mode="before")
+    @classmethod
+    def _database_alone(cls, value: Any) -> Any:
+        return {"database": value} if isinstance(value, str) else value
 
     @property
     def threads(self) -> int:

@@ -13,6 +13,7 @@ import numpy as np
 
 from tfmodel.config import ConfigError
 from tfmodel.serve.errors import HTTP_STATUS, ServingError
+from tfmodel.serve.protocol_names import FEEDBACK_METHOD, FEEDBACK_PATH, REQUEST_ID
 
 _CODES = {status: code for code, status in reversed(HTTP_STATUS.items())} | {
     400: "INVALID_ARGUMENT",
@@ -76,6 +77,16 @@ class Target:
     label: str | None = None
 
 
+class Answer(dict):
+    """Outputs by name.
+
+    Attributes:
+        request_id: by which the server knows the request, where it has recorded it.
+    """
+
+    request_id: str | None = None
+
+
 class Transport(Protocol):
     """One request each; ServingError where there is no answer."""
 
@@ -86,7 +97,7 @@ class Transport(Protocol):
         info: SignatureInfo,
         inputs: Mapping[str, np.ndarray],
         seconds: float,
-    ) -> dict[str, np.ndarray]:
+    ) -> Answer:
         """Ask a signature."""
 
     def signatures(self, target: Target, seconds: float) -> dict[str, SignatureInfo]:
@@ -94,6 +105,9 @@ class Transport(Protocol):
 
     def status(self, target: Target, seconds: float) -> list[VersionStatus]:
         """The versions."""
+
+    def correct(self, body: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+        """Say what is right."""
 
     def close(self) -> None:
         """Close the connections."""
@@ -144,7 +158,7 @@ class _Rest:
             options["ca_cert_data"] = certificate.decode("ascii")
         self._errors = urllib3.exceptions
         self._timeout = urllib3.Timeout
-        self._base = f"{parts.scheme}://{parts.netloc}/v1/models/"
+        self._base = f"{parts.scheme}://{parts.netloc}"
         self._headers = {"content-type": "application/json"}
         if token is not None:
             self._headers["authorization"] = f"Bearer {token}"
@@ -155,10 +169,18 @@ class _Rest:
     def predict(self, target, signature, info, inputs, seconds):
         columns = {name: _to_json(value) for name, value in inputs.items()}
         body = {"signature_name": signature, "inputs": columns}
-        answer = self._ask("POST", f"{_path(target)}:predict", seconds, body)["outputs"]
+        content, headers = self._send("POST", f"{_path(target)}:predict", seconds, body)
+        answer = content["outputs"]
         if len(info.outputs) == 1:
             answer = {next(iter(info.outputs)): answer}
-        return {name: _from_json(name, value, info.outputs[name]) for name, value in answer.items()}
+        found = Answer(
+            (name, _from_json(name, value, info.outputs[name])) for name, value in answer.items()
+        )
+        found.request_id = headers.get(REQUEST_ID)
+        return found
+
+    def correct(self, body, seconds):
+        return self._ask("POST", FEEDBACK_PATH, seconds, body)
 
     def signatures(self, target, seconds):
         answer = self._ask("GET", f"{_path(target)}/metadata", seconds)
@@ -196,6 +218,11 @@ class _Rest:
         self._pool.clear()
 
     def _ask(self, method: str, path: str, seconds: float, body: Any = None) -> Any:
+        return self._send(method, path, seconds, body)[0]
+
+    def _send(
+        self, method: str, path: str, seconds: float, body: Any = None
+    ) -> tuple[dict[str, Any], Mapping[str, str]]:
         content = None if body is None else json.dumps(body).encode()
         try:
             answer = self._pool.request(
@@ -219,7 +246,7 @@ class _Rest:
         except ValueError:
             content = {}
         if answer.status == 200 and isinstance(content, dict):
-            return content
+            return content, answer.headers
         code = _CODES.get(answer.status, "UNKNOWN")
         said = content.get("error") if isinstance(content, dict) else None
         words = str(said or f"The server answered with status {answer.status}.")[:_LONGEST_WORDS]
@@ -227,7 +254,7 @@ class _Rest:
 
 
 def _path(target: Target) -> str:
-    path = quote(target.model, safe="")
+    path = "/v1/models/" + quote(target.model, safe="")
     if target.version is not None:
         return f"{path}/versions/{target.version}"
     return f"{path}/labels/{quote(target.label, safe='')}" if target.label else path
@@ -290,6 +317,7 @@ class _Grpc:
             self._channel = grpc.insecure_channel(parts.netloc, options)
         self._prediction = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
         self._models = model_service_pb2_grpc.ModelServiceStub(self._channel)
+        self._correct = self._channel.unary_unary(FEEDBACK_METHOD)
 
     def predict(self, target, signature, info, inputs, seconds):
         import tensorflow as tf
@@ -299,8 +327,9 @@ class _Grpc:
         _fill(request.model_spec, target).signature_name = signature
         for name, value in inputs.items():
             request.inputs[name].CopyFrom(tf.make_tensor_proto(value, info.inputs[name].dtype))
-        answer = self._ask(self._prediction.Predict, request, seconds)
-        found = {}
+        answer, call = self._send(self._prediction.Predict, request, seconds)
+        found = Answer()
+        found.request_id = dict(call.trailing_metadata() or ()).get(REQUEST_ID)
         for name in sorted(answer.outputs):
             value = tf.make_ndarray(answer.outputs[name])
             if value.dtype == object and not name.endswith("_bytes"):
@@ -354,12 +383,19 @@ class _Grpc:
             for each in answer.model_version_status
         ]
 
+    def correct(self, body, seconds):
+        answer = self._ask(self._correct, json.dumps(body).encode(), seconds)
+        return json.loads(answer)
+
     def close(self):
         self._channel.close()
 
     def _ask(self, call: Any, request: Any, seconds: float) -> Any:
+        return self._send(call, request, seconds)[0]
+
+    def _send(self, call: Any, request: Any, seconds: float) -> tuple[Any, Any]:
         try:
-            return call(request, timeout=seconds, metadata=self._metadata)
+            return call.with_call(request, timeout=seconds, metadata=self._metadata)
         except self._error as error:
             code, words = error.code().name, (error.details() or "")[:_LONGEST_WORDS]
             raise ServingError(code if code in HTTP_STATUS else "UNKNOWN", words) from None

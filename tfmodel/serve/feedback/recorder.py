@@ -1,0 +1,493 @@
+"""Records requests beside the answers to them, and takes corrections; one thread writes both."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import json
+import logging
+import random
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from tfmodel.serve.errors import ServingError, invalid
+from tfmodel.serve.feedback import asked as languages
+from tfmodel.serve.feedback.asked import AskedRow, NoTexts
+from tfmodel.serve.feedback.corrections import (
+    Correction,
+    parse_correction,
+    settled,
+    task_of,
+    unknown_request,
+)
+from tfmodel.serve.feedback.facts import KnownModels
+from tfmodel.serve.feedback.scrubbing import Scrubber, StoredRow
+from tfmodel.serve.feedback.settings import FeedbackSettings
+from tfmodel.serve.feedback.store import (
+    Acknowledged,
+    FoundRow,
+    Store,
+    StoredRequest,
+    row_key,
+    text_key,
+)
+from tfmodel.serve.feedback.tables import open_engine, shown
+from tfmodel.serve.feedback.waiting import Asked, Said, Waiting
+from tfmodel.serve.metrics import Metrics
+from tfmodel.serve.tensors import parse_object
+
+_REQUESTS = ":tfmodel:serving:feedback_requests"
+_CORRECTIONS = ":tfmodel:serving:feedback_corrections"
+_AT_ONCE = 100
+_MOST_CORRECTIONS = 64
+_IDLE_SECONDS = 1.0
+_LONGEST_REST = 5.0
+_PRUNE_SECONDS = 3600.0
+_TELL_SECONDS = 60.0
+
+_log = logging.getLogger(__name__)
+
+
+class Recorder:
+    """Keeps a sample of requests with their answers, and corrections, in a database.
+
+    What is asked of it while an answer is on its way is to put a note into a queue. A thread reads
+    the notes, replaces what is private and writes. Where it cannot keep up, or the database is
+    away, notes wait, and what finds no room is counted and not recorded.
+
+    Args:
+        settings: where, what and how long.
+        metrics: where it is counted.
+        known: what the models say of themselves.
+        models: the names of the models; where there is one, corrections need not name it.
+
+    Raises:
+        ConfigError: no database of this kind, or the extras `feedback` or `privacy` are not
+            installed.
+    """
+
+    def __init__(
+        self,
+        settings: FeedbackSettings,
+        metrics: Metrics,
+        *,
+        known: KnownModels,
+        models: Callable[[], Sequence[str]],
+    ):
+        self.settings = settings
+        self._engine = open_engine(settings.database, wait_seconds=settings.wait_seconds)
+        self._store = Store(self._engine)
+        self._scrubber = Scrubber(settings.privacy)
+        self._metrics = metrics
+        self._known = known
+        self._models = models
+        self._waiting = Waiting(settings.queue, settings.queue_bytes)
+        # Who waits for the database takes no more threads than this from those who ask the model.
+        self._room = threading.Semaphore(_MOST_CORRECTIONS)
+        self._thread: threading.Thread | None = None
+        self._pending: list[tuple[Asked, StoredRequest]] = []
+        self._has_tables = self._is_away = False
+        self._next_prune = 0.0
+        self._lost, self._told_lost = 0, 0.0
+
+    # --- answers ----------------------------------------------------------------------------
+
+    def by_rest(
+        self,
+        request: Mapping[str, Any],
+        answer: Mapping[str, Any],
+        *,
+        size: int,
+        signature: str,
+        **columns: Any,
+    ) -> str | None:
+        """Record a request to predict that was answered over REST, perhaps.
+
+        Args:
+            request: the object of the body; not to be changed from now on.
+            answer: the object of the answer; likewise.
+            size: bytes of the body.
+            signature: what was asked for; empty: the default.
+            **columns: `model`, `version`, `version_label` and `seconds`.
+
+        Returns:
+            The id to correct it by; None where it is not recorded.
+        """
+        return self.offer(
+            lambda: languages.rows_of_json(request, answer),
+            size=size,
+            signature=signature or languages.DEFAULT_SIGNATURE,
+            door="REST",
+            **columns,
+        )
+
+    def by_grpc(self, request: Any, response: Any, *, seconds: float) -> str | None:
+        """Record a `PredictRequest` and its `PredictResponse`, perhaps; see `by_rest`."""
+        spec = response.model_spec
+        version = spec.version.value if spec.HasField("version") else None
+        return self.offer(
+            lambda: languages.rows_of_messages(request, response),
+            size=request.ByteSize() + response.ByteSize(),
+            model=request.model_spec.name,
+            version=version,
+            version_label=request.model_spec.version_label or None,
+            signature=request.model_spec.signature_name or languages.DEFAULT_SIGNATURE,
+            door="gRPC",
+            seconds=seconds,
+        )
+
+    def offer(
+        self,
+        read: Callable[[], Sequence[AskedRow]],
+        *,
+        size: int,
+        version: int | Callable[[], int | None] | None = None,
+        version_label: str | None = None,
+        **columns: Any,
+    ) -> str | None:
+        """Put a note of a request into the queue, if it is drawn and there is room.
+
+        Args:
+            read: gives its rows, called by the thread that writes.
+            size: bytes that it holds.
+            version: the one that answered, or what tells it later; None: unknown.
+            version_label: by which it was asked for.
+            **columns: `model`, `signature`, `door` and `seconds`.
+
+        Returns:
+            Its id.
+        """
+        if random.random() >= self.settings.sample:
+            return None
+        request_id = uuid.uuid4().hex
+        columns |= {
+            "id": request_id,
+            "time": time.time(),
+            "sample": self.settings.sample,
+            "version_label": version_label or None,
+            "version": None if callable(version) else version,
+        }
+        later = version if callable(version) else None
+        if self._waiting.offer(Asked(columns, size, read, later)):
+            return request_id
+        self._lose(columns["model"], "queue_full")
+        return None
+
+    def _lose(self, model: str, outcome: str, count: int = 1) -> None:
+        """Count what is not recorded, and say so now and then."""
+        self._metrics.count(_REQUESTS, model, outcome, by=count)
+        self._lost += count
+        if time.monotonic() - self._told_lost > _TELL_SECONDS:
+            self._told_lost = time.monotonic()
+            _log.warning("feedback: %d requests were not recorded (%s)", self._lost, outcome)
+            self._lost = 0
+
+    # --- corrections ------------------------------------------------------------------------
+
+    def correct(self, content: Mapping[str, Any]) -> Future:
+        """Store a correction.
+
+        Args:
+            content: the object of the body.
+
+        Returns:
+            The future `Acknowledged`, there once the database has it for good.
+
+        Raises:
+            ServingError: INVALID_ARGUMENT, or the server is stopping.
+        """
+        try:
+            correction = parse_correction(content, max_characters=self.settings.max_characters)
+        except ServingError:
+            self._metrics.count(_CORRECTIONS, "refused")
+            raise
+        if not self._room.acquire(blocking=False):
+            raise self._away()
+        said = Said(correction, Future())
+        said.future.add_done_callback(lambda _: self._room.release())
+        if not self._waiting.put(said):
+            said.future.cancel()
+            raise ServingError("UNAVAILABLE", "The server is stopping.")
+        return said.future
+
+    async def answer(self, body: bytes) -> bytes:
+        """Store the correction in a body, and wait until the database has it.
+
+        Returns:
+            The body of the answer.
+
+        Raises:
+            ServingError: as `correct`; UNAVAILABLE: the database does not take it now.
+        """
+        future = self.correct(parse_object(body))
+        try:
+            found = await asyncio.wait_for(asyncio.wrap_future(future), self._patience)
+        except asyncio.TimeoutError:
+            raise self._away() from None
+        return _written(found)
+
+    def answer_now(self, body: bytes) -> bytes:
+        """As `answer`, for a thread that can wait."""
+        future = self.correct(parse_object(body))
+        try:
+            found = future.result(self._patience)
+        except concurrent.futures.TimeoutError:
+            future.cancel()
+            raise self._away() from None
+        return _written(found)
+
+    @property
+    def _patience(self) -> float:
+        """Seconds for a correction to be stored, or refused: what waits before it, and itself."""
+        return 2 * self.settings.wait_seconds + 1
+
+    def _away(self) -> ServingError:
+        self._metrics.count(_CORRECTIONS, "unavailable")
+        return ServingError("UNAVAILABLE", "The feedback cannot be stored now. Send it again.")
+
+    # --- the thread that writes -------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._thread = threading.Thread(target=self._run, name="feedback", daemon=True)
+        self._thread.start()
+        if self.settings.privacy is None:
+            _log.warning("feedback: private data is stored as it comes")
+        _log.info("feedback: recorded in %s", shown(self._engine))
+
+    def stop(self, seconds: float) -> None:
+        """Write what waits, and end; what cannot be written in this time is lost, and counted."""
+        self._waiting.close()
+        if self._thread is None:
+            return
+        self._thread.join(seconds)
+        self._thread = None
+        if left := self._waiting.count:
+            _log.warning("feedback: %d requests were not recorded (stopped)", left)
+        self._engine.dispose()
+
+    def _run(self) -> None:
+        rest = 0.1
+        while True:
+            items = self._waiting.take(_AT_ONCE, 0 if self._pending else _IDLE_SECONDS)
+            self._pending += self._read(each for each in items if isinstance(each, Asked))
+            said = [each for each in items if isinstance(each, Said)]
+            is_written = self._guarded(self._write_pending) if self._pending else True
+            for each in said:
+                self._settle(each, is_written)
+            if self._waiting.is_closed and not items:
+                return
+            if is_written:
+                rest = 0.1
+                self._guarded(self._prune)
+            else:
+                self._waiting.rest(rest)
+                rest = min(2 * rest, _LONGEST_REST)
+
+    def _guarded(self, write: Callable[[], None]) -> bool:
+        """Whether the database took it; where not, it is said once."""
+        import sqlalchemy as sa
+
+        try:
+            if not self._has_tables:
+                self._store.make_tables()
+                self._has_tables = True
+            write()
+        except (sa.exc.SQLAlchemyError, OSError) as error:
+            if not self._is_away:
+                _log.warning(
+                    "feedback: %s cannot be written now (%s); requests wait",
+                    shown(self._engine),
+                    _kind(error),
+                )
+            self._is_away = True
+            self._has_tables = False
+            return False
+        if self._is_away:
+            _log.info("feedback: %s can be written again", shown(self._engine))
+        self._is_away = False
+        return True
+
+    def _read(self, notes: Any) -> list[tuple[Asked, StoredRequest]]:
+        """Requests as they are stored, from notes of them."""
+        found = []
+        for note in notes:
+            try:
+                found.append((note, self._stored(note)))
+            except NoTexts:
+                self._metrics.count(_REQUESTS, note.columns["model"], "no_text")
+                self._waiting.release(note)
+            except Exception as error:  # what a stranger's model answers may have any form
+                _log.debug("feedback: a request cannot be read (%s)", type(error).__name__)
+                self._lose(note.columns["model"], "unreadable")
+                self._waiting.release(note)
+        return found
+
+    def _stored(self, note: Asked) -> StoredRequest:
+        most = self.settings.max_characters
+        rows = note.read()
+        if any(len(row.text) > most or len(row.text_pair or "") > most for row in rows):
+            raise NoTexts
+        columns = dict(note.columns)
+        if note.version is not None:
+            columns["version"] = note.version()
+        facts = self._known.facts(columns["model"], columns["version"])
+        columns["task"] = None if facts is None else facts.task
+        return StoredRequest(columns, [self._scrubber.row(row) for row in rows])
+
+    def _write_pending(self) -> None:
+        import sqlalchemy as sa
+
+        written, refused = self._pending, []
+        try:
+            self._store.write([request for _, request in self._pending])
+        except sa.exc.SQLAlchemyError as error:
+            if not _is_of_values(error):
+                raise
+            written, refused = self._one_by_one()
+        for note, _ in written:
+            self._metrics.count(_REQUESTS, note.columns["model"], "recorded")
+        for note, _ in refused:
+            self._lose(note.columns["model"], "refused")
+        for note, _ in self._pending:
+            self._waiting.release(note)
+        self._pending = []
+
+    def _one_by_one(self) -> tuple[list, list]:
+        """Write each by itself: those that are there already, and those that cannot be, aside."""
+        import sqlalchemy as sa
+
+        written, refused = [], []
+        for each in self._pending:
+            try:
+                self._store.write_alone(each[1])
+                written.append(each)
+            except sa.exc.SQLAlchemyError as error:
+                if not _is_of_values(error):
+                    raise
+                refused.append(each)
+        return written, refused
+
+    def _prune(self) -> None:
+        if time.monotonic() < self._next_prune:
+            return
+        self._next_prune = time.monotonic() + _PRUNE_SECONDS
+        settings = self.settings
+        gone = self._store.prune(now=time.time(), days=settings.days, rows=settings.rows)
+        if gone:
+            _log.info("feedback: %d requests are past their time, and deleted", gone)
+
+    # --- corrections, in that thread --------------------------------------------------------
+
+    def _settle(self, said: Said, is_written: bool) -> None:
+        """Store a correction and say so; not before the request that it may be about."""
+        if not said.future.set_running_or_notify_cancel():
+            return
+        outcome: list[Acknowledged] = []
+        try:
+            if is_written and self._guarded(lambda: outcome.append(self._store_one(said))):
+                self._metrics.count(_CORRECTIONS, "stored" if outcome[0].is_new else "repeated")
+                said.future.set_result(outcome[0])
+            else:
+                said.future.set_exception(self._away())
+        except ServingError as error:
+            self._metrics.count(_CORRECTIONS, "refused")
+            said.future.set_exception(error)
+        except Exception as error:  # nobody waits in vain
+            _log.error("feedback: a correction failed (%s)", type(error).__name__)
+            said.future.set_exception(
+                ServingError("INTERNAL", f"The server failed ({type(error).__name__}).")
+            )
+
+    def _store_one(self, said: Said) -> Acknowledged:
+        correction, now = said.correction, time.time()
+
+        def settle(found: FoundRow | None) -> tuple[dict[str, Any], str]:
+            return self._columns(correction, found)
+
+        return self._store.correct(
+            correction.request_id,
+            correction.row,
+            settle,
+            feedback_id=correction.feedback_id,
+            time=now,
+        )
+
+    def _columns(
+        self, correction: Correction, found: FoundRow | None
+    ) -> tuple[dict[str, Any], str]:
+        """Columns of the table of corrections, and the key of the row."""
+        if found is None:
+            return self._columns_of_text(correction)
+        facts = self._known.facts(found.model, found.version)
+        task = task_of(correction, facts, found.row.answer)
+        label, problem = settled(correction, found.row, facts, self._scrubber)
+        columns = {
+            "request_id": correction.request_id,
+            "row": found.number,
+            "model": found.model,
+            "version": found.version,
+            "task": task,
+            "label": label,
+            "problem": problem,
+        }
+        return columns, row_key(correction.request_id, found.number)
+
+    def _columns_of_text(self, correction: Correction) -> tuple[dict[str, Any], str]:
+        if correction.text is None:
+            raise unknown_request()
+        model = self._model(correction.model)
+        facts = self._known.facts(model)
+        if facts is not None and facts.has_pairs != (correction.text_pair is not None):
+            wanted = "text and text_pair" if facts.has_pairs else "text alone"
+            raise invalid(f"Expected {wanted}, as this model takes them.")
+        row: StoredRow = self._scrubber.row(AskedRow(correction.text, correction.text_pair, None))
+        task = task_of(correction, facts, None)
+        label, problem = settled(correction, row, facts, self._scrubber)
+        columns = {
+            "request_id": correction.request_id,
+            "model": model,
+            "task": task,
+            "label": label,
+            "problem": problem,
+            "text": row.text.text,
+            "text_pair": None if row.text_pair is None else row.text_pair.text,
+        }
+        return columns, text_key(model, row)
+
+    def _model(self, name: str | None) -> str:
+        """The model that a text is for."""
+        names = self._models()
+        if name is None and len(names) == 1:
+            return names[0]
+        if name is None:
+            raise invalid("model: expected the name of the model that the text is for.")
+        if names and name not in names:
+            raise invalid("model: this server has none of this name.")
+        return name
+
+
+def _written(found: Acknowledged) -> bytes:
+    answer: dict[str, Any] = {"feedback_id": found.feedback_id, "stored": found.is_new}
+    if found.problem is not None:
+        answer["problem"] = found.problem
+    return json.dumps(answer).encode()
+
+
+def _is_of_values(error: Exception) -> bool:
+    """Whether the values are at fault, and not the database."""
+    import sqlalchemy as sa
+
+    if isinstance(error, sa.exc.DBAPIError):
+        return isinstance(error, sa.exc.IntegrityError | sa.exc.DataError)
+    return isinstance(error, sa.exc.StatementError)
+
+
+def _kind(error: Exception) -> str:
+    """What went wrong, without a word of the driver's: it may name users and hosts."""
+    inner = getattr(error, "orig", None)
+    return type(error if inner is None else inner).__name__

@@ -1,0 +1,122 @@
+"""Texts as they are stored: without what is private, and with the way from the texts as sent."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from tfmodel.data.privacy import Round, check_privacy, moved, replace_and_follow
+from tfmodel.data.privacy.settings import PrivacySettings
+from tfmodel.serve.feedback.asked import AskedRow
+
+_LABELS = ("label", "labels")
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredText:
+    """A text as it is stored.
+
+    Attributes:
+        text: without what is private.
+        changes: what was replaced, for places of the text as it was sent.
+    """
+
+    text: str
+    changes: Sequence[Round] = ()
+
+    @property
+    def sent_length(self) -> int:
+        """Characters of the text as it was sent."""
+        grown = sum(size - (end - start) for each in self.changes for start, end, size in each)
+        return len(self.text) - grown
+
+    def place(self, start: int, end: int) -> tuple[int, int, bool]:
+        """Where a span of the text as sent stands, and whether its borders do exactly."""
+        return moved(self.changes, start, end)
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredRow:
+    """A row as it is stored: its texts, and the answer with its places in them."""
+
+    text: StoredText
+    text_pair: StoredText | None = None
+    answer: dict[str, Any] | None = None
+
+    @property
+    def context(self) -> StoredText:
+        """The text that answers stand in: the second one, where there are two."""
+        return self.text if self.text_pair is None else self.text_pair
+
+    def changes(self) -> str | None:
+        """What was replaced, as JSON; None: nothing."""
+        pair = () if self.text_pair is None else self.text_pair.changes
+        if not self.text.changes and not pair:
+            return None
+        return json.dumps([[*self.text.changes], [*pair]], separators=(",", ":"))
+
+    @classmethod
+    def read(cls, text: str, text_pair: str | None, answer: str | None, changes: str | None):
+        """The row out of what is in the database."""
+        first, second = json.loads(changes) if changes else ([], [])
+        return cls(
+            StoredText(text, first),
+            None if text_pair is None else StoredText(text_pair, second),
+            json.loads(answer) if answer else None,
+        )
+
+
+class Scrubber:
+    """Replaces what is private, before anything is stored.
+
+    Args:
+        settings: the kinds; None: nothing is replaced.
+
+    Raises:
+        ConfigError: the extra `privacy` is not installed, or a region is unknown.
+    """
+
+    def __init__(self, settings: PrivacySettings | None):
+        self._settings = settings
+        if settings is not None:
+            check_privacy(settings)
+
+    def text(self, text: str) -> StoredText:
+        """A text as it is stored."""
+        if self._settings is None:
+            return StoredText(text)
+        kinds, regions = self._settings.kinds, self._settings.regions
+        return StoredText(*replace_and_follow(text, kinds, regions=regions))
+
+    def row(self, row: AskedRow) -> StoredRow:
+        """A row as it is stored."""
+        text = self.text(row.text)
+        pair = None if row.text_pair is None else self.text(row.text_pair)
+        stored = StoredRow(text, pair)
+        return dataclasses.replace(stored, answer=self._answer(row.answer, stored))
+
+    def _answer(self, answer: dict[str, Any] | None, row: StoredRow) -> dict[str, Any] | None:
+        """The answer with its places moved, and its parts of a text cut out anew."""
+        if answer is None:
+            return None
+        if "entities" in answer:
+            placed = []
+            for entity in answer["entities"]:
+                start, end, _ = row.text.place(entity["start"], entity["end"])
+                placed.append(entity | {"start": start, "end": end})
+            return answer | {"entities": placed}
+        if {"answer", "start", "end"} <= {*answer} and answer["answer"]:
+            start, end, _ = row.context.place(answer["start"], answer["end"])
+            cut = {"answer": row.context.text[start:end], "start": start, "end": end}
+            return answer | cut
+        return {
+            name: value if name in _LABELS else self._scrubbed(value)
+            for name, value in answer.items()
+        }
+
+    def _scrubbed(self, value: Any) -> Any:
+        if isinstance(value, list):
+            return [*map(self._scrubbed, value)]
+        return self.text(value).text if isinstance(value, str) else value

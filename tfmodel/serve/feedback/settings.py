@@ -1,0 +1,74 @@
+"""What is recorded of the traffic, where, and for how long."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import Field, field_validator
+
+from tfmodel.config import ConfigError, Settings
+from tfmodel.data.privacy.findings import KINDS
+from tfmodel.data.privacy.settings import PrivacySettings
+
+DEFAULT_DATABASE = "sqlite:///feedback.db"
+
+
+class FeedbackSettings(Settings):
+    """What a server keeps of requests and corrections."""
+
+    database: str = Field(
+        DEFAULT_DATABASE,
+        min_length=1,
+        repr=False,
+        description="Any URL of SQLAlchemy; `${NAME}` is read from the environment.",
+    )
+    sample: float = Field(1.0, gt=0, le=1, description="Share of the requests recorded.")
+    privacy: PrivacySettings | None = Field(
+        default_factory=PrivacySettings,
+        description="What private is replaced before it is stored; none: nothing.",
+    )
+    days: float | None = Field(
+        90.0, gt=0, description="How long requests and corrections are kept; none: for ever."
+    )
+    rows: int | None = Field(
+        1_000_000, ge=1, description="Rows without a correction that are kept, the newest."
+    )
+    max_characters: int = Field(100_000, ge=1, description="Longer texts are not recorded.")
+    queue: int = Field(1000, ge=1, description="Requests that wait to be written; more are lost.")
+    queue_bytes: int = Field(2**26, ge=1, description="Of what waits to be written.")
+    wait_seconds: float = Field(
+        5.0, gt=0, description="How long the database may take, before a correction gets 503."
+    )
+
+    @field_validator("privacy", mode="before", json_schema_input_type=PrivacySettings | bool | None)
+    @classmethod
+    def _switch(cls, value: Any) -> Any:
+        if isinstance(value, bool):
+            return PrivacySettings() if value else None
+        return value
+
+
+def privacy_of(words: str | None, regions: str | None = None) -> Any:
+    """The value of `privacy` that options say.
+
+    Args:
+        words: `all`, `none`, or kinds with commas between; None: all.
+        regions: codes of countries with commas between; None: those that are the default.
+
+    Raises:
+        ConfigError: an unknown kind.
+    """
+    if words == "none":
+        return False
+    kinds: Sequence[str] = KINDS if words in (None, "all") else words.split(",")
+    for kind in kinds:
+        if kind not in KINDS:
+            raise ConfigError(
+                f"--feedback-privacy: expected all, none, or kinds of {', '.join(KINDS)}. "
+                f"Received: {kind!r}."
+            )
+    chosen: dict[str, Any] = {kind: kind in kinds for kind in KINDS}
+    if regions is not None:
+        chosen["regions"] = regions.split(",")
+    return chosen

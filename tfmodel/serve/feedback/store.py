@@ -1,0 +1,355 @@
+"""What is kept in the database: requests with their rows, corrections, and for how long."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from tfmodel.serve.errors import ServingError
+from tfmodel.serve.feedback.corrections import as_json
+from tfmodel.serve.feedback.scrubbing import StoredRow
+from tfmodel.serve.feedback.tables import Tables
+
+_AT_ONCE = 500
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredRequest:
+    """A request as it is stored.
+
+    Attributes:
+        columns: of the table of requests.
+        rows: in their order.
+    """
+
+    columns: Mapping[str, Any]
+    rows: Sequence[StoredRow]
+
+
+@dataclasses.dataclass(frozen=True)
+class FoundRow:
+    """A row that a correction is about.
+
+    Attributes:
+        row: its texts and answer.
+        number: in its request.
+        model: the model's name.
+        version: the one that answered, where it is known.
+    """
+
+    row: StoredRow
+    number: int
+    model: str
+    version: int | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Acknowledged:
+    """A correction that the database has.
+
+    Attributes:
+        feedback_id: what it is called.
+        is_new: whether it was not there before.
+        problem: why no training can use it; None where it can.
+    """
+
+    feedback_id: str
+    is_new: bool
+    problem: str | None
+
+
+class Store:
+    """A feedback database.
+
+    Args:
+        engine: from `open_engine`.
+    """
+
+    def __init__(self, engine: Any):
+        import sqlalchemy as sa
+
+        self._sa = sa
+        self.engine = engine
+        self.tables = Tables()
+
+    def make_tables(self) -> None:
+        """Make the tables that are missing."""
+        self.tables.metadata.create_all(self.engine)
+
+    # --- writing ----------------------------------------------------------------------------
+
+    def write(self, requests: Sequence[StoredRequest]) -> None:
+        """Write requests, all or none."""
+        with self.engine.begin() as connection:
+            for request in requests:
+                self._write(connection, request)
+
+    def write_alone(self, request: StoredRequest) -> None:
+        """Write a request that may be there already, from a try whose end was not heard of."""
+        requests = self.tables.requests
+        with self.engine.begin() as connection:
+            same = self._sa.select(requests.c.id).where(requests.c.id == request.columns["id"])
+            if connection.execute(same).first() is None:
+                self._write(connection, request)
+
+    def _write(self, connection: Any, request: StoredRequest) -> None:
+        connection.execute(self.tables.requests.insert(), dict(request.columns))
+        rows = [
+            {
+                "request_id": request.columns["id"],
+                "row": number,
+                "text": row.text.text,
+                "text_pair": None if row.text_pair is None else row.text_pair.text,
+                "answer": None if row.answer is None else json.dumps(row.answer),
+                "changes": row.changes(),
+            }
+            for number, row in enumerate(request.rows)
+        ]
+        if rows:
+            connection.execute(self.tables.rows.insert(), rows)
+
+    # --- corrections ------------------------------------------------------------------------
+
+    def correct(
+        self,
+        request_id: str | None,
+        number: int | None,
+        settle: Callable[[FoundRow | None], tuple[dict[str, Any], str]],
+        *,
+        feedback_id: str | None,
+        time: float,
+    ) -> Acknowledged:
+        """Store a correction; the same one again is stored once.
+
+        Args:
+            request_id: the request that it is about.
+            number: the row of the request; None: its only one.
+            settle: from the row, None where it is not known, to columns of the table of corrections
+                and the key of the row.
+            feedback_id: the client's own name for it.
+            time: now.
+
+        Raises:
+            ServingError: what `settle` raises; ALREADY_EXISTS: this name is another correction's.
+        """
+        table = self.tables.corrections
+        with self.engine.begin() as connection:
+            columns, row_key = settle(self._found(connection, request_id, number))
+            label = as_json(columns.pop("label"))
+            if feedback_id is not None and (known := self._known(connection, feedback_id)):
+                return self._same(known, row_key, label)
+            latest = connection.execute(
+                self._sa.select(table)
+                .where(table.c.row_key == row_key)
+                .order_by(table.c.number.desc())
+                .limit(1)
+            ).first()
+            if latest is not None and latest.label == label:
+                return Acknowledged(latest.id, False, latest.problem)
+            # Two servers that store the same at once come to the same name.
+            before = "" if latest is None else latest.id
+            name = feedback_id or _digest(row_key, label, before)[:32]
+            values = {"id": name, "row_key": row_key, "time": time, "label": label, **columns}
+            try:
+                with connection.begin_nested():
+                    connection.execute(table.insert(), values)
+            except self._sa.exc.IntegrityError:
+                known = self._known(connection, name)
+                if known is None:
+                    raise
+                return self._same(known, row_key, label)
+        return Acknowledged(name, True, columns["problem"])
+
+    def _known(self, connection: Any, feedback_id: str) -> Any:
+        table = self.tables.corrections
+        return connection.execute(self._sa.select(table).where(table.c.id == feedback_id)).first()
+
+    def _same(self, known: Any, row_key: str, label: str) -> Acknowledged:
+        if (known.row_key, known.label) != (row_key, label):
+            raise ServingError(
+                "ALREADY_EXISTS", "feedback_id: another correction was stored under this id."
+            )
+        return Acknowledged(known.id, False, known.problem)
+
+    def _found(
+        self, connection: Any, request_id: str | None, number: int | None
+    ) -> FoundRow | None:
+        """The row; None where the request is not known.
+
+        Raises:
+            ServingError: INVALID_ARGUMENT, the request has no such row.
+        """
+        from tfmodel.serve.errors import invalid
+
+        if request_id is None:
+            return None
+        requests, rows = self.tables.requests, self.tables.rows
+        request = connection.execute(
+            self._sa.select(requests).where(requests.c.id == request_id)
+        ).first()
+        if request is None:
+            return None
+        of_request = rows.c.request_id == request_id
+        if number is None:
+            count = connection.scalar(
+                self._sa.select(self._sa.func.count()).select_from(rows).where(of_request)
+            )
+            if count > 1:
+                raise invalid(f"row: expected the index of one of the request's {count} rows.")
+            number = 0
+        row = connection.execute(
+            self._sa.select(rows).where(of_request, rows.c.row == number)
+        ).first()
+        if row is None:
+            raise invalid("row: the request has no row of this index.")
+        stored = StoredRow.read(row.text, row.text_pair, row.answer, row.changes)
+        return FoundRow(stored, number, request.model, request.version)
+
+    # --- deleting ---------------------------------------------------------------------------
+
+    def delete(self, ids: Sequence[str]) -> tuple[int, int]:
+        """Delete what is known under ids.
+
+        Args:
+            ids: of requests, with their rows and corrections; or of corrections.
+
+        Returns:
+            How many requests and how many corrections are gone.
+        """
+        tables = self.tables
+        with self.engine.begin() as connection:
+            requests = self._delete_requests(connection, tables.requests.c.id.in_(ids))
+            table = tables.corrections
+            named = self._sa.or_(table.c.request_id.in_(ids), table.c.id.in_(ids))
+            corrections = connection.execute(table.delete().where(named)).rowcount
+        return requests, corrections
+
+    def prune(self, *, now: float, days: float | None, rows: int | None) -> int:
+        """Delete what is too old, and what is too much.
+
+        Args:
+            now: seconds since 1970.
+            days: requests and corrections that are older go; a request stays as long as one of its
+                corrections does.
+            rows: of those without a correction, only the newest stay, about as many.
+
+        Returns:
+            How many requests are gone.
+        """
+        sa, (requests, own, corrections) = self._sa, self._all()
+        corrected = sa.exists().where(corrections.c.request_id == requests.c.id)
+        gone = 0
+        with self.engine.begin() as connection:
+            if days is not None:
+                oldest = now - days * 86400
+                connection.execute(corrections.delete().where(corrections.c.time < oldest))
+                gone += self._delete_requests(connection, requests.c.time < oldest, ~corrected)
+            if rows is not None:
+                beyond = (
+                    sa.select(requests.c.time)
+                    .join(own, own.c.request_id == requests.c.id)
+                    .where(~corrected)
+                    .order_by(requests.c.time.desc())
+                    .offset(rows)
+                    .limit(1)
+                )
+                newest = connection.scalar(beyond)
+                if newest is not None:
+                    gone += self._delete_requests(connection, requests.c.time <= newest, ~corrected)
+        return gone
+
+    def _delete_requests(self, connection: Any, *conditions: Any) -> int:
+        requests, rows, _ = self._all()
+        chosen = self._sa.select(requests.c.id).where(*conditions)
+        connection.execute(rows.delete().where(rows.c.request_id.in_(chosen)))
+        return connection.execute(requests.delete().where(*conditions)).rowcount
+
+    def _all(self) -> tuple[Any, Any, Any]:
+        return self.tables.requests, self.tables.rows, self.tables.corrections
+
+    # --- reading ----------------------------------------------------------------------------
+
+    def corrections(self, model: str | None = None, since: float | None = None) -> Iterator[Any]:
+        """Corrections with what is known of their rows, the latest first.
+
+        Yields:
+            Columns of the correction, and of its row `row_text`, `row_text_pair`, `row_answer`.
+        """
+        sa, (_, rows, table) = self._sa, self._all()
+        query = (
+            sa.select(
+                table,
+                rows.c.text.label("row_text"),
+                rows.c.text_pair.label("row_text_pair"),
+                rows.c.answer.label("row_answer"),
+            )
+            .outerjoin(
+                rows,
+                sa.and_(table.c.request_id == rows.c.request_id, table.c.row == rows.c.row),
+            )
+            .order_by(table.c.number.desc())
+        )
+        if model is not None:
+            query = query.where(table.c.model == model)
+        if since is not None:
+            query = query.where(table.c.time >= since)
+        yield from self._streamed(query)
+
+    def uncorrected(self, model: str | None = None, since: float | None = None) -> Iterator[Any]:
+        """Rows that nobody corrected, the latest first, with the columns of their requests."""
+        sa, (requests, rows, table) = self._sa, self._all()
+        corrected = sa.exists().where(
+            table.c.request_id == rows.c.request_id, table.c.row == rows.c.row
+        )
+        query = (
+            sa.select(requests, rows.c.row, rows.c.text, rows.c.text_pair, rows.c.answer)
+            .join(rows, rows.c.request_id == requests.c.id)
+            .where(~corrected)
+            .order_by(requests.c.time.desc(), rows.c.row)
+        )
+        if model is not None:
+            query = query.where(requests.c.model == model)
+        if since is not None:
+            query = query.where(requests.c.time >= since)
+        yield from self._streamed(query)
+
+    def versions(self) -> list[Any]:
+        """Of each model and version: `requests`, `rows`, and `asked`, an estimate of all rows."""
+        sa, (requests, rows, _) = self._sa, self._all()
+        of_version = requests.c.model, requests.c.version
+        query = (
+            sa.select(
+                *of_version,
+                sa.func.count(sa.distinct(requests.c.id)).label("requests"),
+                sa.func.count(rows.c.row).label("rows"),
+                sa.func.sum(1.0 / requests.c.sample).label("asked"),
+            )
+            .join(rows, rows.c.request_id == requests.c.id)
+            .group_by(*of_version)
+            .order_by(*of_version)
+        )
+        with self.engine.connect() as connection:
+            return [*connection.execute(query)]
+
+    def _streamed(self, query: Any) -> Iterator[Any]:
+        with self.engine.connect() as connection:
+            streamed = connection.execution_options(stream_results=True, max_row_buffer=_AT_ONCE)
+            yield from streamed.execute(query)
+
+
+def row_key(request_id: str, row: int) -> str:
+    """What tells a recorded row from all others."""
+    return f"{request_id}:{row}"
+
+
+def text_key(model: str, row: StoredRow) -> str:
+    """What tells a text that was sent by itself from all others."""
+    pair = "" if row.text_pair is None else row.text_pair.text
+    return "text:" + _digest(model, row.text.text, pair)
+
+
+def _digest(*words: str) -> str:
+    return hashlib.sha256(json.dumps(words).encode()).hexdigest()
