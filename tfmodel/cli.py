@@ -155,17 +155,46 @@ def _predict(options: argparse.Namespace) -> None:
 
 
 def _serve(options: argparse.Namespace) -> None:
-    from tfmodel.serve import Server, serve_settings
+    from tfmodel.serve import Proxy, Server, serve_settings
+    from tfmodel.serve.feedback.settings import feedback_of
     from tfmodel.serve.server import labels_of, policy_of
 
     names = ("host", "rest_port", "grpc_port", "token_file", "tls_certificate", "tls_key")
     limits = ("max_batch_size", "batch_timeout_ms", "batch_threads", "max_queue", "timeout_seconds")
     given = {name: getattr(options, name) for name in (*names, *limits, "target", "poll_seconds")}
+    parts = ("privacy", "regions", "sample", "days", "rows", "queue")
+    given["feedback"] = feedback_of(
+        options.feedback, **{name: getattr(options, f"feedback_{name}") for name in parts}
+    )
     settings = serve_settings(**given)
     policy = policy_of(options.versions)
     labels = labels_of(options.label)
+    if options.upstream is not None:
+        known = {options.name: options.base} if options.base else None
+        behind = {"upstream_grpc": options.upstream_grpc, "models": known}
+        Proxy(options.upstream, **behind, settings=settings).run()
+        return
+    if options.base is None or options.upstream_grpc is not None:
+        received = "neither" if options.base is None else "--upstream-grpc without --upstream"
+        raise ConfigError(f"Expected SAVEDMODEL_BASE, or --upstream. Received: {received}.")
     _import_tensorflow(options)
     Server({options.name: options.base}, policy=policy, labels=labels, settings=settings).run()
+
+
+def _feedback(options: argparse.Namespace) -> None:
+    from tfmodel.serve import feedback
+    from tfmodel.serve.feedback.stats import table_lines
+
+    if options.action == "export":
+        names = ("only", "since", "model", "text", "text_pair", "label")
+        given = {name: getattr(options, name) for name in names}
+        lines = feedback.export_feedback(options.database, options.output, **given).lines
+    elif options.action == "stats":
+        lines = table_lines(feedback.feedback_stats(options.database))
+    else:
+        requests, corrections = feedback.delete_feedback(options.database, options.ids)
+        lines = [f"{requests:,} requests and {corrections:,} corrections deleted"]
+    print(_printable("\n".join(lines)))
 
 
 def _lint(options: argparse.Namespace) -> None:
@@ -307,6 +336,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_serve(serve)
 
+    _add_feedback(
+        _command(
+            commands,
+            "feedback",
+            _feedback,
+            "read what a server has recorded: rows to train on, figures; or delete some of it",
+            "tfmodel feedback export sqlite:///feedback.db --output corrections.jsonl\n"
+            "  tfmodel feedback stats sqlite:///feedback.db\n"
+            "  tfmodel feedback delete sqlite:///feedback.db REQUEST_ID",
+        )
+    )
+
     lint = _command(
         commands,
         "lint",
@@ -350,7 +391,9 @@ def _command(commands, name: str, function, words: str, example: str) -> argpars
 
 
 def _add_serve(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("base", metavar="SAVEDMODEL_BASE", help="folder of versions 1, 2, …")
+    parser.add_argument(
+        "base", metavar="SAVEDMODEL_BASE", nargs="?", help="folder of versions 1, 2, …"
+    )
     parser.add_argument("--name", default="model", help="what clients call the model (model)")
     parser.add_argument("--host", help="address to listen at (127.0.0.1)")
     parser.add_argument("--rest-port", type=int, metavar="PORT", help="of REST (8501)")
@@ -371,6 +414,43 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-threads", type=int, help="batches at once (the cores)")
     parser.add_argument("--max-queue", type=int, help="rows that wait; more get 503 (4096)")
     parser.add_argument("--timeout-seconds", type=float, help="for an answer (30)")
+    behind = parser.add_argument_group("in front of a TF Serving")
+    behind.add_argument("--upstream", metavar="HOST:PORT", help="its REST: pass on and record")
+    behind.add_argument("--upstream-grpc", metavar="HOST:PORT", help="its gRPC (none)")
+    kept = parser.add_argument_group("feedback")
+    kept.add_argument(
+        "--feedback", metavar="DATABASE", help="record requests, take corrections: sqlite:///F.db"
+    )
+    kept.add_argument("--feedback-sample", type=float, metavar="SHARE", help="of requests (1.0)")
+    kept.add_argument(
+        "--feedback-privacy", metavar="KINDS", help="replaced before storing: all, none, email,…"
+    )
+    kept.add_argument("--feedback-regions", metavar="US,GB,…", help="whose numbers (US,GB,CN)")
+    kept.add_argument("--feedback-days", metavar="N", help="kept so long, or none (90)")
+    kept.add_argument("--feedback-rows", metavar="N", help="uncorrected rows kept (1000000)")
+    kept.add_argument("--feedback-queue", type=int, metavar="N", help="requests that wait (1000)")
+
+
+def _add_feedback(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    export = actions.add_parser("export", help="write rows that data.train reads")
+    stats = actions.add_parser("stats", help="count rows, corrections and agreement by version")
+    delete = actions.add_parser("delete", help="delete requests and corrections by their ids")
+    for each in (export, stats, delete):
+        each.add_argument("database", metavar="DATABASE", help="URL, as of tfmodel serve")
+    delete.add_argument("ids", metavar="ID", nargs="+", help="of requests or corrections")
+    export.add_argument("--output", metavar="FILE", required=True, help=".jsonl; .csv, .tsv")
+    export.add_argument("--since", metavar="TIME", help="such as 2026-01-31 or 2026-01-31T12:00")
+    export.add_argument("--model", metavar="NAME", help="whose (all of one task)")
+    export.add_argument(
+        "--only",
+        choices=("corrected", "all"),
+        default="corrected",
+        help="all: with the model's own answer where nobody corrected it (corrected)",
+    )
+    for name in ("text", "text-pair", "label"):
+        field = name.replace("-", "_")
+        export.add_argument(f"--{name}", metavar="NAME", default=field, help=f"field ({field})")
 
 
 def _add_config(parser: argparse.ArgumentParser, *, stage: str | None) -> None:

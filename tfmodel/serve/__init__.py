@@ -4,6 +4,7 @@ from tfmodel.serve.client import Client, Prediction, Stored
 from tfmodel.serve.errors import ServingError
 from tfmodel.serve.feedback.settings import FeedbackSettings
 from tfmodel.serve.files import answer_file, answer_lines
+from tfmodel.serve.proxy import Proxy
 from tfmodel.serve.server import Server
 from tfmodel.serve.settings import ServeSettings, serve_settings
 
@@ -11,6 +12,7 @@ __all__ = [
     "Client",
     "FeedbackSettings",
     "Prediction",
+    "Proxy",
     "ServeSettings",
     "Server",
     "ServingError",

@@ -122,7 +122,7 @@ class RestApplication:
             size=size,
             model=call.model,
             version=call.answered_by,
-            version_label=call.version[1],
+            version_label=call.version[1] or None,
             signature=tensors.signature_name(request),
             seconds=time.monotonic() - call.started,
         )

@@ -74,6 +74,7 @@ def serve_settings(**values: Any) -> ServeSettings:
     except pydantic.ValidationError as error:
         problem = error.errors()[0]
         option = "--" + "-".join(map(str, problem["loc"])).replace("_", "-")
+        option = option.replace("--feedback-privacy-", "--feedback-")
         raise ConfigError(
             f"{option}: expected another value: {problem['msg']}. Received: {problem['input']!r}."
         ) from None

@@ -157,6 +157,18 @@ def _answer(given: Any) -> dict[str, Any] | None:
     return values if len(json.dumps(values)) <= _LONGEST_ANSWER else None
 
 
+def task_of_answer(answer: Mapping[str, Any] | None) -> str | None:
+    """The task whose answers have this form; None: none has."""
+    forms = {
+        "entities": "tag",
+        "answer": "span",
+        "labels": "multilabel",
+        "label": "classify",
+        "score": "regress",
+    }
+    return next((task for name, task in forms.items() if name in (answer or {})), None)
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, list):
         return [*map(_plain, value)]

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tfmodel.serve.errors import ServingError, invalid
-from tfmodel.serve.feedback.asked import storable
+from tfmodel.serve.feedback.asked import storable, task_of_answer
 from tfmodel.serve.feedback.facts import KIND_OF_TASK, TASK_OF_KIND, Facts
 from tfmodel.serve.feedback.scrubbing import Scrubber, StoredRow, StoredText
 
@@ -182,7 +182,7 @@ def task_of(correction: Correction, facts: Facts | None, answer: Mapping[str, An
     Raises:
         ServingError: INVALID_ARGUMENT, models of this task take another correction, or none.
     """
-    task = facts.task if facts is not None else _task_of_answer(answer)
+    task = facts.task if facts is not None else task_of_answer(answer)
     if task is None:
         return TASK_OF_KIND[correction.kind]
     if task not in KIND_OF_TASK:
@@ -193,17 +193,6 @@ def task_of(correction: Correction, facts: Facts | None, answer: Mapping[str, An
             f"{correction.kind}."
         )
     return task
-
-
-def _task_of_answer(answer: Mapping[str, Any] | None) -> str | None:
-    forms = {
-        "entities": "tag",
-        "answer": "span",
-        "labels": "multilabel",
-        "label": "classify",
-        "score": "regress",
-    }
-    return next((task for name, task in forms.items() if name in (answer or {})), None)
 
 
 def settled(

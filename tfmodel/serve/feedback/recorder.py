@@ -16,7 +16,7 @@ from typing import Any
 
 from tfmodel.serve.errors import ServingError, invalid
 from tfmodel.serve.feedback import asked as languages
-from tfmodel.serve.feedback.asked import AskedRow, NoTexts
+from tfmodel.serve.feedback.asked import AskedRow, NoTexts, task_of_answer
 from tfmodel.serve.feedback.corrections import (
     Correction,
     parse_correction,
@@ -64,6 +64,7 @@ class Recorder:
         metrics: where it is counted.
         known: what the models say of themselves.
         models: the names of the models; where there is one, corrections need not name it.
+        has_others: whether there may be more models than these.
 
     Raises:
         ConfigError: no database of this kind, or the extras `feedback` or `privacy` are not
@@ -77,6 +78,7 @@ class Recorder:
         *,
         known: KnownModels,
         models: Callable[[], Sequence[str]],
+        has_others: bool = False,
     ):
         self.settings = settings
         self._engine = open_engine(settings.database, wait_seconds=settings.wait_seconds)
@@ -85,6 +87,7 @@ class Recorder:
         self._metrics = metrics
         self._known = known
         self._models = models
+        self._has_others = has_others
         self._waiting = Waiting(settings.queue, settings.queue_bytes)
         # Who waits for the database takes no more threads than this from those who ask the model.
         self._room = threading.Semaphore(_MOST_CORRECTIONS)
@@ -145,18 +148,16 @@ class Recorder:
         read: Callable[[], Sequence[AskedRow]],
         *,
         size: int,
-        version: int | Callable[[], int | None] | None = None,
-        version_label: str | None = None,
+        late: Callable[[], dict[str, Any]] | None = None,
         **columns: Any,
     ) -> str | None:
         """Put a note of a request into the queue, if it is drawn and there is room.
 
         Args:
-            read: gives its rows, called by the thread that writes.
+            read: gives its rows; called by the thread that writes.
             size: bytes that it holds.
-            version: the one that answered, or what tells it later; None: unknown.
-            version_label: by which it was asked for.
-            **columns: `model`, `signature`, `door` and `seconds`.
+            late: gives further columns, likewise.
+            **columns: `model`, `version`, `version_label`, `signature`, `door` and `seconds`.
 
         Returns:
             Its id.
@@ -168,11 +169,8 @@ class Recorder:
             "id": request_id,
             "time": time.time(),
             "sample": self.settings.sample,
-            "version_label": version_label or None,
-            "version": None if callable(version) else version,
         }
-        later = version if callable(version) else None
-        if self._waiting.offer(Asked(columns, size, read, later)):
+        if self._waiting.offer(Asked(columns, size, read, late)):
             return request_id
         self._lose(columns["model"], "queue_full")
         return None
@@ -332,11 +330,10 @@ class Recorder:
         rows = note.read()
         if any(len(row.text) > most or len(row.text_pair or "") > most for row in rows):
             raise NoTexts
-        columns = dict(note.columns)
-        if note.version is not None:
-            columns["version"] = note.version()
+        columns = note.columns | (note.late() if note.late is not None else {})
         facts = self._known.facts(columns["model"], columns["version"])
-        columns["task"] = None if facts is None else facts.task
+        known = task_of_answer(rows[0].answer) if rows else None
+        columns["task"] = known if facts is None else facts.task
         return StoredRequest(columns, [self._scrubber.row(row) for row in rows])
 
     def _write_pending(self) -> None:
@@ -466,7 +463,7 @@ class Recorder:
             return names[0]
         if name is None:
             raise invalid("model: expected the name of the model that the text is for.")
-        if names and name not in names:
+        if not self._has_others and name not in names:
             raise invalid("model: this server has none of this name.")
         return name
 

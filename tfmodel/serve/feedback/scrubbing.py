@@ -102,15 +102,16 @@ class Scrubber:
         if answer is None:
             return None
         if "entities" in answer:
-            placed = []
+            placed, is_exact = [], True
             for entity in answer["entities"]:
-                start, end, _ = row.text.place(entity["start"], entity["end"])
+                start, end, stands = row.text.place(entity["start"], entity["end"])
+                is_exact &= stands
                 placed.append(entity | {"start": start, "end": end})
-            return answer | {"entities": placed}
+            return answer | {"entities": placed} | _unless(is_exact)
         if {"answer", "start", "end"} <= {*answer} and answer["answer"]:
-            start, end, _ = row.context.place(answer["start"], answer["end"])
+            start, end, is_exact = row.context.place(answer["start"], answer["end"])
             cut = {"answer": row.context.text[start:end], "start": start, "end": end}
-            return answer | cut
+            return answer | cut | _unless(is_exact)
         return {
             name: value if name in _LABELS else self._scrubbed(value)
             for name, value in answer.items()
@@ -120,3 +121,8 @@ class Scrubber:
         if isinstance(value, list):
             return [*map(self._scrubbed, value)]
         return self.text(value).text if isinstance(value, str) else value
+
+
+def _unless(is_exact: bool) -> dict[str, bool]:
+    """What is said of an answer that begins or ends inside of what was replaced."""
+    return {} if is_exact else {"is_exact": False}

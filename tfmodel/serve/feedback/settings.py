@@ -49,6 +49,34 @@ class FeedbackSettings(Settings):
         return value
 
 
+def feedback_of(
+    database: str | None, *, privacy: str | None, regions: str | None, **values: Any
+) -> dict[str, Any] | None:
+    """The value of `ServeSettings.feedback` that options say.
+
+    Args:
+        database: of `--feedback`; None: nothing is recorded.
+        privacy: of `--feedback-privacy`.
+        regions: of `--feedback-regions`.
+        **values: of the other options, None where one is not given; `none` for a limit that there
+            is not.
+
+    Raises:
+        ConfigError: options without `--feedback`, or an unknown kind of private data.
+    """
+    given = {name: value for name, value in values.items() if value is not None}
+    if database is None:
+        names = [*given, *(["privacy"] if privacy else []), *(["regions"] if regions else [])]
+        if names:
+            raise ConfigError(
+                f"Expected --feedback beside --feedback-{names[0].replace('_', '-')}. Received: no "
+                f"--feedback. Name a database, such as --feedback {DEFAULT_DATABASE}"
+            )
+        return None
+    limits = {name: None if value == "none" else value for name, value in given.items()}
+    return {"database": database, "privacy": privacy_of(privacy, regions), **limits}
+
+
 def privacy_of(words: str | None, regions: str | None = None) -> Any:
     """The value of `privacy` that options say.
 

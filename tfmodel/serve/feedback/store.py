@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from tfmodel.serve.errors import ServingError
+from tfmodel.serve.errors import ServingError, invalid
 from tfmodel.serve.feedback.corrections import as_json
 from tfmodel.serve.feedback.scrubbing import StoredRow
 from tfmodel.serve.feedback.tables import Tables
@@ -182,8 +182,6 @@ class Store:
         Raises:
             ServingError: INVALID_ARGUMENT, the request has no such row.
         """
-        from tfmodel.serve.errors import invalid
-
         if request_id is None:
             return None
         requests, rows = self.tables.requests, self.tables.rows
@@ -315,6 +313,18 @@ class Store:
         if since is not None:
             query = query.where(requests.c.time >= since)
         yield from self._streamed(query)
+
+    def tasks(self, *, with_rows: bool) -> set[tuple[str, str]]:
+        """Names of models, each with its task: of those corrected, perhaps of all."""
+        sa, (requests, _, table) = self._sa, self._all()
+        tables = (table, requests) if with_rows else (table,)
+        with self.engine.connect() as connection:
+            return {
+                (row.model, row.task)
+                for each in tables
+                for row in connection.execute(sa.select(each.c.model, each.c.task).distinct())
+                if row.task is not None
+            }
 
     def versions(self) -> list[Any]:
         """Of each model and version: `requests`, `rows`, and `asked`, an estimate of all rows."""

@@ -22,13 +22,13 @@ class Asked:
         columns: of the table of requests.
         size: bytes of what is held until it is written.
         read: gives its rows; raises NoTexts.
-        version: gives the version that answered, where that is learned beside; None: unknown.
+        late: gives further columns, which take time to learn; None: there are none.
     """
 
     columns: dict[str, Any]
     size: int
     read: Callable[[], Sequence[AskedRow]]
-    version: Callable[[], int | None] | None = None
+    late: Callable[[], dict[str, Any]] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,42 @@
+"""A feedback database that is there, for commands that read it or delete from it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from tfmodel.config import ConfigError
+from tfmodel.serve.feedback.store import Store
+from tfmodel.serve.feedback.tables import open_engine, shown
+
+_PATIENCE_SECONDS = 60.0
+
+
+@contextlib.contextmanager
+def open_store(database: str) -> Iterator[Store]:
+    """A database with the tables of a server's.
+
+    Args:
+        database: its URL.
+
+    Raises:
+        ConfigError: there is none, or it has no such tables.
+        RuntimeError: it cannot be reached or read. No message tells values, users or passwords.
+    """
+    engine = open_engine(database, wait_seconds=_PATIENCE_SECONDS, must_exist=True)
+    import sqlalchemy as sa
+
+    try:
+        there = {*sa.inspect(engine).get_table_names()}
+        store = Store(engine)
+        if not {*store.tables.metadata.tables} <= there:
+            raise ConfigError(
+                f"{shown(engine)}: expected the database of a server's feedback. Received: one "
+                "without its tables. Name the one of tfmodel serve --feedback."
+            )
+        yield store
+    except sa.exc.SQLAlchemyError as error:
+        kind = type(getattr(error, "orig", None) or error).__name__
+        raise RuntimeError(f"{shown(engine)} cannot be read or written now ({kind}).") from None
+    finally:
+        engine.dispose()
