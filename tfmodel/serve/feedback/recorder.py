@@ -270,6 +270,7 @@ class Recorder:
 
     def _run(self) -> None:
         rest = 0.1
+        self._guarded(self._prune)  # whether it is there is said at once
         while True:
             items = self._waiting.take(_AT_ONCE, 0 if self._pending else _IDLE_SECONDS)
             self._pending += self._read(each for each in items if isinstance(each, Asked))

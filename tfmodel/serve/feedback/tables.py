@@ -116,7 +116,9 @@ def open_engine(url: str, *, wait_seconds: float = 5.0, must_exist: bool = False
 
     try:
         parsed = sa.make_url(_expanded(url))
-    except sa.exc.ArgumentError:
+    except (sa.exc.ArgumentError, ValueError) as error:
+        if isinstance(error, ConfigError):
+            raise
         raise ConfigError(
             f"Expected the URL of a database, such as {_EXAMPLES}. Received: one that cannot be "
             "read. In a password, write @ as %40 and / as %2F."
