@@ -15,10 +15,13 @@ from small_servable import until
 
 from tfmodel.config import ConfigError
 from tfmodel.data.privacy import moved, replace_and_follow
+from tfmodel.data.rows import Row
+from tfmodel.data.settings import DataSettings
+from tfmodel.data.targets import TARGETS, parse_row
 from tfmodel.serve import FeedbackSettings, ServingError
 from tfmodel.serve.feedback import delete_feedback, export_feedback, feedback_stats
 from tfmodel.serve.feedback.asked import NoTexts, rows_of_json
-from tfmodel.serve.feedback.facts import Facts
+from tfmodel.serve.feedback.facts import KIND_OF_TASK, Facts
 from tfmodel.serve.feedback.recorder import Recorder
 from tfmodel.serve.feedback.stats import table_lines
 from tfmodel.serve.feedback.tables import open_engine, shown
@@ -468,6 +471,36 @@ def test_an_export_takes_the_latest_and_accounts_for_the_rest(record, url, tmp_p
             export_feedback(url, tmp_path / "rows.jsonl", **options)
     with pytest.raises(ConfigError, match="ends in .jsonl"):
         export_feedback(url, tmp_path / "rows.txt")
+
+
+@pytest.mark.parametrize(
+    ("task", "rows", "target"),
+    [
+        ("classify", ["a", "b"], "class"),
+        ("multilabel", [[], ["a"], ["a", "b"]], "classes"),
+        ("regress", [1.5, -2.0, 3.25], "number"),
+        ("tag", [[], [{"start": 0, "end": 4, "label": "a"}]], "spans"),
+        ("span", ["", "text"], "answers"),
+    ],
+)
+def test_what_is_exported_is_read_as_what_was_said(record, url, task, rows, target, tmp_path):
+    is_span = task == "span"
+    recorder = record(Facts(task, () if task in ("span", "regress") else ("a", "b"), is_span))
+    pair = {"text_pair": "text and more"} if is_span else {}
+    for number, label in enumerate(rows):
+        correct(recorder, text=f"text {number}", **pair, **{KIND_OF_TASK[task]: label})
+    done = export_feedback(url, tmp_path / "rows.jsonl")
+    assert f"data.target: {target}" in done.lines[-1]
+    settings = DataSettings(train="x", target=target, text_pair="text_pair" if pair else None)
+    found = {}
+    for row in read_lines(done.path):
+        raw = Row(row["text"], row.get("text_pair"), row["label"], "rows.jsonl:1")
+        found[raw.text] = parse_row(raw, settings, TARGETS[target]).label
+    read = [found[f"text {number}"] for number in range(len(rows))]
+    if is_span:
+        assert [each["answers"] for each in read] == [[], [{"text": "text", "start": 0}]]
+    else:
+        assert read == rows
 
 
 def test_private_data_is_stored_where_that_is_wished(record, url, caplog):

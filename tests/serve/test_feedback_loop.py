@@ -1,0 +1,191 @@
+"""From answers to a better model and back; through kills; and in PostgreSQL. All slow.
+
+Run: pytest -m slow tests/serve/test_feedback_loop.py
+"""
+
+import json
+import logging
+import random
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import small_postgres
+
+import tfmodel as tm
+from tfmodel.serve import Client, FeedbackSettings, Server, ServingError, serve_settings
+from tfmodel.serve.feedback import delete_feedback, export_feedback, feedback_stats
+from tfmodel.serve.feedback.recorder import Recorder
+from tfmodel.serve.metrics import Metrics
+
+pytestmark = pytest.mark.slow
+EXPORT = "runs/small/export/savedmodel"
+
+
+def new_texts(count, seed):
+    """Texts about what the model has never seen; people say that it is the weather."""
+    generator = random.Random(seed)
+    words = ["the", "then", "was", "on", "monday", "said", "after", "new"]
+    return [" ".join(["fog", "frost", *generator.sample(words, 5)]) for _ in range(count)]
+
+
+def test_corrections_make_the_next_model_better(workspace, tfmodel):
+    url = "sqlite:///feedback.db"
+    texts = [*dict.fromkeys(new_texts(60, 0))]
+    settings = serve_settings(rest_port=0, grpc_port=0, feedback=url)
+    with Server(EXPORT, settings=settings) as server:
+        with Client(f"http://{server.rest_address}") as client:
+            answers = client.predict(texts)
+            for answer in answers[:-5]:
+                client.feedback(answer, label="weather")
+            answers += client.predict(["the bank said"])
+            client.feedback(text="the wind after fog frost", label="weather")
+    done = tfmodel("feedback", "stats", url)
+    assert done.code == 0 and str(len(texts) - 5) in done.out
+    (workspace / "rows").mkdir()
+    (workspace / "train.csv").rename(workspace / "rows/train.csv")
+    command = ["feedback", "export", url, "--output", "rows/corrections.csv"]
+    done = tfmodel(*command)
+    assert (done.code, f"{len(texts) - 4} rows of the task" in done.out) == (0, True), done.err
+    done = tfmodel("run", "small.yaml", "run=runs/second", "data.train=rows/*.csv")
+    assert done.code == 0, done.err
+    account = json.loads((workspace / "runs/second/data/account.json").read_text())
+    assert account["raw"] == account["kept"] == 120 + len(texts) - 4
+    unseen = [text for text in new_texts(100, 1) if text not in texts]
+
+    def share(run):
+        found = tm.load(run).predict(unseen)
+        return sum(each["label"] == "weather" for each in found) / len(found)
+
+    assert share("runs/second") > 0.9 > share("runs/small")
+    # The same rows as JSON Lines, by themselves, are read too.
+    done = tfmodel(*command[:-1], "only.jsonl", "--only", "all")
+    assert done.code == 0, done.err
+    done = tfmodel("data", "small.yaml", "run=runs/third", "data.train=only.jsonl")
+    assert done.code == 0, done.err
+
+
+def test_no_acknowledged_correction_is_lost_or_doubled_by_kills(finished):
+    script = Path(__file__).parents[2] / "benchmarks/serving_kills.py"
+    command = [sys.executable, script, finished / EXPORT, "--kills", "1", "--between", "40"]
+    done = subprocess.run([*command, "--json"], capture_output=True, timeout=400, text=True)
+    figures = json.loads(done.stdout)
+    assert done.returncode == 0, figures
+    assert figures["acknowledged"] >= 80 and figures["kept"] >= figures["acknowledged"]
+
+
+# --- PostgreSQL -----------------------------------------------------------------------------
+
+
+class Known:
+    def __init__(self, facts):
+        self._facts = facts
+
+    def facts(self, model, version=None):
+        return self._facts
+
+
+def recorder_of(url, facts=None, **values):
+    settings = FeedbackSettings(database=url, **{"wait_seconds": 2.0} | values)
+    recorder = Recorder(settings, Metrics(), known=Known(facts), models=lambda: ["news"])
+    recorder.start()
+    return recorder
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with small_postgres.cluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def database(cluster):
+    """The URL of a database whose tables are new."""
+    import psycopg
+
+    with psycopg.connect(cluster.url, autocommit=True) as connection:
+        for name in ("requests", "rows", "corrections"):
+            connection.execute(f"drop table if exists tfmodel_{name}")
+    return cluster.url
+
+
+def ask(recorder, text):
+    return recorder.by_rest(
+        {"instances": [text, "second"]},
+        {"predictions": [{"label": "good", "score": 0.5}] * 2},
+        size=100,
+        signature="",
+        model="news",
+        version=3,
+        seconds=0.01,
+    )
+
+
+def select(url, query):
+    import psycopg
+
+    with psycopg.connect(url) as connection:
+        return connection.execute(query).fetchall()
+
+
+def test_postgres_keeps_it_all(database, tmp_path, caplog):
+    caplog.set_level(logging.DEBUG)
+    one, two = recorder_of(database), recorder_of(database)
+    ids = [ask(one, f"mail ann@example.com {number}\0") for number in range(20)]
+    for number, request_id in enumerate(ids):
+        label = "bad" if number % 2 else "good"
+        assert one.correct({"request_id": request_id, "row": 0, "label": label}).result(30).is_new
+    # Two servers are told the same at once.
+    said = {"request_id": ids[0], "row": 1, "label": "bad"}
+    futures = [each.correct(said) for each in (one, two) * 10]
+    assert sum(future.result(30).is_new for future in futures) == 1
+    named = {"text": "x", "label": "bad", "feedback_id": "same"}
+    futures = [each.correct(named) for each in (one, two) * 10]
+    assert sum(future.result(30).is_new for future in futures) == 1
+    for each in (one, two):
+        each.stop(20)
+    assert select(database, "select count(*) from tfmodel_corrections") == [(22,)]
+    assert select(database, "select max(text) from tfmodel_rows where row = 0") == [
+        ("mail PRIVATEEMAIL 9\ufffd",)
+    ]
+    done = export_feedback(database, tmp_path / "rows.jsonl", only="all")
+    assert (done.corrected, done.answered) == (22, 0)
+    (of_text, figures) = feedback_stats(database)
+    assert (figures.rows, figures.corrected, figures.agreed) == (40, 21, 10)
+    assert delete_feedback(database, [ids[0], "same"]) == (1, 3)
+    three = recorder_of(database, days=1, rows=1000)
+    assert three._store.prune(now=time.time() + 2 * 86400, days=1, rows=None) == 19
+    three.stop(20)
+    assert select(database, "select count(*) from tfmodel_rows") == [(0,)]
+    assert "hunter2" not in caplog.text and "example.com" not in caplog.text
+
+
+def test_a_postgres_that_goes_away_holds_nothing_up(cluster, database, caplog):
+    recorder = recorder_of(database)
+    first = ask(recorder, "before")
+    recorder.correct({"request_id": first, "row": 0, "label": "bad"}).result(30)
+    cluster.crash()
+    started = time.monotonic()
+    ids = [ask(recorder, f"meanwhile {number}") for number in range(50)]
+    assert time.monotonic() - started < 0.5 and None not in ids
+    with pytest.raises(ServingError) as error:
+        recorder.correct({"request_id": first, "row": 1, "label": "bad"}).result(60)
+    assert error.value.http_status == 503
+    restart = threading.Thread(target=cluster.start)
+    restart.start()
+    restart.join()
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            recorder.correct({"request_id": ids[-1], "row": 1, "label": "bad"}).result(60)
+            break
+        except ServingError as error:
+            assert error.http_status == 503 and time.monotonic() < deadline
+            time.sleep(0.2)
+    recorder.stop(30)
+    assert select(database, "select count(*) from tfmodel_requests") == [(51,)]
+    assert select(database, "select count(*) from tfmodel_corrections") == [(2,)]
+    assert "hunter2" not in caplog.text and "127.0.0.1/postgres cannot be written" in caplog.text
