@@ -6,6 +6,7 @@ Run: pytest -m slow tests/serve/test_feedback_loop.py
 import json
 import logging
 import random
+import re
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import small_postgres
+import small_run
 
 import tfmodel as tm
 from tfmodel.serve import Client, FeedbackSettings, Server, ServingError, serve_settings
@@ -26,7 +28,7 @@ EXPORT = "runs/small/export/savedmodel"
 
 
 def new_texts(count, seed):
-    """Texts about what the model has never seen; people say that it is the weather."""
+    """Texts about what the model has never seen."""
     generator = random.Random(seed)
     words = ["the", "then", "was", "on", "monday", "said", "after", "new"]
     return [" ".join(["fog", "frost", *generator.sample(words, 5)]) for _ in range(count)]
@@ -39,10 +41,12 @@ def test_corrections_make_the_next_model_better(workspace, tfmodel):
     with Server(EXPORT, settings=settings) as server:
         with Client(f"http://{server.rest_address}") as client:
             answers = client.predict(texts)
+            # People say what the model hardly ever says.
+            given = [answer.label for answer in answers]
+            right = min(small_run.TOPICS, key=given.count)
             for answer in answers[:-5]:
-                client.feedback(answer, label="weather")
-            answers += client.predict(["the bank said"])
-            client.feedback(text="the wind after fog frost", label="weather")
+                client.feedback(answer, label=right)
+            client.feedback(text="after fog frost", label=right)
     done = tfmodel("feedback", "stats", url)
     assert done.code == 0 and str(len(texts) - 5) in done.out
     (workspace / "rows").mkdir()
@@ -58,14 +62,25 @@ def test_corrections_make_the_next_model_better(workspace, tfmodel):
 
     def share(run):
         found = tm.load(run).predict(unseen)
-        return sum(each["label"] == "weather" for each in found) / len(found)
+        return sum(each["label"] == right for each in found) / len(found)
 
-    assert share("runs/second") > 0.9 > share("runs/small")
+    assert share("runs/second") > 0.9 and share("runs/small") < 0.5
     # The same rows as JSON Lines, by themselves, are read too.
     done = tfmodel(*command[:-1], "only.jsonl", "--only", "all")
     assert done.code == 0, done.err
     done = tfmodel("data", "small.yaml", "run=runs/third", "data.train=only.jsonl")
     assert done.code == 0, done.err
+
+
+def test_the_guide_can_be_followed(workspace, capsys):
+    page = Path(__file__).parents[2] / "docs/feedback.md"
+    marked = re.findall(
+        r"<!-- test -->\n```python\n(.*?)^```$", page.read_text("utf-8"), re.S | re.M
+    )
+    for block in marked:
+        block = block.replace("runs/reviews", "runs/small").replace('"bad"', '"sport"')
+        exec(compile(block, "feedback.md", "exec"), {})
+    assert marked and "2 rows of the task classify" in capsys.readouterr().out
 
 
 def test_no_acknowledged_correction_is_lost_or_doubled_by_kills(finished):

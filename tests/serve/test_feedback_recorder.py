@@ -21,6 +21,7 @@ from tfmodel.data.targets import TARGETS, parse_row
 from tfmodel.serve import FeedbackSettings, ServingError
 from tfmodel.serve.feedback import delete_feedback, export_feedback, feedback_stats
 from tfmodel.serve.feedback.asked import NoTexts, rows_of_json
+from tfmodel.serve.feedback.corrections import parse_correction
 from tfmodel.serve.feedback.facts import KIND_OF_TASK, Facts
 from tfmodel.serve.feedback.recorder import Recorder
 from tfmodel.serve.feedback.stats import table_lines
@@ -215,6 +216,44 @@ def test_mistakes_of_clients(record):
         said = refused(recorder, **content)
         assert said.code == "INVALID_ARGUMENT" and re.search(words, said.message), content
         assert not re.search("other[^s]|secret|or 1=1", said.message.replace("another", ""))
+
+
+def test_whatever_is_sent_is_taken_or_refused():
+    strange = [
+        None,
+        True,
+        -1,
+        2**70,
+        1.5,
+        "",
+        "\ud800",
+        "\0",
+        "x" * 999,
+        [],
+        [[]],
+        {},
+        [{}],
+        [None],
+    ]
+    strange += [
+        {"start": 0},
+        [{"start": 0, "end": 2**70, "label": "x"}],
+        [{"start": "0", "end": 1}],
+    ]
+    fields = ("request_id", "row", "text", "text_pair", "model", "feedback_id", "start")
+    refusals = taken = 0
+    for kind in KIND_OF_TASK.values():
+        for field in (kind, *fields, "other"):
+            for value in strange:
+                content = {"text": "x", kind: "a"} | {field: value}
+                try:
+                    correction = parse_correction(content, max_characters=100)
+                    json.dumps(correction.value).encode()
+                    taken += 1
+                except ServingError as error:
+                    assert error.code == "INVALID_ARGUMENT"
+                    refusals += 1
+    assert refusals > taken > 20
 
 
 def test_rows_of_a_request(record):

@@ -20,7 +20,7 @@ IN_PRIVATE_DATA = "span_in_private_data"
 _ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}", re.ASCII)
 _REQUEST_ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
 _FIELDS = ("request_id", "row", "text", "text_pair", "model", "feedback_id", "start")
-_MOST_SPANS = 10_000
+_MOST = 10_000
 _SHOWN_LABELS = 20
 
 
@@ -126,14 +126,14 @@ def _label(value: Any, longest: int) -> str:
 
 
 def _labels(value: Any, longest: int) -> list[str]:
-    if not isinstance(value, list):
+    if not isinstance(value, list) or len(value) > _MOST:
         raise invalid("labels: expected a list of strings; an empty one says that none is right.")
     return sorted({_label(each, longest) for each in value})
 
 
 def _spans(value: Any, longest: int) -> list[dict[str, Any]]:
     words = "spans: expected a list of objects with start, end and label; an empty one says none."
-    if not isinstance(value, list) or len(value) > _MOST_SPANS:
+    if not isinstance(value, list) or len(value) > _MOST:
         raise invalid(words)
     found = []
     for each in value:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import functools
 import json
 import logging
 import random
@@ -44,6 +45,7 @@ _REQUESTS = ":tfmodel:serving:feedback_requests"
 _CORRECTIONS = ":tfmodel:serving:feedback_corrections"
 _AT_ONCE = 100
 _MOST_CORRECTIONS = 64
+_READ_AT_ONCE = 2**16
 _IDLE_SECONDS = 1.0
 _LONGEST_REST = 5.0
 _PRUNE_SECONDS = 3600.0
@@ -221,7 +223,12 @@ class Recorder:
         Raises:
             ServingError: as `correct`; UNAVAILABLE: the database does not take it now.
         """
-        future = self.correct(parse_object(body))
+        # A large body is read beside, so that others are answered meanwhile.
+        begin = functools.partial(self._begin, body)
+        if len(body) > _READ_AT_ONCE:
+            future = await asyncio.get_running_loop().run_in_executor(None, begin)
+        else:
+            future = begin()
         try:
             found = await asyncio.wait_for(asyncio.wrap_future(future), self._patience)
         except asyncio.TimeoutError:
@@ -230,13 +237,16 @@ class Recorder:
 
     def answer_now(self, body: bytes) -> bytes:
         """As `answer`, for a thread that can wait."""
-        future = self.correct(parse_object(body))
+        future = self._begin(body)
         try:
             found = future.result(self._patience)
         except concurrent.futures.TimeoutError:
             future.cancel()
             raise self._away() from None
         return _written(found)
+
+    def _begin(self, body: bytes) -> Future:
+        return self.correct(parse_object(body))
 
     @property
     def _patience(self) -> float:

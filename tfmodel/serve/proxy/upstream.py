@@ -20,6 +20,8 @@ _OF_ONE_CONNECTION = frozenset(
     b"transfer-encoding upgrade".split()
 )
 """Headers that are about a connection, not about what is sent over it (RFC 9110, section 7.6.1)."""
+_OF_THE_REQUEST = (b"host", b"content-length", b"expect")
+"""Headers that are written anew, or that the proxy has answered itself."""
 _CONNECT_SECONDS = 5.0
 _LOOK_SECONDS = 2.0
 
@@ -73,7 +75,7 @@ class Upstream:
         """
         sent = self._headers({"accept-encoding": self._skipped, "user-agent": self._skipped})
         for name, value in passed_on(headers):
-            if name in (b"host", b"content-length"):
+            if name in _OF_THE_REQUEST:
                 continue
             word = name.decode("latin-1")
             if sent.get(word) == self._skipped:
