@@ -210,6 +210,7 @@ def test_mistakes_of_clients(record):
         ({"text": ["x"], "label": "bad"}, "text: expected a string"),
         ({"request_id": "0" * 32, "row": -1, "label": "bad"}, "row: expected a whole number"),
         ({"request_id": "0" * 32, "row": True, "label": "bad"}, "row: expected a whole number"),
+        ({"text": "x", "label": "bad", "model": "a b"}, "model: expected the name"),
         ({"text": "x", "label": "bad", "feedback_id": "a b"}, "feedback_id: expected 1 to 64"),
     ]
     for content, words in cases:
@@ -348,6 +349,11 @@ def test_other_tasks_and_models_of_others(record, url, tmp_path):
     assert correct(stranger, request_id=number, score=3).is_new
     for score in (float("nan"), float("inf"), True, "3", 10**400):
         assert refused(stranger, request_id=number, score=score).code == "INVALID_ARGUMENT"
+    # What such a model calls a label may be a text.
+    echo = ask(stranger, "three", answer={"label": PRIVATE, "words": ["a", PRIVATE]})
+    correct(stranger, request_id=echo, label=PRIVATE)
+    assert "example.com" not in str(table(url, "rows") + table(url, "corrections"))
+    delete_feedback(url, [echo])
     vectors = record(Facts("embed", (), False))
     assert "take no corrections" in refused(vectors, text="x", label="a").message
     with pytest.raises(ConfigError, match="models of one task.*multilabel.*regress"):

@@ -18,6 +18,7 @@ IN_PRIVATE_DATA = "span_in_private_data"
 """The problem of a correction whose span begins or ends inside of what was replaced."""
 
 _ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}", re.ASCII)
+_NAME = re.compile(r"[\w.-]{1,128}")
 _REQUEST_ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
 _FIELDS = ("request_id", "row", "text", "text_pair", "model", "feedback_id", "start")
 _MOST = 10_000
@@ -83,7 +84,7 @@ def parse_correction(content: Mapping[str, Any], *, max_characters: int) -> Corr
         row=_place(content, "row"),
         text=text,
         text_pair=_string(content, "text_pair", max_characters),
-        model=_string(content, "model", 255),
+        model=_id(content, "model", _NAME, "the name of a model"),
         feedback_id=_id(content, "feedback_id", _ID, "1 to 64 letters, digits, and any of _.:-"),
     )
 
@@ -210,13 +211,19 @@ def settled(
     if correction.kind in ("label", "labels"):
         named = [correction.value] if correction.kind == "label" else correction.value
         _check_labels(named, facts)
-        return correction.value, None
+        return _known_or_scrubbed(correction.value, facts, scrubber), None
     if correction.kind == "spans":
         _check_labels([span["label"] for span in correction.value], facts)
-        return _placed_spans(correction.value, row.text)
+        spans = _known_or_scrubbed(correction.value, facts, scrubber)
+        return _placed_spans(spans, row.text)
     if correction.kind == "answer":
         return _placed_answer(correction, row.context, scrubber)
     return correction.value, None
+
+
+def _known_or_scrubbed(value: Any, facts: Facts | None, scrubber: Scrubber) -> Any:
+    """Labels; where no model has said that they are its own, stored as any string is."""
+    return value if facts is not None and facts.labels else scrubber.anything(value)
 
 
 def _check_labels(named: Sequence[str], facts: Facts | None) -> None:

@@ -268,7 +268,7 @@ class Recorder:
         _log.info("feedback: recorded in %s", shown(self._engine))
 
     def stop(self, seconds: float) -> None:
-        """Write what waits, and end; what cannot be written in this time is lost, and counted."""
+        """Write what waits, and end; what cannot be written in this time is lost, and said so."""
         self._waiting.close()
         if self._thread is None:
             return
@@ -279,8 +279,8 @@ class Recorder:
         self._engine.dispose()
 
     def _run(self) -> None:
-        rest = 0.1
         self._guarded(self._prune)  # whether it is there is said at once
+        rest = 0.1
         while True:
             items = self._waiting.take(_AT_ONCE, 0 if self._pending else _IDLE_SECONDS)
             self._pending += self._read(each for each in items if isinstance(each, Asked))
@@ -345,15 +345,15 @@ class Recorder:
         facts = self._known.facts(columns["model"], columns["version"])
         known = task_of_answer(rows[0].answer) if rows else None
         columns["task"] = known if facts is None else facts.task
-        return StoredRequest(columns, [self._scrubber.row(row) for row in rows])
+        has_labels = facts is not None
+        stored = [self._scrubber.row(row, has_labels=has_labels) for row in rows]
+        return StoredRequest(columns, stored)
 
     def _write_pending(self) -> None:
-        import sqlalchemy as sa
-
         written, refused = self._pending, []
         try:
             self._store.write([request for _, request in self._pending])
-        except sa.exc.SQLAlchemyError as error:
+        except Exception as error:
             if not _is_of_values(error):
                 raise
             written, refused = self._one_by_one()
@@ -367,14 +367,12 @@ class Recorder:
 
     def _one_by_one(self) -> tuple[list, list]:
         """Write each by itself: those that are there already, and those that cannot be, aside."""
-        import sqlalchemy as sa
-
         written, refused = [], []
         for each in self._pending:
             try:
                 self._store.write_alone(each[1])
                 written.append(each)
-            except sa.exc.SQLAlchemyError as error:
+            except Exception as error:
                 if not _is_of_values(error):
                     raise
                 refused.append(each)
@@ -492,7 +490,9 @@ def _is_of_values(error: Exception) -> bool:
 
     if isinstance(error, sa.exc.DBAPIError):
         return isinstance(error, sa.exc.IntegrityError | sa.exc.DataError)
-    return isinstance(error, sa.exc.StatementError)
+    if isinstance(error, sa.exc.SQLAlchemyError):
+        return isinstance(error, sa.exc.StatementError)
+    return not isinstance(error, OSError)
 
 
 def _kind(error: Exception) -> str:

@@ -90,14 +90,22 @@ class Scrubber:
         kinds, regions = self._settings.kinds, self._settings.regions
         return StoredText(*replace_and_follow(text, kinds, regions=regions))
 
-    def row(self, row: AskedRow) -> StoredRow:
-        """A row as it is stored."""
+    def row(self, row: AskedRow, *, has_labels: bool = False) -> StoredRow:
+        """A row as it is stored.
+
+        Args:
+            row: as it was asked and answered.
+            has_labels: whether what the answer calls labels are those of a model that we know;
+                otherwise they may be texts.
+        """
         text = self.text(row.text)
         pair = None if row.text_pair is None else self.text(row.text_pair)
         stored = StoredRow(text, pair)
-        return dataclasses.replace(stored, answer=self._answer(row.answer, stored))
+        return dataclasses.replace(stored, answer=self._answer(row.answer, stored, has_labels))
 
-    def _answer(self, answer: dict[str, Any] | None, row: StoredRow) -> dict[str, Any] | None:
+    def _answer(
+        self, answer: dict[str, Any] | None, row: StoredRow, has_labels: bool
+    ) -> dict[str, Any] | None:
         """The answer with its places moved, and its parts of a text cut out anew."""
         if answer is None:
             return None
@@ -113,13 +121,16 @@ class Scrubber:
             cut = {"answer": row.context.text[start:end], "start": start, "end": end}
             return answer | cut | _unless(is_exact)
         return {
-            name: value if name in _LABELS else self._scrubbed(value)
+            name: value if has_labels and name in _LABELS else self.anything(value)
             for name, value in answer.items()
         }
 
-    def _scrubbed(self, value: Any) -> Any:
+    def anything(self, value: Any) -> Any:
+        """A JSON value without what is private in its strings."""
         if isinstance(value, list):
-            return [*map(self._scrubbed, value)]
+            return [*map(self.anything, value)]
+        if isinstance(value, dict):
+            return {name: self.anything(each) for name, each in value.items()}
         return self.text(value).text if isinstance(value, str) else value
 
 
