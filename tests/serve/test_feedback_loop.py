@@ -16,12 +16,11 @@ from pathlib import Path
 import pytest
 import small_postgres
 import small_run
+from small_feedback import start
 
 import tfmodel as tm
-from tfmodel.serve import Client, FeedbackSettings, Server, ServingError, serve_settings
+from tfmodel.serve import Client, Server, ServingError, serve_settings
 from tfmodel.serve.feedback import delete_feedback, export_feedback, feedback_stats
-from tfmodel.serve.feedback.recorder import Recorder
-from tfmodel.serve.metrics import Metrics
 
 pytestmark = pytest.mark.slow
 EXPORT = "runs/small/export/savedmodel"
@@ -95,21 +94,6 @@ def test_no_acknowledged_correction_is_lost_or_doubled_by_kills(finished):
 # --- PostgreSQL -----------------------------------------------------------------------------
 
 
-class Known:
-    def __init__(self, facts):
-        self._facts = facts
-
-    def facts(self, model, version=None):
-        return self._facts
-
-
-def recorder_of(url, facts=None, **values):
-    settings = FeedbackSettings(database=url, **{"wait_seconds": 2.0} | values)
-    recorder = Recorder(settings, Metrics(), known=Known(facts), models=lambda: ["news"])
-    recorder.start()
-    return recorder
-
-
 @pytest.fixture(scope="module")
 def cluster():
     with small_postgres.cluster() as cluster:
@@ -148,7 +132,7 @@ def select(url, query):
 
 def test_postgres_keeps_it_all(database, tmp_path, caplog):
     caplog.set_level(logging.DEBUG)
-    one, two = recorder_of(database), recorder_of(database)
+    one, two = start(database, None), start(database, None)
     ids = [ask(one, f"mail ann@example.com {number}\0") for number in range(20)]
     for number, request_id in enumerate(ids):
         label = "bad" if number % 2 else "good"
@@ -171,7 +155,7 @@ def test_postgres_keeps_it_all(database, tmp_path, caplog):
     (of_text, figures) = feedback_stats(database)
     assert (figures.rows, figures.corrected, figures.agreed) == (40, 21, 10)
     assert delete_feedback(database, [ids[0], "same"]) == (1, 3)
-    three = recorder_of(database, days=1, rows=1000)
+    three = start(database, None, days=1, rows=1000)
     assert three._store.prune(now=time.time() + 2 * 86400, days=1, rows=None) == 19
     three.stop(20)
     assert select(database, "select count(*) from tfmodel_rows") == [(0,)]
@@ -179,7 +163,7 @@ def test_postgres_keeps_it_all(database, tmp_path, caplog):
 
 
 def test_a_postgres_that_goes_away_holds_nothing_up(cluster, database, caplog):
-    recorder = recorder_of(database)
+    recorder = start(database, None)
     first = ask(recorder, "before")
     recorder.correct({"request_id": first, "row": 0, "label": "bad"}).result(30)
     cluster.crash()

@@ -3,7 +3,6 @@
 Run: pytest tests/serve/test_feedback_recorder.py
 """
 
-import csv
 import json
 import logging
 import re
@@ -11,104 +10,18 @@ import sqlite3
 import time
 
 import pytest
+from small_feedback import ANSWERS, PRIVATE, ask, correct, counted, read_lines, refused, table
 from small_servable import until
 
 from tfmodel.config import ConfigError
 from tfmodel.data.privacy import moved, replace_and_follow
-from tfmodel.data.rows import Row
-from tfmodel.data.settings import DataSettings
-from tfmodel.data.targets import TARGETS, parse_row
 from tfmodel.serve import FeedbackSettings, ServingError
 from tfmodel.serve.feedback import delete_feedback, export_feedback, feedback_stats
 from tfmodel.serve.feedback.asked import NoTexts, rows_of_json
 from tfmodel.serve.feedback.corrections import parse_correction
 from tfmodel.serve.feedback.facts import KIND_OF_TASK, Facts
-from tfmodel.serve.feedback.recorder import Recorder
 from tfmodel.serve.feedback.stats import table_lines
 from tfmodel.serve.feedback.tables import open_engine, shown
-from tfmodel.serve.metrics import Metrics
-
-PRIVATE = "Ann Lee <ann@example.com> is in Oslo."
-CLASSIFY = Facts("classify", ("good", "bad"), False)
-ANSWERS = {
-    "classify": {"label": "good", "score": 0.75, "scores": [0.75, 0.25]},
-    "multilabel": {"labels": ["good", ""], "scores": [0.75, 0.25]},
-    "regress": 2.5,
-    "tag": {"tags": ["B-PER", "I-PER", "O", ""], "starts": [0, 4, 8, 0], "ends": [3, 7, 9, 0]},
-    "span": {"answer": "Oslo", "start": 32, "end": 36, "score": 0.5, "span": [32, 36, 0.5, 1]},
-}
-
-
-class Known:
-    """What models say of themselves, without files."""
-
-    def __init__(self, facts):
-        self._facts = facts
-
-    def facts(self, model, version=None):
-        return self._facts
-
-
-@pytest.fixture
-def url(tmp_path):
-    return f"sqlite:///{tmp_path}/feedback.db"
-
-
-@pytest.fixture
-def record(url):
-    """Start a recorder with these facts and settings; it is stopped at the end."""
-    started = []
-
-    def start(facts=CLASSIFY, names=("news",), database=url, **values):
-        settings = FeedbackSettings(database=database, **{"wait_seconds": 2.0} | values)
-        recorder = Recorder(settings, Metrics(), known=Known(facts), models=lambda: [*names])
-        recorder.start()
-        started.append(recorder)
-        return recorder
-
-    yield start
-    for recorder in started:
-        recorder.stop(20)
-
-
-def ask(recorder, *texts, answer=ANSWERS["classify"], pairs=None, version=1):
-    rows = [*texts]
-    if pairs is not None:
-        rows = [{"text": text, "text_pair": pair} for text, pair in zip(texts, pairs, strict=True)]
-    request, answered = {"instances": rows}, {"predictions": [answer] * len(rows)}
-    return recorder.by_rest(
-        request, answered, size=100, signature="", model="news", version=version, seconds=0.01
-    )
-
-
-def correct(recorder, **content):
-    return recorder.correct(content).result(30)
-
-
-def refused(recorder, **content):
-    with pytest.raises(ServingError) as error:
-        correct(recorder, **content)
-    return error.value
-
-
-def table(url, name, columns="*"):
-    with sqlite3.connect(url.removeprefix("sqlite:///")) as connection:
-        return connection.execute(f"select {columns} from tfmodel_{name}").fetchall()
-
-
-def counted(recorder, name="requests"):
-    lines = recorder._metrics.page().splitlines()
-    found = [
-        line.rpartition(" ")
-        for line in lines
-        if line.startswith(f":tfmodel:serving:feedback_{name}{{")
-    ]
-    return {labels.rpartition('outcome="')[2][:-2]: int(count) for labels, _, count in found}
-
-
-def read_lines(path):
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-
 
 # --- places and languages -------------------------------------------------------------------
 
@@ -451,109 +364,6 @@ def test_what_is_not_recorded_is_counted(record):
     until(lambda: counted(recorder) == {"no_text": 1, "unreadable": 1})
     assert recorder.by_rest({}, {}, size=151, signature="", model="news", seconds=0.1) is None
     assert counted(recorder)["queue_full"] == 1
-
-
-# --- keeping, deleting, giving back ---------------------------------------------------------
-
-
-def test_retention_and_deletion(record, url):
-    recorder = record()
-    ids = [ask(recorder, f"text {number}") for number in range(6)]
-    for request_id in ids[:2]:
-        correct(recorder, request_id=request_id, label="bad")
-    store, now = recorder._store, time.time()
-    with sqlite3.connect(url.removeprefix("sqlite:///")) as other:
-        for age, request_id in enumerate(ids):
-            moment = now - 86400 * (10 - age)
-            other.execute("update tfmodel_requests set time=? where id=?", (moment, request_id))
-        moment = now - 86400 * 10
-        other.execute("update tfmodel_corrections set time=? where request_id=?", (moment, ids[0]))
-    assert store.prune(now=now, days=8.5, rows=None) == 1  # of the second, a correction is younger
-    assert store.prune(now=now, days=None, rows=2) == 2
-    left = {ids[1], ids[4], ids[5]}
-    assert {row[0] for row in table(url, "requests", "id")} == left
-    assert {row[0] for row in table(url, "rows", "request_id")} == left
-    assert [row[0] for row in table(url, "corrections", "request_id")] == [ids[1]]
-    by_itself = correct(recorder, text="alone", label="bad").feedback_id
-    assert delete_feedback(url, [ids[1], by_itself]) == (1, 2)
-    assert not table(url, "corrections") and len(table(url, "rows")) == 2
-    with pytest.raises(ConfigError, match="Received: 1 that nothing is known of"):
-        delete_feedback(url, ["x"])
-
-
-def test_an_export_takes_the_latest_and_accounts_for_the_rest(record, url, tmp_path):
-    recorder = record()
-    ids = [ask(recorder, text) for text in ("one", "two, again", "one", "three")]
-    for row, label in [(0, "bad"), (0, "good"), (1, "bad"), (2, "bad")]:
-        correct(recorder, request_id=ids[row], label=label)
-    done = export_feedback(url, tmp_path / "rows.jsonl", text="review", label="verdict")
-    assert [(row["review"], row["verdict"]) for row in read_lines(done.path)] == [
-        ("one", "bad"),
-        ("two, again", "bad"),
-    ]
-    assert (dict(done.left_out), done.conflicts) == ({"same_text": 1, "older_correction": 1}, 2)
-    assert "2 corrected to different labels; the latest is taken" in done.lines
-    done = export_feedback(url, tmp_path / "rows.csv", only="all", since="2001-01-01")
-    with open(done.path, newline="") as file:
-        assert [*csv.reader(file)] == [
-            ["text", "label"],
-            ["one", "bad"],
-            ["two, again", "bad"],
-            ["three", "good"],
-        ]
-    assert (done.corrected, done.answered) == (2, 1)
-    (figures,) = feedback_stats(url)
-    assert (figures.requests, figures.corrected, figures.agreed) == (4, 3, 1)
-    lines = table_lines([figures])
-    assert lines[1].split() == ["news", "1", "4", "4", "4", "3", "33.3%"]
-    for options, words in [
-        ({"since": "2999-01-01"}, "expected corrections since 2999"),
-        ({"since": "2026"}, "--since: expected a date"),
-        ({"model": "other"}, "expected one of news"),
-        ({"label": "text"}, "three names"),
-    ]:
-        with pytest.raises(ConfigError, match=words):
-            export_feedback(url, tmp_path / "rows.jsonl", **options)
-    with pytest.raises(ConfigError, match="ends in .jsonl"):
-        export_feedback(url, tmp_path / "rows.txt")
-
-
-@pytest.mark.parametrize(
-    ("task", "rows", "target"),
-    [
-        ("classify", ["a", "b"], "class"),
-        ("multilabel", [[], ["a"], ["a", "b"]], "classes"),
-        ("regress", [1.5, -2.0, 3.25], "number"),
-        ("tag", [[], [{"start": 0, "end": 4, "label": "a"}]], "spans"),
-        ("span", ["", "text"], "answers"),
-    ],
-)
-def test_what_is_exported_is_read_as_what_was_said(record, url, task, rows, target, tmp_path):
-    is_span = task == "span"
-    recorder = record(Facts(task, () if task in ("span", "regress") else ("a", "b"), is_span))
-    pair = {"text_pair": "text and more"} if is_span else {}
-    for number, label in enumerate(rows):
-        correct(recorder, text=f"text {number}", **pair, **{KIND_OF_TASK[task]: label})
-    done = export_feedback(url, tmp_path / "rows.jsonl")
-    assert f"data.target: {target}" in done.lines[-1]
-    settings = DataSettings(train="x", target=target, text_pair="text_pair" if pair else None)
-    found = {}
-    for row in read_lines(done.path):
-        raw = Row(row["text"], row.get("text_pair"), row["label"], "rows.jsonl:1")
-        found[raw.text] = parse_row(raw, settings, TARGETS[target]).label
-    read = [found[f"text {number}"] for number in range(len(rows))]
-    if is_span:
-        assert [each["answers"] for each in read] == [[], [{"text": "text", "start": 0}]]
-    else:
-        assert read == rows
-
-
-def test_private_data_is_stored_where_that_is_wished(record, url, caplog):
-    recorder = record(privacy=False)
-    ask(recorder, PRIVATE)
-    recorder.stop(20)
-    assert table(url, "rows", "text") == [(PRIVATE,)]
-    assert "private data is stored as it comes" in caplog.text
 
 
 # --- databases that cannot be meant ---------------------------------------------------------
