@@ -164,8 +164,15 @@ def _serve(options: argparse.Namespace) -> None:
     settings = serve_settings(**given)
     policy = policy_of(options.versions)
     labels = labels_of(options.label)
+    if options.models_config and (labels or options.versions != "newest"):
+        raise ConfigError(
+            "Expected versions and labels in the file. Received: --models-config beside --versions "
+            "or --label."
+        )
     _import_tensorflow(options)
-    Server({options.name: options.base}, policy=policy, labels=labels, settings=settings).run()
+    models = None if options.base is None else {options.name: options.base}
+    file = options.models_config
+    Server(models, policy=policy, labels=labels, config_file=file, settings=settings).run()
 
 
 def _lint(options: argparse.Namespace) -> None:
@@ -350,7 +357,12 @@ def _command(commands, name: str, function, words: str, example: str) -> argpars
 
 
 def _add_serve(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("base", metavar="SAVEDMODEL_BASE", help="folder of versions 1, 2, …")
+    parser.add_argument(
+        "base", metavar="SAVEDMODEL_BASE", nargs="?", help="folder of versions 1, 2, …"
+    )
+    parser.add_argument(
+        "--models-config", metavar="FILE", help="models.config of TF Serving, in place of a folder"
+    )
     parser.add_argument("--name", default="model", help="what clients call the model (model)")
     parser.add_argument("--host", help="address to listen at (127.0.0.1)")
     parser.add_argument("--rest-port", type=int, metavar="PORT", help="of REST (8501)")

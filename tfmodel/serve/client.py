@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
+import functools
 import random
 import threading
 import time
@@ -16,6 +17,7 @@ import numpy as np
 from tfmodel.config import ConfigError
 from tfmodel.serve.errors import ServingError
 from tfmodel.serve.transports import (
+    OtherSignature,
     SignatureInfo,
     Target,
     VersionStatus,
@@ -204,22 +206,30 @@ class Client:
     def _ask(
         self, inputs: Mapping[str, Any], signature: str, deadline: float
     ) -> dict[str, np.ndarray]:
+        was_known = signature in (self._signatures or {})
         info = self._signature(signature, deadline)
+        if {*inputs} != {*info.inputs} and was_known:
+            info = self._signature(signature, deadline, anew=True)
         if {*inputs} != {*info.inputs}:
             raise ConfigError(
                 f"The signature {signature} takes {', '.join(info.inputs)}. "
                 f"Received: {', '.join(inputs) or 'nothing'}."
             )
-        arrays = {name: _array(name, inputs[name], info.inputs[name].dtype) for name in info.inputs}
-        return self._retried(
-            lambda seconds: self._transport.predict(self._target, signature, info, arrays, seconds),
-            deadline,
-        )
+        for _ in range(self._tries):
+            arrays = {
+                name: _array(name, inputs[name], info.inputs[name].dtype) for name in info.inputs
+            }
+            call = functools.partial(self._transport.predict, self._target, signature, info, arrays)
+            try:
+                return self._retried(call, deadline)
+            except OtherSignature:  # a newer version has taken over
+                info = self._signature(signature, deadline, anew=True)
+        raise ServingError("INTERNAL", "The answers do not fit what the server says they are.")
 
-    def _signature(self, name: str, deadline: float) -> SignatureInfo:
-        """A signature; asked for once, and again where a newer version may have more."""
+    def _signature(self, name: str, deadline: float, *, anew: bool = False) -> SignatureInfo:
+        """A signature; asked for once, and again where a newer version may have others."""
         known = self._signatures or {}
-        if name not in known:
+        if name not in known or anew:
             known = self._retried(
                 lambda seconds: self._transport.signatures(self._target, seconds), deadline
             )

@@ -50,6 +50,10 @@ class SignatureInfo:
     outputs: Mapping[str, TensorInfo]
 
 
+class OtherSignature(Exception):
+    """An answer that does not fit the signature as it was known: another version gave it."""
+
+
 @dataclasses.dataclass(frozen=True)
 class VersionStatus:
     """A version as the server knows it.
@@ -77,7 +81,10 @@ class Target:
 
 
 class Transport(Protocol):
-    """One request each; ServingError where there is no answer."""
+    """One request each; ServingError where there is no answer.
+
+    `predict` raises `OtherSignature` where the answer has other outputs than `info` says.
+    """
 
     def predict(
         self,
@@ -155,10 +162,15 @@ class _Rest:
     def predict(self, target, signature, info, inputs, seconds):
         columns = {name: _to_json(value) for name, value in inputs.items()}
         body = {"signature_name": signature, "inputs": columns}
-        answer = self._ask("POST", f"{_path(target)}:predict", seconds, body)["outputs"]
+        answer = self._ask("POST", f"{_path(target)}:predict", seconds, body).get("outputs")
         if len(info.outputs) == 1:
             answer = {next(iter(info.outputs)): answer}
-        return {name: _from_json(name, value, info.outputs[name]) for name, value in answer.items()}
+        if not isinstance(answer, dict) or {*answer} != {*info.outputs}:
+            raise OtherSignature
+        try:
+            return {name: _from_json(value, info.outputs[name]) for name, value in answer.items()}
+        except (KeyError, TypeError, ValueError):
+            raise OtherSignature from None
 
     def signatures(self, target, seconds):
         answer = self._ask("GET", f"{_path(target)}/metadata", seconds)
@@ -204,6 +216,7 @@ class _Rest:
                 body=content,
                 headers=self._headers,
                 timeout=self._timeout(total=seconds),
+                pool_timeout=seconds,
                 redirect=False,
             )
         except self._errors.TimeoutError as error:
@@ -211,6 +224,9 @@ class _Rest:
             if isinstance(error, self._errors.ConnectTimeoutError):
                 code = "UNAVAILABLE"
             raise ServingError(code, "The server did not answer in time.") from None
+        except self._errors.EmptyPoolError:
+            words = "Every connection was in use until the time was over."
+            raise ServingError("DEADLINE_EXCEEDED", words) from None
         except self._errors.HTTPError as error:
             words = f"The server cannot be reached ({type(error).__name__})."
             raise ServingError("UNAVAILABLE", words) from None
@@ -248,7 +264,7 @@ def _to_json(value: np.ndarray) -> Any:
     return written(listed) if value.dtype == object else listed
 
 
-def _from_json(name: str, value: Any, info: TensorInfo) -> np.ndarray:
+def _from_json(value: Any, info: TensorInfo) -> np.ndarray:
     if info.dtype != "string":
         return np.asarray(value, info.numpy_type)
 
