@@ -175,6 +175,13 @@ def _serve(options: argparse.Namespace) -> None:
     Server(models, policy=policy, labels=labels, config_file=file, settings=settings).run()
 
 
+def _rollout(options: argparse.Namespace) -> None:
+    from tfmodel.serve.rollout.command import run_command
+
+    _import_tensorflow(options)
+    run_command(options, lambda line: print(_printable(line), flush=True))
+
+
 def _lint(options: argparse.Namespace) -> None:
     from tfmodel.export import lint
 
@@ -242,7 +249,7 @@ _PRETRAINING = ("corpus", "pretrain")
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = _parser()
+    parser = _parser(sys.argv[1:] if arguments is None else arguments)
     options, rest = parser.parse_known_args(arguments)
     # argparse takes no more texts or settings once an option has stood after the first ones.
     more = getattr(options, options.more) if options.more else []
@@ -252,7 +259,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     return options
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(words: list[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="tfmodel",
         description="From labelled text to a BERT that answers on a server and on a phone.",
@@ -313,6 +320,20 @@ def _parser() -> argparse.ArgumentParser:
         '  curl -d \'{"instances": ["Shares fell."]}\' localhost:8501/v1/models/model:predict',
     )
     _add_serve(serve)
+
+    rollout = _command(
+        commands,
+        "rollout",
+        _rollout,
+        "put a new version beside the one in service, compare, promote or roll back",
+        "tfmodel rollout start models.config 2 --server grpc://localhost:8500\n"
+        "  tfmodel rollout compare models.config --run runs/news\n"
+        "  tfmodel rollout promote models.config",
+    )
+    if "rollout" in words[:1]:  # what it imports takes a second
+        from tfmodel.serve.rollout.command import add_arguments
+
+        add_arguments(rollout)
 
     lint = _command(
         commands,

@@ -201,6 +201,22 @@ class Client:
             lambda seconds: self._transport.status(self._target, seconds), deadline
         )
 
+    def reload(self, config: Any, *, timeout_seconds: float | None = None) -> None:
+        """Have the server serve what a config says; over gRPC alone.
+
+        Args:
+            config: a `ModelServerConfig`. It takes the place of the whole one before: models that
+                it does not name are unloaded.
+            timeout_seconds: for the server to load what is new; as for an answer by default.
+
+        Raises:
+            ConfigError: the address is not of gRPC.
+            ServingError: the server refuses; FAILED_PRECONDITION where a label's version is not
+                live, and no label was moved.
+        """
+        deadline = time.monotonic() + (timeout_seconds or self._timeout_seconds)
+        self._retried(lambda seconds: self._transport.reload(config, seconds), deadline)
+
     # --- inside -----------------------------------------------------------------------------
 
     def _ask(

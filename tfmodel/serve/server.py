@@ -64,7 +64,7 @@ class Server:
         self.settings = settings or ServeSettings()
         check_release(self.settings.target)
         bases = _bases(models, config_file)
-        self._token = _token(self.settings.token_file)
+        self._token = read_token(self.settings.token_file)
         self._pem = _read_tls(self.settings)
         self.metrics = Metrics()
         self.models = Models(
@@ -328,7 +328,12 @@ def _base(name: str, base: str | Path) -> Path:
     return base
 
 
-def _token(path: str | None) -> str | None:
+def read_token(path: str | Path | None) -> str | None:
+    """The token in a file; None where no file is named.
+
+    Raises:
+        ConfigError: it cannot be read, or holds what is no token.
+    """
     if path is None:
         return None
     try:

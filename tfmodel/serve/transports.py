@@ -102,6 +102,9 @@ class Transport(Protocol):
     def status(self, target: Target, seconds: float) -> list[VersionStatus]:
         """The versions."""
 
+    def reload(self, config: Any, seconds: float) -> None:
+        """Exchange what is served."""
+
     def close(self) -> None:
         """Close the connections."""
 
@@ -203,6 +206,12 @@ class _Rest:
             )
             for each in answer["model_version_status"]
         ]
+
+    def reload(self, config, seconds):
+        raise ConfigError(
+            "Expected a grpc:// address: TF Serving takes a new config over gRPC alone. Received: "
+            f"{self._base.partition('/v1/')[0]}."
+        )
 
     def close(self):
         self._pool.clear()
@@ -369,6 +378,17 @@ class _Grpc:
             )
             for each in answer.model_version_status
         ]
+
+    def reload(self, config, seconds):
+        from tensorflow_serving.apis import model_management_pb2
+
+        request = model_management_pb2.ReloadConfigRequest(config=config)
+        status = self._ask(self._models.HandleReloadConfigRequest, request, seconds).status
+        if status.error_code:
+            from tensorflow.core.protobuf import error_codes_pb2
+
+            code = error_codes_pb2.Code.Name(status.error_code)
+            raise ServingError(code, status.error_message[:_LONGEST_WORDS])
 
     def close(self):
         self._channel.close()
