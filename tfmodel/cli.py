@@ -249,7 +249,8 @@ _PRETRAINING = ("corpus", "pretrain")
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = _parser(sys.argv[1:] if arguments is None else arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    parser = _parser(with_rollout=words[:1] == ["rollout"])
     options, rest = parser.parse_known_args(arguments)
     # argparse takes no more texts or settings once an option has stood after the first ones.
     more = getattr(options, options.more) if options.more else []
@@ -259,7 +260,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     return options
 
 
-def _parser(words: list[str]) -> argparse.ArgumentParser:
+def _parser(*, with_rollout: bool = True) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="tfmodel",
         description="From labelled text to a BERT that answers on a server and on a phone.",
@@ -330,7 +331,7 @@ def _parser(words: list[str]) -> argparse.ArgumentParser:
         "  tfmodel rollout compare models.config --run runs/news\n"
         "  tfmodel rollout promote models.config",
     )
-    if "rollout" in words[:1]:  # what it imports takes a second
+    if with_rollout:  # what it imports takes a second
         from tfmodel.serve.rollout.command import add_arguments
 
         add_arguments(rollout)

@@ -124,12 +124,14 @@ class Rollout:
                     f"{self.model}: expected no rollout that is being ended. Received: one that is "
                     f"{state.stage}. Give that command again."
                 )
+            self.version_folder(version)
             old = self._in_service(live, version, stable)
             if state is None or not state.is_open or state.old != old:
                 state = State(self.model, old, version, str(self._base), self._server)
                 state.history = former.history if former else []
+                state.reach("starting")
             state.base, state.server = str(self._base), self._server
-            self._note(state, "starting")
+            write_state(self.config, state)
             try:
                 self._check(version)
                 labels = {CANARY: old, **live.entry().version_labels, STABLE: old}
@@ -140,7 +142,7 @@ class Rollout:
                 live.withdraw(version, old)
                 self._note(state, "refused", str(refused))
                 raise
-            return self._note(state, "canary")
+            return state if state.stage == "canary" else self._note(state, "canary")
 
     def promote(self, *, anyway: bool = False) -> State:
         """Move `stable` to the new version; the old one stays loaded, to come back at once.
@@ -218,7 +220,7 @@ class Rollout:
             yield live
 
     def _note(self, state: State, stage: Any, reason: str = "") -> State:
-        if (state.stage, state.reason) != (stage, reason) or not state.history:
+        if (state.stage, state.reason) != (stage, reason):
             state.reach(stage, reason)
         write_state(self.config, state)
         return state
