@@ -278,12 +278,14 @@ def _run(options: argparse.Namespace, out: Print) -> None:
     _rule(options)  # a mistake in it is told before anything moves
     _rows(options, rollout.version_folder(options.version))
     state = rollout.state
-    if state is not None and state.new == options.version and state.stage in _ENDED:
-        out(f"{state.model}: version {state.new} is {state.stage} already")
-        if state.stage == "rolled back":
-            raise RuntimeError("Start it anew: tfmodel rollout start")
+    stage = state.stage if state is not None and state.new == options.version else None
+    if stage in _IN_SERVICE:
+        out(f"{rollout.model}: version {options.version} is {stage} already")
         return
-    if state is None or state.stage != "promoting":
+    if stage == "rolling back":
+        _rollback(options, out)
+        raise RuntimeError("The new version was being rolled back, and that is done.")
+    if stage != "promoting":
         rollout.start(options.version, stable=options.stable)
         if not _compared(rollout, options, out):
             _rollback(options, out)
@@ -291,7 +293,7 @@ def _run(options: argparse.Namespace, out: Print) -> None:
     _promote(argparse.Namespace(**{**vars(options), "anyway": False}), out)
 
 
-_ENDED = ("promoted", "finishing", "finished", "rolled back")
+_IN_SERVICE = ("promoted", "finishing", "finished")
 _COMMANDS: dict[str, Callable[[argparse.Namespace, Print], None]] = {
     "start": _start,
     "compare": _compare,
