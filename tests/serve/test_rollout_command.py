@@ -156,13 +156,13 @@ def test_mistakes(tfmodel, base, tmp_path, monkeypatch):
         (["promote", config, "--wait-seconds", "0"], "--wait-seconds must be above 0"),
         (["run", config, "2", "--run", "x", "--max-drop", "2"], "--max-drop: expected 0 to 1"),
         (["run", config, "2", "--run", "x", "--most", "0"], "--most must be 1 or more"),
-        (["run", config, "2", "--run", "x"], "expected a run folder"),
+        (["run", config, "1", "--run", "x"], "expected a run folder"),
         (["promote", config, "--server", "localhost:1"], "Expected an address such as"),
     ]
     for arguments, words in cases:
         done = tfmodel("rollout", *arguments)
         assert (done.code, words in done.err) == (2, True), done.err
-    done = tfmodel("rollout", "start", config, "2", "--server", "http://127.0.0.1:1")
+    done = tfmodel("rollout", "start", config, "1", "--server", "http://127.0.0.1:1")
     assert done.code == 1 and "The server says UNAVAILABLE" in done.err
     done = tfmodel("rollout", "status", config, "--server", "http://127.0.0.1:1")
     assert done.code == 0 and "no rollout yet" in done.out and "does not answer" in done.out
