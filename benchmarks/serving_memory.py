@@ -6,9 +6,10 @@ Run: pip install -e '.[serve]' && apt-get install wrk
 
 Load as in benchmarks/serving.py: closed, `--clients` connections, lines of Wikipedia up to 128
 tokens. Each minute prints the server's memory and what it answered; before it come a hundredth as
-many wrong requests (no JSON, unknown models, giant texts), which must cost nothing that stays. At the end: the slope of memory over the second half, in MB an hour, by Theil and Sen (the
-median of the slopes of all pairs), and the growth from the first quarter's median to the last's.
-Ctrl-C ends it with what was measured so far.
+many wrong requests (no JSON, unknown models, giant texts), which must cost nothing that stays. At
+the end: the slope of memory over the second half, in MB an hour, by Theil and Sen (the median of
+the slopes of all pairs), and the growth from the first quarter's median to the last's. Ctrl-C ends
+it with what was measured so far.
 """
 
 from __future__ import annotations
