@@ -5,6 +5,7 @@ Run: pytest tests/serve/test_rollout_command.py
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -166,3 +167,15 @@ def test_mistakes(tfmodel, base, tmp_path, monkeypatch):
     assert done.code == 1 and "The server says UNAVAILABLE" in done.err
     done = tfmodel("rollout", "status", config, "--server", "http://127.0.0.1:1")
     assert done.code == 0 and "no rollout yet" in done.out and "does not answer" in done.out
+
+
+@pytest.mark.slow
+def test_the_guide_can_be_followed(finished, tmp_path, monkeypatch, capsys):
+    page = Path(__file__).parents[2] / "docs/rollout.md"
+    shutil.copytree(finished / "runs", tmp_path / "runs")
+    monkeypatch.chdir(tmp_path)
+    (block,) = re.findall(
+        r"<!-- test -->\n```python\n(.*?)^```$", page.read_text("utf-8"), re.S | re.M
+    )
+    exec(compile(block.replace("runs/reviews", "runs/small"), "rollout.md", "exec"), {})
+    assert "passed: version 2 may be promoted" in capsys.readouterr().out

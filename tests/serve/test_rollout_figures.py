@@ -3,13 +3,16 @@
 Run: pytest tests/serve/test_rollout_figures.py
 """
 
+import dataclasses
+import json
+
 import numpy as np
 import pytest
 
 from tfmodel.config import ConfigError
 from tfmodel.evaluate import classification, regression
 from tfmodel.evaluate.answering import Question
-from tfmodel.serve.rollout import Rule
+from tfmodel.serve.rollout import Comparison, Rule, comparison_lines, write_page
 from tfmodel.serve.rollout.answers import agreement, quality
 from tfmodel.serve.rollout.resampling import compared, correlation, f1, latencies, means
 
@@ -197,6 +200,36 @@ def test_limits_of_the_rule():
     }.items():  # fmt: skip
         with pytest.raises(ConfigError, match=f"--{name.replace('_', '-')}: expected"):
             Rule(**{name: value})
+
+
+def whole(**values):
+    """Figures as a comparison has them."""
+    given = figures(**values)
+    given["latency"] = latencies(np.full(20, 0.01), np.full(20, 0.02))
+    given["agreement"] |= {"rows": 100, "means": "the same label", "entity_f1": 0.5}
+    found = Rule().failures(given)
+    about = {"model": "news", "old": 1, "new": 2, "at": "today", "server": "http://x:1"}
+    about |= {"task": "classify", "rows_from": "rows.csv", "rule": dataclasses.asdict(Rule())}
+    return {**given, **about, "failures": found, "passed": not found}
+
+
+def test_a_comparison_in_words_and_as_a_page(tmp_path):
+    given = whole(new=0.8)
+    lines = "\n".join(comparison_lines(given))
+    assert "news: version 2 beside 1, 100 rows of rows.csv" in lines
+    assert "accuracy" in lines and "-0.1000 (-0.1" in lines and "x 2.00" in lines
+    assert "agreement 95.0% (93.0% to 97.0%): the same label" in lines
+    assert "its p50 latency is 2.00 times" in lines and "not passed:" in lines
+    row = {"origin": "rows.csv:1", "text": "<script>alert(1)</script>\ud800", "text_pair": None}
+    examples = [{**row, "old": "a & b", "new": "c"}]
+    page = write_page(tmp_path / "page.html", Comparison(given, examples)).read_text("utf-8")
+    assert "&lt;script&gt;alert(1)" in page and "<script" not in page and "a &amp; b" in page
+    # A version that fails on a request has an entry too.
+    nothing = {"agreement": None, "quality": {}, "latency": None, "failures": ["it fails"]}
+    given = whole() | nothing | {"passed": False}
+    assert comparison_lines(given)[-1] == "  it fails"
+    assert "it fails" in write_page(tmp_path / "page.html", Comparison(given, [])).read_text()
+    json.dumps(given)
 
 
 def test_f1_of_nothing_is_zero():

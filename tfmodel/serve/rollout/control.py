@@ -10,7 +10,7 @@ from typing import Any
 
 from tfmodel.config import ConfigError
 from tfmodel.export.places import versions
-from tfmodel.serve.admission import admit
+from tfmodel.serve.admission import PARITY_FILE, admit, parity_verdicts
 from tfmodel.serve.errors import ServingError
 from tfmodel.serve.models_config import (
     PLATFORM,
@@ -253,6 +253,8 @@ class Rollout:
         _log.info("version %d: checking its files, its parity verdict and its warm-up", version)
         try:
             admit(folder, target=self._target).close()
+            if not parity_verdicts(folder):
+                _log.info("version %d: no parity verdict lies beside it (%s)", version, PARITY_FILE)
         except ServingError as error:
             raise VersionRefused(f"version {version}: {error.message}") from None
 
