@@ -59,7 +59,7 @@ def _check_parity(folder: Path) -> None:
 
 
 def parity_verdicts(folder: Path) -> list[Any]:
-    """What `parity.json` says of a version; it lies beside the base folder, where an export puts it.
+    """What `parity.json` says of a version; an export puts it beside the base folder.
 
     Args:
         folder: the version folder.
