@@ -322,7 +322,11 @@ def _array(name: str, value: Any, dtype: str) -> np.ndarray:
         if dtype != "string":
             return np.asarray(value, np.dtype(dtype))
         found = np.asarray(value, object)
-        flat = [each.encode("utf-8") if isinstance(each, str) else each for each in found.ravel()]
+        # Half of a surrogate pair becomes `?`, whatever answers.
+        flat = [
+            each.encode("utf-8", "replace") if isinstance(each, str) else each
+            for each in found.ravel()
+        ]
         if not all(isinstance(each, bytes) for each in flat):
             raise TypeError("values that are no strings")
     except (TypeError, ValueError, OverflowError) as error:

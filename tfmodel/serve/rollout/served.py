@@ -41,20 +41,13 @@ def served_predictor(client: Client, manifest: Manifest, *, where: str) -> Predi
     task = tasks.find(manifest.task)
 
     def answer(texts: list[str], text_pairs: list[str] | None) -> Any:
-        inputs = {"text": [_utf8(text) for text in texts]}
-        if text_pairs is not None:
-            inputs["text_pair"] = [_utf8(text) for text in text_pairs]
+        inputs = {"text": texts} | ({} if text_pairs is None else {"text_pair": text_pairs})
         found = client.ask(inputs)
         if tasks.gives_lists(manifest.task):
             return task.values_of_served({name: _bytes(each) for name, each in found.items()})
         return np.asarray(found[task.VALUES], np.float32).reshape(len(texts), -1)
 
     return Predictor(answer, manifest, kind="served", where=where)
-
-
-def _utf8(text: str) -> bytes:
-    """As every artifact is asked: half of a surrogate pair becomes `?`."""
-    return text.encode("utf-8", "replace")
 
 
 def _bytes(values: np.ndarray) -> np.ndarray:
