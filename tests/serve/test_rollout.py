@@ -108,6 +108,7 @@ def test_promoted_finished_and_taken_back(config, server, door):
     ]
 
 
+@pytest.mark.slow
 def test_every_command_can_be_given_twice(config, server):
     trial = rollout(config, server)
     for step in (
@@ -339,6 +340,7 @@ def test_a_server_that_does_not_follow_the_file(config):
         assert labels(server) == {"stable": 1.0, "canary": 2.0}
 
 
+@pytest.mark.slow
 def test_a_server_that_is_away_for_a_while(config):
     with serving(config) as server:
         port = int(server.rest_address.rpartition(":")[2])
