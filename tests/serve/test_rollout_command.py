@@ -84,6 +84,8 @@ def test_a_worse_version_is_seen_and_a_good_one_promoted(tfmodel, finished, base
     assert done.code == 2 and "its accuracy is" in done.err
     done = tfmodel("rollout", "rollback", file)
     assert done.code == 0 and "version 1 is in service, 2 is not served" in done.out
+    done = tfmodel("rollout", "compare", file, "--run", run, *rule)
+    assert done.code == 2 and "to compare. Received: one that is rolled back" in done.err
     # The whole way in one command, by the rule.
     done = tfmodel("rollout", "run", file, 2, "--run", run, *rule)
     assert done.code == 1 and "was rolled back" in done.err
@@ -152,7 +154,10 @@ def test_mistakes(tfmodel, base, tmp_path, monkeypatch):
         'model_platform: "tensorflow" } }'
     )
     cases = [
-        (["compare", config, "--texts", "x.txt"], "expected a rollout. Received: none"),
+        (
+            ["compare", config, "--texts", "x.txt"],
+            "expected a rollout that is canary to compare. Received: none",
+        ),
         (["compare", config], "one of the arguments --texts --labelled --run is required"),
         (["promote", config, "--wait-seconds", "0"], "--wait-seconds must be above 0"),
         (["run", config, "2", "--run", "x", "--max-drop", "2"], "--max-drop: expected 0 to 1"),

@@ -168,12 +168,7 @@ def _compared(rollout: Any, options: argparse.Namespace, out: Print) -> bool:
     from tfmodel.serve.rollout.state import folder_of
 
     rule = _rule(options)
-    state = rollout.state
-    if state is None:
-        raise ConfigError(
-            f"{rollout.model}: expected a rollout. Received: none. Begin one: tfmodel rollout start"
-        )
-    rows = _rows(options, rollout.version_folder(state.old))
+    rows = _rows(options, rollout.version_folder(rollout.on_trial().old))
     comparison = compare(rollout, rows, rule=rule, latency_rows=options.latency_rows)
     for line in comparison_lines(comparison.figures):
         out(line)

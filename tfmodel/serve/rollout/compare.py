@@ -134,11 +134,7 @@ def compare(
         ConfigError: there is no such rollout, or its versions are of different tasks.
         RuntimeError: the old version fails on a request, or the server does not answer.
     """
-    state = rollout.state
-    if state is None:
-        raise ConfigError(
-            f"{rollout.model}: expected a rollout. Received: none. Begin one: tfmodel rollout start"
-        )
+    state = rollout.on_trial()
     rule = rule or Rule()
     found: dict[str, Any] = {
         "model": rollout.model,

@@ -139,8 +139,8 @@ class Rollout:
                 drop = {former.old} if former and former.stage == "promoted" else set()
                 live.move({version}, {CANARY: version}, drop=drop - {version}, say=_log.info)
             except VersionRefused as refused:
-                live.withdraw(version, old)
                 self._note(state, "refused", str(refused))
+                live.withdraw(version, old)
                 raise
             return state if state.stage == "canary" else self._note(state, "canary")
 
@@ -195,6 +195,14 @@ class Rollout:
             labels = {STABLE: state.new, CANARY: state.new}
             live.move({state.new}, labels, drop={state.old}, say=_log.info)
             return state if state.stage == "finished" else self._note(state, "finished")
+
+    def on_trial(self) -> State:
+        """The rollout whose two versions can be compared.
+
+        Raises:
+            ConfigError: the server has not both of them.
+        """
+        return self._require("canary", "promoting", "promoted", do="compare")
 
     def note_comparison(self, figures: dict[str, Any]) -> None:
         """Keep the figures and the verdict of a comparison.
