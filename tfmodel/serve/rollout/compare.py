@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,12 +18,14 @@ from tfmodel.serve.client import Client
 from tfmodel.serve.errors import ServingError
 from tfmodel.serve.rollout.answers import agreement, quality
 from tfmodel.serve.rollout.control import Rollout
+from tfmodel.serve.rollout.live import Live
 from tfmodel.serve.rollout.resampling import compared, latencies
 from tfmodel.serve.rollout.rows import Rows, right_answers
 from tfmodel.serve.rollout.served import manifest_of, served_predictor
 
 EXAMPLES = 30
 _WARM_UP = 3
+_ANSWER_SECONDS = 60.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,20 +176,14 @@ class _NewFails(Exception):
     """The new version does not answer what the old one answers."""
 
 
-class _clients:
+@contextlib.contextmanager
+def _clients(live: Live, *numbers: int) -> Iterator[list[Client]]:
     """A client of each version, closed at the end."""
-
-    def __init__(self, live: Any, *numbers: int):
-        self._found: list[Client] = [
-            live.client(version=number, timeout_seconds=60.0) for number in numbers
+    with contextlib.ExitStack() as stack:
+        yield [
+            stack.enter_context(live.client(version=number, timeout_seconds=_ANSWER_SECONDS))
+            for number in numbers
         ]
-
-    def __enter__(self) -> list[Client]:
-        return self._found
-
-    def __exit__(self, *exception: object) -> None:
-        for client in self._found:
-            client.close()
 
 
 def _check_alike(old: Predictor, new: Predictor) -> None:
