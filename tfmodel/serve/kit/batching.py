@@ -15,6 +15,7 @@ _ENOUGH_OF_BEST = 0.95
 _WORTH_A_THREAD = 1.05
 _SHARE_OF_A_ROW = 0.1
 _ROUND_MICROSECONDS = 100
+_LONGEST_QUEUE = 1000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +84,8 @@ def choose_batching(
     saved_ms = one["p50_ms"] - by_rows[2]["p50_ms"] / 2 if 2 in by_rows else 0.0
     wait_ms = max(0.0, min(saved_ms, _SHARE_OF_A_ROW * one["p50_ms"])) if size > 1 else 0.0
     timeout = int(wait_ms * 1000) // _ROUND_MICROSECONDS * _ROUND_MICROSECONDS
-    queue = max(2 * threads, math.ceil(queue_ms * threads / full["p50_ms"]))
+    queue = math.ceil(queue_ms * threads / full["p50_ms"])
+    queue = min(max(2 * threads, queue), _LONGEST_QUEUE)
     return Batching(
         max_batch_size=size,
         allowed_batch_sizes=allowed,

@@ -23,7 +23,15 @@ _log = logging.getLogger(__name__)
 _PATIENCE_SECONDS = 900
 _ROWS = 256
 _MOST_ROWS_READ = 200_000
-_FIGURES = ("batches", "threads", "load_seconds", "ready_seconds", "peak_memory_mb", "weights")
+_FIGURES = (
+    "batches",
+    "threads",
+    "cores",
+    "ready_seconds",
+    "runtime_memory_mb",
+    "model_memory_mb",
+    "weights",
+)
 
 Columns = dict[str, list[str]]
 
@@ -47,15 +55,14 @@ def rows_of_run(run: Path | None, manifest: Manifest) -> tuple[Columns, str] | N
 
     try:
         dataset = load_dataset(run / "data")
-        counts = {name: dataset.counts[name] for name in ("test", "dev") if name in dataset.counts}
-        part = min(counts, key=counts.get)
-        if counts[part] > _MOST_ROWS_READ:
-            return None
+        part = next(
+            name for name in ("test", "dev") if 0 < dataset.counts.get(name, 0) <= _MOST_ROWS_READ
+        )
         split = dataset.split(part)
         task = tasks.find(manifest.task)
         if hasattr(task, "asked"):
             split = task.asked(split)
-    except (ConfigError, ValueError):
+    except (ConfigError, StopIteration):
         return None
     rows = range(0, len(split.texts), max(1, len(split.texts) // _ROWS))[:_ROWS]
     columns = {"text": [split.texts[row] for row in rows]}
@@ -98,8 +105,8 @@ def measure(
         sizes: batch sizes to warm up; None: measure, and choose them.
 
     Returns:
-        `measured` (empty where `sizes` are given), `sizes`, `answers` of each row and `together`
-        of all of them.
+        `measured` (empty where `sizes` are given), `answers` of each row, and `together` of the
+        first `count` of them.
 
     Raises:
         RuntimeError: the process failed, or the version is refused.

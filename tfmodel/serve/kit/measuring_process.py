@@ -3,8 +3,8 @@
 Request, JSON on stdin: `folder`, of a version; `cores`; `target`, a TF Serving release; `texts` to
 warm it with; `rows`, columns to measure with, or null; `asked`, columns of rows to ask; `seconds`,
 `latency_ms`; `sizes`, or null where they are to be chosen. The warm-up records in the folder are
-written anew. Answer, JSON in the file that the first argument names: `measured`, `answers` and
-`outputs`, or `error`.
+written anew. Answer, JSON in the file that the first argument names: `measured`, `answers` of each
+row, `together` of the first `count` of them, or `error`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-_FEWEST, _MOST = 5, 400
+_FEWEST, _MOST, _ROUNDS = 3, 200, 4
+_WARM = 3
 _HOPELESS = 4  # times the latency that a batch may take
 _DIGITS = 6
 
@@ -43,40 +44,43 @@ def _answer(request: Mapping[str, Any]) -> dict[str, Any]:
     import tensorflow as tf
     import tensorflow_text  # noqa: F401
 
+    runtime_memory = _peak_memory_mb()
     from tfmodel.export.manifest import MANIFEST_FILE, Manifest
     from tfmodel.export.savedmodel.warmup import write_warmup
     from tfmodel.serve.admission import admit
     from tfmodel.serve.servable import Servable
 
+    # What these modules take, no server has.
+    memory_before = _peak_memory_mb()
     folder = Path(request["folder"])
     manifest = Manifest.from_json((folder / "assets" / MANIFEST_FILE).read_bytes(), name="model")
-    runtime_memory = _peak_memory_mb()
     measured: dict[str, Any] = {}
     sizes = request["sizes"]
     if sizes is None:
         started = time.perf_counter()
         servable = Servable(folder)
-        measured = {"load_seconds": round(time.perf_counter() - started, 3)}
+        measured["load_seconds"] = round(time.perf_counter() - started, 3)
         measured |= _measure(servable, request)
         sizes = measured.pop("sizes")
         servable.close()
-    names = _signatures(folder)
-    write_warmup(folder, request["texts"], manifest, names, sizes=sizes)
+    write_warmup(folder, request["texts"], manifest, _signatures(folder), sizes=sizes)
     started = time.perf_counter()
     servable = admit(folder, target=request["target"])
     if request["sizes"] is None:
         measured |= {
             "ready_seconds": round(time.perf_counter() - started, 3),
-            "runtime_memory_mb": runtime_memory,
-            "peak_memory_mb": _peak_memory_mb(),
+            "runtime_memory_mb": round(runtime_memory, 1),
+            "model_memory_mb": round(_peak_memory_mb() - memory_before, 1),
             "tensorflow": tf.__version__,
             "processor": _processor(),
         }
+    asked = request["asked"]
+    count = min(len(asked["text"]), sizes[-1])
     return {
         "measured": measured,
-        "sizes": [*sizes],
-        "answers": [_ask(servable, row) for row in _single_rows(request["asked"])],
-        "together": _ask(servable, request["asked"]),
+        "answers": [_ask(servable, row) for row in _single_rows(asked)],
+        "together": _ask(servable, {name: column[:count] for name, column in asked.items()}),
+        "count": count,
     }
 
 
@@ -96,22 +100,26 @@ def _measure(servable: Any, request: Mapping[str, Any]) -> dict[str, Any]:
 
         return batch
 
+    sizes = [
+        size for size in MEASURED_SIZES if not _is_hopeless(servable, batches(size), latency_ms)
+    ]
+    times: dict[int, list[float]] = {size: [] for size in sizes or [1]}
+    for _ in range(_ROUNDS):  # in turn, so that a slow moment of the machine hits no size alone
+        for size, taken in times.items():
+            taken += _times(servable, batches(size), seconds / (_ROUNDS * len(times) + 3))
     found = []
-    for size in MEASURED_SIZES:
-        times = _times(servable, batches(size), seconds / (len(MEASURED_SIZES) + 3))
-        times.sort()
-        p50 = statistics.median(times)
+    for size, taken in times.items():
+        taken.sort()
+        p50 = statistics.median(taken)
         found.append(
             {
                 "rows": size,
                 "p50_ms": round(1000 * p50, 3),
-                "p99_ms": round(1000 * times[int(0.99 * (len(times) - 1))], 3),
+                "p99_ms": round(1000 * taken[int(0.99 * (len(taken) - 1))], 3),
                 "rows_per_second": round(size / p50, 2),
-                "batches": len(times),
+                "batches": len(taken),
             }
         )
-        if 1000 * p50 > _HOPELESS * latency_ms and size > 1:
-            break
     size = largest_batch(found, latency_ms=latency_ms)
     counts = sorted({1, 2, request["cores"]} & {*range(1, request["cores"] + 1)})
     threads = [
@@ -128,8 +136,18 @@ def _measure(servable: Any, request: Mapping[str, Any]) -> dict[str, Any]:
     return measured | {"sizes": chosen.allowed_batch_sizes}
 
 
+def _is_hopeless(
+    servable: Any, batch: Callable[[int], Mapping[str, Any]], latency_ms: float
+) -> bool:
+    """Whether a batch takes so long that there is no use in measuring it; warm afterwards."""
+    for number in range(_WARM):
+        started = time.perf_counter()
+        servable.run("serving_default", batch(number))
+        taken = time.perf_counter() - started
+    return 1000 * taken > _HOPELESS * latency_ms
+
+
 def _times(servable: Any, batch: Callable[[int], Mapping[str, Any]], seconds: float) -> list[float]:
-    servable.run("serving_default", batch(0))
     times: list[float] = []
     stop = time.perf_counter() + seconds
     while len(times) < _FEWEST or (time.perf_counter() < stop and len(times) < _MOST):
@@ -165,10 +183,12 @@ def _rows_per_second(
     return size * sum(done) / (time.perf_counter() - started)
 
 
-def _peak_memory_mb() -> float | None:
+def _peak_memory_mb() -> float:
     with open("/proc/self/status") as status:
         found = re.search(r"VmHWM:\s*(\d+) kB", status.read())
-    return round(int(found[1]) * 1024 / 1e6, 1) if found else None
+    if found is None:
+        raise RuntimeError("Linux does not say how much memory the process has taken.")
+    return int(found[1]) * 1024 / 1e6
 
 
 def _processor() -> str:

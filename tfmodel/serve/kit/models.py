@@ -110,8 +110,8 @@ def _base_of_run(run: Path) -> Path:
     if (export / FAILED_PARITY_FILE).exists():
         raise ConfigError(
             f"{run}: expected a run whose last export was published. Received: one that was "
-            f"refused, see {export / FAILED_PARITY_FILE}. Export it again; or name an older version "
-            f"folder: {export / SAVEDMODEL_FOLDER}/1"
+            f"refused, see {export / FAILED_PARITY_FILE}. Export it again, or name an older "
+            f"version: {export / SAVEDMODEL_FOLDER}/1"
         )
     bases = [base for base in sorted(export.glob(f"{SAVEDMODEL_FOLDER}*")) if versions(base)]
     if not bases:

@@ -34,11 +34,11 @@ def query_problems(
         yield f"brackets or quotes do not close in {query!r}"
     for name in re.findall(r":tensorflow:[\w:]+", bare):
         base = next((name.removesuffix(end) for end in _SUFFIXES if name.endswith(end)), name)
-        kind = series.get(name) or series.get(base)
-        if kind is None:
+        if name in series:
+            if series[name] == "histogram":
+                yield f"{name} is a histogram: ask its _bucket, _count or _sum"
+        elif series.get(base) != "histogram":
             yield f"TF Serving has no series {name}"
-        elif (kind == "histogram") == (name == base):
-            yield f"{name} is not asked as a {kind} is"
     for used in re.findall(r"\$(\w+)", query):
         if used not in variables and not used.startswith("__"):
             yield f"there is no variable ${used}"

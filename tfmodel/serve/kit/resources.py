@@ -39,12 +39,11 @@ def resources_of(measured: Sequence[Mapping[str, Any]], *, cores: int) -> Resour
     """Resources of a server with these models.
 
     Args:
-        measured: of each model, `runtime_memory_mb`, `peak_memory_mb`, `load_seconds` and
-            `ready_seconds`.
+        measured: of each model, `runtime_memory_mb`, `model_memory_mb` and `ready_seconds`.
         cores: processor cores.
     """
     runtime = max(figures["runtime_memory_mb"] for figures in measured)
-    own = sum(figures["peak_memory_mb"] - figures["runtime_memory_mb"] for figures in measured)
+    own = sum(figures["model_memory_mb"] for figures in measured)
     ready = sum(figures["ready_seconds"] for figures in measured)
     probes = max(_FEWEST_PROBES, math.ceil(_SLOWER_MACHINE * ready / _PROBE_SECONDS))
     request = _mib(runtime + own)
@@ -56,8 +55,8 @@ def resources_of(measured: Sequence[Mapping[str, Any]], *, cores: int) -> Resour
         probe_seconds=_PROBE_SECONDS,
         probes=probes,
         reason=(
-            f"TensorFlow alone took {runtime:,.0f} MB, the models {own:,.0f} MB more at their peak "
-            f"(measured in Python's TensorFlow, not in TF Serving): {request} MiB are requested. "
+            f"TensorFlow took {runtime:,.0f} MB, the models {own:,.0f} MB more at their peak "
+            f"(in Python; TF Serving was not measured): {request} MiB are requested. "
             f"The limit, {limit} MiB, has room for two versions of each model, as while one takes "
             f"the other's place, and {_MARGIN - 1:.0%} more. Loading and warming up took "
             f"{ready:,.1f} s; a start is given up after {probes * _PROBE_SECONDS} s."

@@ -88,6 +88,7 @@ def checks_of(
     asked: Mapping[str, Sequence[str]],
     answers: Sequence[Mapping[str, Any]],
     together: Mapping[str, Any],
+    count: int,
 ) -> list[Check]:
     """What to ask a server, and to compare.
 
@@ -95,14 +96,16 @@ def checks_of(
         model: the model.
         asked: columns.
         answers: of each row by itself, output to its values.
-        together: of all rows in one request.
+        together: of the first rows, in one request.
+        count: how many these are.
     """
     found = []
     for row, outputs in enumerate(answers):
         columns = {name: [column[row]] for name, column in asked.items()}
         found += _checks(model, columns, outputs, title=f"row {row + 1}", deepest=2)
-    if len(answers) > 1:
-        found += _checks(model, asked, together, title=f"{len(answers)} rows at once", deepest=1)
+    if count > 1:
+        columns = {name: column[:count] for name, column in asked.items()}
+        found += _checks(model, columns, together, title=f"{count} rows at once", deepest=1)
     return found
 
 

@@ -1,4 +1,4 @@
-"""The extra `kit`: validators that others keep for compose files, manifests, queries and scripts."""
+"""The extra `kit`: validators that others keep for compose files, manifests, queries, scripts."""
 
 from __future__ import annotations
 

@@ -33,7 +33,8 @@ from tfmodel.serve.kit.settings import KitSettings
 _log = logging.getLogger(__name__)
 MEASURED_FILE = "measured.json"
 _FORMAT = 1
-_MOST_ASKED = 16
+_SLOW = 4
+"""Times what the largest batch takes: to wait for another one, for its own, and as much again."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,7 +158,7 @@ def _make(
         model,
         figures,
         _batching(figures, settings, threads=1),
-        smoke.checks_of(model, asked, answer["answers"], answer["together"]),
+        smoke.checks_of(model, asked, answer["answers"], answer["together"], answer["count"]),
     )
 
 
@@ -187,7 +188,7 @@ def _write_files(folder: Path, made: list[_Made], settings: KitSettings) -> None
     view = {
         "arguments": server_arguments(cores),
         "configs": configs,
-        "models": [_view(each) for each in made],
+        "models": [_view(each, settings) for each in made],
         "resources": resources,
         "settings": settings,
         "tag": _tag(made, configs),
@@ -204,14 +205,14 @@ def _write_files(folder: Path, made: list[_Made], settings: KitSettings) -> None
     _put(folder / MEASURED_FILE, _json(_measured(made, resources, threads, reason, settings)))
 
 
-def _view(each: _Made) -> dict[str, Any]:
+def _view(each: _Made, settings: KitSettings) -> dict[str, Any]:
     """What templates are told of a model."""
     p99 = next(
         entry["p99_ms"]
         for entry in each.measured["batches"]
         if entry["rows"] == each.batching.max_batch_size
     )
-    queue = each.batching.max_enqueued_batches
+    slow_ms = max(settings.latency_ms, _SLOW * p99)
     return {
         "name": each.model.name,
         "version": each.model.version,
@@ -221,11 +222,9 @@ def _view(each: _Made) -> dict[str, Any]:
         "folder": each.model.folder,
         "measured": each.measured,
         "batching": each.batching,
-        "queue": queue,
         "checks": each.checks,
-        # Its own batch, and one more that was being computed when it came; and as much again.
-        "slow_ms": round(4 * p99, 1),
-        "slow_microseconds": int(4000 * p99),
+        "slow_ms": round(slow_ms, 1),
+        "slow_microseconds": int(1000 * slow_ms),
     }
 
 
