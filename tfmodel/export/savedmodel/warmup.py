@@ -49,7 +49,8 @@ def write_warmup(
                 log = prediction_log_pb2.PredictionLog(
                     predict_log=prediction_log_pb2.PredictLog(request=request)
                 )
-                writer.write(log.SerializeToString())
+                # Inputs are a map, which has no order of its own.
+                writer.write(log.SerializeToString(deterministic=True))
 
 
 def _columns(

@@ -8,9 +8,8 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -19,12 +18,11 @@ KUBERNETES = "1.31"
 _COMPOSE_SCHEMA = "builtin_schemas/vendor/compose-spec.json"
 
 
-def problems(folder: Path, sizes: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def problems(folder: Path) -> Iterator[tuple[str, str]]:
     """What the validators that are installed find.
 
     Args:
         folder: the kit.
-        sizes: not looked at.
 
     Yields:
         The file, and a sentence for each fault.
@@ -61,6 +59,8 @@ def _kubernetes(folder: Path) -> Iterator[tuple[str, str]]:
             kubernetes_validate.validate(content, KUBERNETES, strict=True)
         except kubernetes_validate.ValidationError as error:
             yield f"kubernetes/{path.name}", str(error.message)[:300]
+        except kubernetes_validate.SchemaNotFoundError:
+            yield f"kubernetes/{path.name}", f"Kubernetes {KUBERNETES} has no such kind"
 
 
 def _queries(folder: Path) -> Iterator[tuple[str, str]]:
