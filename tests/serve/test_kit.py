@@ -104,7 +104,10 @@ def test_a_kit_has_every_file_and_two_kits_are_alike(made, tmp_path, asked):
     modes = {stat.S_IMODE(path.stat().st_mode) for path in kit.rglob("*") if path.is_file()}
     assert modes == {0o644, 0o755} and stat.S_IMODE((kit / "smoke.sh").stat().st_mode) == 0o755
     smoke = (kit / "smoke.sh").read_text()
-    assert """check news 'row 2: label' '{"inputs": {"text": ["ye\\"s"]}}' label '"no"'""" in smoke
+    assert (
+        """check news 'row 2: label' '{"inputs": {"text": ["ye\\"s"]}}' label '"no"' 0.001"""
+        in smoke
+    )
     readme = (kit / "README.md").read_text()
     assert "| 32 | 72.00 | 144.00 | 444 |" in readme and "yes, by its parity file" in readme
     assert "TF Serving itself was not run" in readme

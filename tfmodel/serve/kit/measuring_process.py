@@ -100,10 +100,11 @@ def _measure(servable: Any, request: Mapping[str, Any]) -> dict[str, Any]:
 
         return batch
 
-    sizes = [
-        size for size in MEASURED_SIZES if not _is_hopeless(servable, batches(size), latency_ms)
-    ]
-    times: dict[int, list[float]] = {size: [] for size in sizes or [1]}
+    times: dict[int, list[float]] = {}
+    for size in MEASURED_SIZES:
+        if _is_hopeless(servable, batches(size), latency_ms) and times:
+            break
+        times[size] = []
     for _ in range(_ROUNDS):  # in turn, so that a slow moment of the machine hits no size alone
         for size, taken in times.items():
             taken += _times(servable, batches(size), seconds / (_ROUNDS * len(times) + 3))

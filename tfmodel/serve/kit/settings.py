@@ -51,8 +51,8 @@ def kit_settings(**values: Any) -> KitSettings:
     if settings.own_cores > here:
         raise ConfigError(
             f"--cores: expected at most the {here} that this machine has, since the model is "
-            f"measured on them. Received: {settings.cores}. Make the kit on a machine like the "
-            "server's, or pass --measured FILE with figures from one."
+            f"measured on them. Received: {settings.cores}. Make a kit on a machine like the "
+            "server's; its measured.json, passed by --measured, says how many cores those are."
         )
     return settings
 

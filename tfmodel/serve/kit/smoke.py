@@ -17,6 +17,8 @@ from tfmodel.serve.kit.models import KitModel
 _MOST_ROWS = 16
 _NEAR_TIE = 0.01
 _BYTES = 1_000_000
+# Another processor rounds otherwise; half precision more so.
+_TOLERANCES, _LARGEST_TOLERANCE = {"float32": 0.001}, 0.05
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +31,7 @@ class Check:
         body: JSON of the request, by column.
         output: the JSON key whose list is looked at.
         expected: the list's values with commas between, without blanks, up to the first `]`.
+        tolerance: how far numbers may be off.
     """
 
     title: str
@@ -36,6 +39,7 @@ class Check:
     body: str
     output: str
     expected: str
+    tolerance: float
 
 
 def rows_to_ask(manifest: Manifest, path: str | Path | None) -> Columns:
@@ -125,7 +129,16 @@ def _checks(
         if _depth(values) <= deepest and name not in skipped:
             key = "outputs" if len(outputs) == 1 else name
             expected = _first_list(json.dumps(values, ensure_ascii=False))
-            found.append(Check(f"{title}: {name}", model.name, body, key, expected))
+            found.append(
+                Check(
+                    f"{title}: {name}",
+                    model.name,
+                    body,
+                    key,
+                    expected,
+                    _TOLERANCES.get(model.manifest.precision, _LARGEST_TOLERANCE),
+                )
+            )
     return found
 
 

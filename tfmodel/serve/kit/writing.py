@@ -122,7 +122,9 @@ def _copy(model: KitModel, folder: Path) -> Path:
     version = folder / "models" / model.name / str(model.version)
     version.parent.mkdir(parents=True)
     # What stands there otherwise (a batching file of an older kit) is made anew.
-    shutil.copytree(model.folder, version, ignore=shutil.ignore_patterns(BATCHING_FILE))
+    ignore = shutil.ignore_patterns(BATCHING_FILE)
+    shutil.copytree(model.folder, version, ignore=ignore, copy_function=shutil.copyfile)
+    _open_to_all(version)
     return version
 
 
@@ -134,10 +136,10 @@ def _make(
     settings: KitSettings,
     tell: Callable[[str], None],
 ) -> _Made:
-    found = measuring.rows_of_run(model.run, model.manifest)
-    rows, source = found or measuring.made_up_rows(asked, model.manifest)
-    sizes = None
+    rows, sizes, source = {}, None, ""
     if figures is None:
+        real = measuring.rows_of_run(model.run, model.manifest)
+        rows, source = real or measuring.made_up_rows(asked, model.manifest)
         tell(f"{model.name}: measuring with {source}, about {settings.seconds:g} s and the load")
     else:
         # Threads are of all models together, and change nothing of the sizes.
