@@ -1,14 +1,19 @@
 """What is chosen by what was measured; the configs' definitions; queries. No model is loaded."""
 
+from pathlib import Path
+
 import pytest
 
 from tfmodel.config import ConfigError
+from tfmodel.export.manifest import Manifest
 from tfmodel.serve.kit import kit_settings, protos
 from tfmodel.serve.kit.batching import choose_batching, choose_threads, largest_batch
 from tfmodel.serve.kit.dashboard import SERIES
+from tfmodel.serve.kit.models import KitModel
 from tfmodel.serve.kit.queries import query_problems
 from tfmodel.serve.kit.resources import resources_of
 from tfmodel.serve.kit.settings import check_name
+from tfmodel.serve.kit.smoke import checks_of
 
 
 def batches(**milliseconds):
@@ -92,6 +97,35 @@ def test_memory_has_room_for_two_versions():
     two = resources_of([measured, slow], cores=4)
     assert two.memory_request_mib == 768 and two.probes * two.probe_seconds >= 5 * 102
     assert "two versions" in two.reason
+
+
+def model_of(**manifest):
+    return KitModel("m", Path("m/1"), None, Manifest(**{"labels": (), **manifest}), True)
+
+
+def test_what_the_smoke_script_compares():
+    answers = [
+        {"label": ["a]b"], "score": [0.5], "scores": [[0.5, 0.3]]},
+        {"label": ["c"], "score": [0.501], "scores": [[0.499, 0.501]]},  # a near tie
+    ]
+    together = {key: answers[0][key] + answers[1][key] for key in answers[0]}
+    asked = {"text": ["x", "é y"]}
+    found = checks_of(model_of(max_length=8), asked, answers, together, 2)
+    assert [(each.title, each.expected) for each in found] == [
+        ("row 1: label", '"a'),  # the script cuts there, too
+        ("row 1: score", "0.5"),
+        ("row 1: scores", "0.5,0.3"),
+        ("row 2: score", "0.501"),
+        ("row 2: scores", "0.499,0.501"),
+        ("2 rows at once: score", "0.5,0.501"),
+    ]
+    assert found[0].body == '{"inputs": {"text": ["x"]}}' and "é y" in found[3].body
+    assert {each.tolerance for each in found} == {0.001}
+    half = model_of(max_length=8, precision="mixed_bfloat16")
+    (only,) = checks_of(half, {"text": ["x"]}, [{"vector": [[1.0, 2e-05]]}], {}, 1)
+    assert (only.output, only.expected, only.tolerance) == ("outputs", "1.0,2e-05", 0.05)
+    words = {"tags": [["a", ""]], "scores": [[[0.5], [0.5]]]}  # what is deeper is not compared
+    assert [each.output for each in checks_of(half, {"text": ["x"]}, [words], {}, 1)] == ["tags"]
 
 
 # --- configs --------------------------------------------------------------------------------
