@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import logging
 import os
 import signal
 import subprocess
@@ -16,12 +16,12 @@ from typing import Any
 import tfmodel
 from tfmodel.config import ConfigError
 from tfmodel.export.manifest import Manifest
-from tfmodel.run_folder import fingerprint, read_json
+from tfmodel.run_folder import read_json
 from tfmodel.serve.kit.settings import KitSettings
 
-_log = logging.getLogger(__name__)
 _PATIENCE_SECONDS = 900
 _ROWS = 256
+_BLOCK_BYTES = 2**20
 _MOST_ROWS_READ = 200_000
 _FIGURES = (
     "batches",
@@ -37,9 +37,17 @@ Columns = dict[str, list[str]]
 
 
 def weights_of(folder: Path) -> str:
-    """A hash of what a version computes: its graph, weights and assets."""
+    """A hash of what a version computes: names and contents of its graph, weights and assets."""
     parts = ("saved_model.pb", "variables", "assets")
-    return fingerprint([folder / part for part in parts if (folder / part).exists()])
+    hashed = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder)
+        if name.parts[0] in parts and path.is_file():
+            hashed.update(f"{name}\0{path.stat().st_size}\0".encode())
+            with open(path, "rb") as file:
+                while block := file.read(_BLOCK_BYTES):
+                    hashed.update(block)
+    return hashed.hexdigest()
 
 
 def rows_of_run(run: Path | None, manifest: Manifest) -> tuple[Columns, str] | None:
