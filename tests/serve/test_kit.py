@@ -117,6 +117,15 @@ def test_a_kit_has_every_file_and_two_kits_are_alike(made, tmp_path, asked):
     assert not [name for name, text in files_of(kit).items() if b"{{ model" in text]
 
 
+def test_no_row_of_the_data_is_written(made, tmp_path, asked, monkeypatch):
+    rows = {"text": ["a private row"]}
+    monkeypatch.setattr(measuring, "rows_of_run", lambda *_: (rows, "1 row of the run's test part"))
+    kit = write_kit(made, tmp_path / "kit")
+    assert asked[0]["rows"] == rows and asked[0]["asked"] == {"text": ["no", 'ye"s']}
+    assert not [name for name, content in files_of(kit).items() if b"private" in content]
+    assert "Measured with 1 row of the run's test part" in (kit / "README.md").read_text()
+
+
 def test_several_models_and_names(made, run, tmp_path):
     kit = write_kit(
         [made, run / "export/savedmodel/1"], tmp_path / "kit", names=["b", "a"],
@@ -186,6 +195,7 @@ def test_mistakes(made, run, tmp_path, tfmodel):
         (["--name", "a", "--name", "b"], "--name: expected one for each run, 1"),
         (["--tf-serving", "2.19"], "--tf-serving"),
         (["--cores", "9999"], "--cores: expected at most"),
+        (["--output", tmp_path / "empty.txt/kit"], "expected a folder that can be written"),
         ([run], "Received: news twice. Name them: --name news-1 --name news-2"),
     ]
     for arguments, words in cases:
@@ -198,6 +208,9 @@ def test_mistakes(made, run, tmp_path, tfmodel):
 
 def test_figures_of_another_model_are_refused(made, run, tmp_path):
     kit = write_kit(made, tmp_path / "kit")
+    assert measuring.weights_of(run / "export/savedmodel/3") == measuring.weights_of(
+        kit / "models/news/3"
+    )
     (run / "export/savedmodel/3/assets/labels.txt").write_text("other")
     with pytest.raises(ConfigError, match="those of another model that is called news"):
         write_kit(run, tmp_path / "other", measured=kit / "measured.json")

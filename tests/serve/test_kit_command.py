@@ -6,6 +6,7 @@ What needs more than the extra `kit`: promtool, of Debian's package prometheus, 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import re
@@ -20,8 +21,10 @@ import needs
 import pytest
 import yaml
 
+from tfmodel.export.manifest import Manifest
 from tfmodel.serve import Server, serve_settings
 from tfmodel.serve.kit import protos, validators
+from tfmodel.serve.kit.measuring import rows_of_run
 
 pytestmark = pytest.mark.slow
 
@@ -92,6 +95,16 @@ def test_its_figures_make_the_same_kit_again(kit, exported_tasks, tfmodel, tmp_p
         assert (tmp_path / "kit" / path).read_bytes() == (kit / path).read_bytes()
     checks = [line for line in (kit / "smoke.sh").read_text().splitlines() if "check class" in line]
     assert checks and {*checks} <= {*(tmp_path / "kit/smoke.sh").read_text().splitlines()}
+
+
+def test_a_run_is_measured_with_rows_of_its_own(finished):
+    run, manifest = finished / "runs/small", Manifest(labels=(), max_length=12)
+    columns, source = rows_of_run(run, manifest)
+    assert source == "24 rows of the run's test part" and len({*columns["text"]}) == 24
+    raw = (finished / "train.csv").read_text()
+    assert all(text in raw for text in columns["text"])
+    pairs = dataclasses.replace(manifest, has_pairs=True)  # which the run has not
+    assert rows_of_run(run, pairs) is None and rows_of_run(finished, manifest) is None
 
 
 # --- validators -----------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from typing import Any
 
 from tfmodel.config import ConfigError
 from tfmodel.export.manifest import package_version
+from tfmodel.export.places import make_folder
 from tfmodel.run_folder import fingerprint, write_aside
 from tfmodel.serve.kit import checks, measuring, smoke
 from tfmodel.serve.kit.batching import Batching, choose_batching, choose_threads
@@ -73,7 +74,8 @@ def write_kit(
         `output`, which appears whole. `README.md` there says what each file is for.
 
     Raises:
-        ConfigError: something stands at `output`, a model is refused or is not there.
+        ConfigError: something stands at `output` or it cannot be written, a model is refused or is
+            not there.
         RuntimeError: a model cannot be measured, or a file that was written fails its check.
 
     Example:
@@ -90,6 +92,7 @@ def write_kit(
         )
     where = [where] if isinstance(where, str | Path) else where
     models = find_models(where, names=names, target=settings.tf_serving)
+    make_folder(output.absolute().parent)
     asked = {model.name: smoke.rows_to_ask(model.manifest, texts) for model in models}
     figures = {} if measured is None else _read_measured(measured, models)
     with write_aside(output) as folder:
