@@ -1,6 +1,7 @@
 """A kit of real exports: measured, asked, looked at by the validators that others keep.
 
-What needs more than the extra `kit`: promtool, of Debian's package prometheus, and curl.
+What needs more than the extra `kit`: promtool and kubectl, of Debian's packages prometheus and
+kubernetes-client, and curl.
 """
 
 from __future__ import annotations
@@ -262,6 +263,21 @@ def test_prometheus_takes_the_rules_and_they_fire(kit, tmp_path):
     rules = (folder / "rules.yml").read_text()
     (folder / "rules.yml").write_text(rules.replace("== 0", "== 2"))
     assert promtool("test", "rules", "test.yml", folder=folder).returncode == 1
+
+
+def test_kustomize_makes_one_set_of_manifests(kit):
+    if shutil.which("kubectl") is None:
+        needs.give_up("there is no kubectl: apt-get install kubernetes-client")
+    command = ["kubectl", "kustomize", str(kit / "kubernetes")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    kinds = {each["kind"]: each for each in yaml.safe_load_all(done.stdout)}
+    assert {*kinds} == {
+        "ConfigMap", "Deployment", "HorizontalPodAutoscaler", "PodDisruptionBudget", "Service",
+    }  # fmt: skip
+    (container,) = kinds["Deployment"]["spec"]["template"]["spec"]["containers"]
+    assert re.fullmatch(r"tf-serving-models:[0-9a-f]{12}", container["image"])
+    assert container["image"].partition(":")[2] in (kit / "README.md").read_text()
 
 
 # --- scripts --------------------------------------------------------------------------------
