@@ -323,7 +323,7 @@ def test_mistakes_of_whoever_starts_it(tmp_path, tfmodel):
         (["--upstream", "nowhere"], "--upstream: expected HOST:PORT"),
         (["--upstream", "h:1/path"], "--upstream: expected HOST:PORT"),
         (["--upstream", "h:1", "--upstream-grpc", "x"], "--upstream-grpc: expected HOST:PORT"),
-        ([], "Expected SAVEDMODEL_BASE, or --upstream"),
+        (["x", "--upstream-grpc", "h:1"], "Received: no --upstream"),
         (["x", "--feedback-sample", "1"], "Expected --feedback beside --feedback-sample"),
         (["x", "--feedback", "sqlite:///x.db", "--feedback-sample", "2"], "--feedback-sample"),
         (["x", "--feedback", "sqlite:///x.db", "--feedback-privacy", "name"], "kinds of secret"),

@@ -180,7 +180,7 @@ def require_extra() -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
 
-def read_token(path: str | None) -> str | None:
+def read_token(path: str | Path | None) -> str | None:
     """The token in a file.
 
     Raises:

@@ -15,6 +15,7 @@ from tfmodel.serve.feedback.facts import KnownModels
 from tfmodel.serve.feedback.recorder import Recorder
 from tfmodel.serve.metrics import Metrics
 from tfmodel.serve.models import Models
+from tfmodel.serve.models_config import PLATFORM, read_models_config
 from tfmodel.serve.rest import RestApplication
 from tfmodel.serve.settings import ServeSettings
 from tfmodel.serve.versions import ALL_VERSIONS, Policy
@@ -29,11 +30,14 @@ class Server:
         models: name to base folder, or one base folder, whose name is `model`.
         policy: which versions are served; by default the newest that can be.
         labels: of the first model: label to version.
+        config_file: a `models.config` of TF Serving's, in place of the three above; it is read
+            again whenever it changes.
         settings: doors, limits and batches; see `serve_settings`.
 
     Raises:
-        ConfigError: no base folder, a file of the token or the certificate that cannot be read, a
-            feedback database that cannot be meant, or an extra is not installed.
+        ConfigError: neither models nor a config file, or both; no base folder; a file of models, of
+            the token or of the certificate that cannot be read; a feedback database that cannot be
+            meant; or an extra is not installed.
 
     Example:
         >>> with Server("runs/news/export/savedmodel") as server:
@@ -43,16 +47,17 @@ class Server:
 
     def __init__(
         self,
-        models: str | Path | Mapping[str, str | Path],
+        models: str | Path | Mapping[str, str | Path] | None = None,
         *,
         policy: Policy | None = None,
         labels: Mapping[str, int] | None = None,
+        config_file: str | Path | None = None,
         settings: ServeSettings | None = None,
     ):
         require_extra()
         self.settings = settings or ServeSettings()
         check_release(self.settings.target)
-        bases = models if isinstance(models, Mapping) else {"model": models}
+        bases = _bases(models, config_file)
         self._token = read_token(self.settings.token_file)
         self._doors = Doors(self.settings)
         self.metrics = Metrics()
@@ -62,6 +67,7 @@ class Server:
             self.metrics,
             policy=policy,
             labels=labels,
+            config_file=None if config_file is None else Path(config_file),
         )
         self._recorder = self._make_recorder()
         self._application = RestApplication(self.models, token=self._token, recorder=self._recorder)
@@ -196,6 +202,28 @@ def labels_of(pairs: Sequence[str]) -> dict[str, int]:
             )
         labels[label] = int(version)
     return labels
+
+
+def _bases(
+    models: str | Path | Mapping[str, str | Path] | None, config_file: str | Path | None
+) -> Mapping[str, str | Path]:
+    """Name to base folder."""
+    if (models is None) == (config_file is None):
+        raise ConfigError(
+            "Expected a base folder of versions, or a models.config (--models-config). Received: "
+            f"{'neither' if models is None else 'both'}."
+        )
+    if config_file is None:
+        return models if isinstance(models, Mapping) else {"model": models}
+    entries = read_models_config(config_file).model_config_list.config
+    for entry in entries:
+        if entry.model_platform != PLATFORM or not Path(entry.base_path).is_absolute():
+            raise ConfigError(
+                f"{config_file}: expected the model {entry.name} to have an absolute base_path and "
+                f"the model_platform {PLATFORM}. Received: {entry.base_path!r} and "
+                f"{entry.model_platform!r}."
+            )
+    return {entry.name: entry.base_path for entry in entries}
 
 
 def _base(name: str, base: str | Path) -> Path:

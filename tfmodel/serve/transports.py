@@ -51,6 +51,10 @@ class SignatureInfo:
     outputs: Mapping[str, TensorInfo]
 
 
+class OtherSignature(Exception):
+    """An answer that does not fit the signature as it was known: another version gave it."""
+
+
 @dataclasses.dataclass(frozen=True)
 class VersionStatus:
     """A version as the server knows it.
@@ -88,7 +92,10 @@ class Answer(dict):
 
 
 class Transport(Protocol):
-    """One request each; ServingError where there is no answer."""
+    """One request each; ServingError where there is no answer.
+
+    `predict` raises `OtherSignature` where the answer has other outputs than `info` says.
+    """
 
     def predict(
         self,
@@ -108,6 +115,9 @@ class Transport(Protocol):
 
     def correct(self, body: Mapping[str, Any], seconds: float) -> dict[str, Any]:
         """Say what is right."""
+
+    def reload(self, config: Any, seconds: float) -> None:
+        """Exchange what is served."""
 
     def close(self) -> None:
         """Close the connections."""
@@ -170,12 +180,17 @@ class _Rest:
         columns = {name: _to_json(value) for name, value in inputs.items()}
         body = {"signature_name": signature, "inputs": columns}
         content, headers = self._send("POST", f"{_path(target)}:predict", seconds, body)
-        answer = content["outputs"]
+        answer = content.get("outputs")
         if len(info.outputs) == 1:
             answer = {next(iter(info.outputs)): answer}
-        found = Answer(
-            (name, _from_json(name, value, info.outputs[name])) for name, value in answer.items()
-        )
+        if not isinstance(answer, dict) or {*answer} != {*info.outputs}:
+            raise OtherSignature
+        try:
+            found = Answer(
+                (name, _from_json(value, info.outputs[name])) for name, value in answer.items()
+            )
+        except (KeyError, TypeError, ValueError):
+            raise OtherSignature from None
         found.request_id = headers.get(REQUEST_ID)
         return found
 
@@ -214,6 +229,12 @@ class _Rest:
             for each in answer["model_version_status"]
         ]
 
+    def reload(self, config, seconds):
+        raise ConfigError(
+            "Expected a grpc:// address: TF Serving takes a new config over gRPC alone. Received: "
+            f"{self._base.partition('/v1/')[0]}."
+        )
+
     def close(self):
         self._pool.clear()
 
@@ -231,6 +252,7 @@ class _Rest:
                 body=content,
                 headers=self._headers,
                 timeout=self._timeout(total=seconds),
+                pool_timeout=seconds,
                 redirect=False,
             )
         except self._errors.TimeoutError as error:
@@ -238,6 +260,9 @@ class _Rest:
             if isinstance(error, self._errors.ConnectTimeoutError):
                 code = "UNAVAILABLE"
             raise ServingError(code, "The server did not answer in time.") from None
+        except self._errors.EmptyPoolError:
+            words = "Every connection was in use until the time was over."
+            raise ServingError("DEADLINE_EXCEEDED", words) from None
         except self._errors.HTTPError as error:
             words = f"The server cannot be reached ({type(error).__name__})."
             raise ServingError("UNAVAILABLE", words) from None
@@ -275,7 +300,7 @@ def _to_json(value: np.ndarray) -> Any:
     return written(listed) if value.dtype == object else listed
 
 
-def _from_json(name: str, value: Any, info: TensorInfo) -> np.ndarray:
+def _from_json(value: Any, info: TensorInfo) -> np.ndarray:
     if info.dtype != "string":
         return np.asarray(value, info.numpy_type)
 
@@ -386,6 +411,17 @@ class _Grpc:
     def correct(self, body, seconds):
         answer = self._ask(self._correct, json.dumps(body).encode(), seconds)
         return json.loads(answer)
+
+    def reload(self, config, seconds):
+        from tensorflow_serving.apis import model_management_pb2
+
+        request = model_management_pb2.ReloadConfigRequest(config=config)
+        status = self._ask(self._models.HandleReloadConfigRequest, request, seconds).status
+        if status.error_code:
+            from tensorflow.core.protobuf import error_codes_pb2
+
+            code = error_codes_pb2.Code.Name(status.error_code)
+            raise ServingError(code, status.error_message[:_LONGEST_WORDS])
 
     def close(self):
         self._channel.close()
