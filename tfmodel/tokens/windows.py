@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from tfmodel.config import ConfigError
 from tfmodel.tokens.batches import TokenRows
+from tfmodel.tokens.combining_marks import whole_offsets
 from tfmodel.tokens.row_tokenizer import RowTokenizer, check_limit
 from tfmodel.tokens.tokenizer import Tokenizer
 
@@ -193,7 +194,7 @@ class WindowRows:
 
         def cut(start: int) -> tuple[np.ndarray, ...]:
             chunk = slice(start, start + _ROWS_AT_ONCE)
-            ids, starts, ends = tokenizer.tokenize_with_offsets(_strings(texts[chunk]))
+            ids, starts, ends = whole_offsets(tokenizer, _strings(texts[chunk]))
             before = None
             if befores is not None:
                 before = tokenizer.tokenize(_strings(befores[chunk]))[:, :kept]

@@ -95,7 +95,7 @@ def _read_question(
         answers = []
     if answers is None:
         return Reject("missing_field", origin, _raw(question), "answers")
-    answers = answers if isinstance(answers, list) else [answers]
+    answers = _as_list(answers)
     row = Row(text, context, {"answers": answers, "id": question.get("id", "")}, origin)
     found = parse_row(row, fields.settings, fields.target, raw=_raw(question))
     if isinstance(found, Row):
@@ -104,6 +104,17 @@ def _read_question(
             facts["answers_placed"] += said is None
             facts["answers_moved"] += said is not None and said != placed["start"]
     return found
+
+
+def _as_list(answers: Any) -> list:
+    """Answers as a list: one alone is one, and lists of texts and of starts are as many."""
+    if isinstance(answers, list):
+        return answers
+    if isinstance(answers, dict) and isinstance(texts := answers.get("text"), list):
+        starts = answers.get("answer_start", [None] * len(texts))
+        if isinstance(starts, list) and len(starts) == len(texts):
+            return [{"text": t, "answer_start": s} for t, s in zip(texts, starts, strict=True)]
+    return [answers]
 
 
 def _malformed(value: Any, origin: str, detail: str) -> Reject:
