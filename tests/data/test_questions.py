@@ -101,3 +101,14 @@ def test_answers_as_lists_of_texts_and_starts_are_read_in_articles_too(tmp_path)
     settings = DataSettings(train=str(tmp_path / "a.json"), workers=0)
     account = prepare(settings, tmp_path / "data", seed=0).account
     assert account["kept"] == 40 and account["files"][0]["answers_moved"] == 20
+
+
+def test_questions_are_pairs_with_their_contexts_where_answers_are_not_read(tmp_path):
+    rows = [{"context": f"{n} is here", "qas": [{"question": f"{n}?"}]} for n in range(20)]
+    rows[0]["qas"][0]["answers"] = [{"text": "nowhere", "answer_start": 7}]
+    (tmp_path / "a.json").write_text(json.dumps({"data": [{"paragraphs": rows}]}))
+    settings = DataSettings(train=str(tmp_path / "a.json"), target="none", workers=0)
+    dataset = prepare(settings, tmp_path / "data", seed=0)
+    assert dataset.account["kept"] == 20 and "answers_moved" not in dataset.account["files"][0]
+    split = dataset.split("train")
+    assert all(b == f"{a[:-1]} is here" for a, b in zip(split.texts, split.text_pairs, strict=True))

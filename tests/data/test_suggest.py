@@ -332,11 +332,9 @@ def questions(count=30):
 
 @pytest.mark.parametrize("named", ["question,context,answer", "id,Answer,Query,Passage"])
 def test_questions_with_their_contexts_in_a_table(write, named):
-    cells = {}
     lines = [named]
     for question, context, answer in questions():
-        for key, value in zip(("question", "context", "answer"), (question, context, answer)):
-            cells[key] = value
+        cells = {"question": question, "context": context, "answer": answer}
         cells |= {"id": "7", "query": question, "passage": context}
         lines.append(",".join(f'"{cells[name.lower()]}"' for name in named.split(",")))
     look = look_at(write("a.csv", "\n".join(lines)))
