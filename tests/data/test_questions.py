@@ -107,7 +107,9 @@ def test_questions_are_pairs_with_their_contexts_where_answers_are_not_read(tmp_
     rows = [{"context": f"{n} is here", "qas": [{"question": f"{n}?"}]} for n in range(20)]
     rows[0]["qas"][0]["answers"] = [{"text": "nowhere", "answer_start": 7}]
     (tmp_path / "a.json").write_text(json.dumps({"data": [{"paragraphs": rows}]}))
-    settings = DataSettings(train=str(tmp_path / "a.json"), target="none", workers=0)
+    settings = DataSettings(
+        train=str(tmp_path / "a.json"), format="squad", target="none", workers=0
+    )
     dataset = prepare(settings, tmp_path / "data", seed=0)
     assert dataset.account["kept"] == 20 and "answers_moved" not in dataset.account["files"][0]
     split = dataset.split("train")
