@@ -203,8 +203,6 @@ def write_artifacts(
     tell("writing ONNX")
     folder = export_onnx(trained.model, trained.tokenizer, aside / NAME, **trained.described)
     texts, pairs = list(trained.calibration_texts), trained.calibration_pairs
-    if pairs is not None and not trained.has_pairs:  # each is a text by itself
-        texts, pairs = [*texts, *pairs], None
     differ = token_skew(folder, texts, pairs) if texts else 0
     if differ > max(1, len(texts) // 100):  # as many may name a special token
         raise RuntimeError(
