@@ -299,6 +299,6 @@ def _verify(folder: Path, model: keras.Model, tokenizer: Tokenizer) -> None:
     if not difference <= _LARGEST_DIFFERENCE:
         raise RuntimeError(
             f"KerasHub: expected the model's {_given(manifest.task)} within {_LARGEST_DIFFERENCE}. "
-            f"Received: a preset whose {_given(manifest.task)} differ by {difference:.3g}. This is a fault of tfmodel's; "
-            "report it with the model's config."
+            f"Received: a preset whose {_given(manifest.task)} differ by {difference:.3g}. This is "
+            "a fault of tfmodel's; report it with the model's config."
         )
