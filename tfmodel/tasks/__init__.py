@@ -98,7 +98,6 @@ _OF_ONE_VECTOR = (
     "export.tflite_length",
     "export.savedmodel_precision",
     "export.keras_hub",
-    "export.onnx",
 )
 _ON_SENTENCE_VECTOR = ("bert", "distilbert", "electra", "roberta")
 
@@ -108,8 +107,6 @@ _OF_VECTORS = {
         "train.dropout",
         "train.regularize.r_drop",
         "train.regularize.mixup",
-        "export.keras_hub",
-        "export.onnx",
         "export.tflite_vector",
     ),
     "module": "embed",
@@ -149,7 +146,7 @@ TASKS = {
         "tag",
         "spans",
         figures=("f1", "loss"),
-        foreign=(*OF_ONE_CLASS, *_OF_WINDOWS, "train.regularize.mixup"),
+        foreign=(*OF_ONE_CLASS, *_OF_WINDOWS, "train.regularize.mixup", "export.keras_hub"),
         pairs=False,
     ),
     "embed": Task("embed", "none", figures=_OF_RETRIEVAL, **_OF_VECTORS),
