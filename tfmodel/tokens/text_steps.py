@@ -5,8 +5,6 @@ Every character remembers which of the user's own it comes from.
 
 from __future__ import annotations
 
-import functools
-import unicodedata
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -15,6 +13,7 @@ import tensorflow as tf
 
 from tfmodel.tokens.character_clusters import cluster_begins
 from tfmodel.tokens.character_kinds import SPACE, kinds_of
+from tfmodel.tokens.letter_tables import lower_case, without_accents
 
 BLANK = ord(" ")
 _CODES = 1 << 21  # more than there are code points
@@ -121,38 +120,17 @@ def mapped(table: Mapping[str, str]) -> Step:
 
 def decomposed(*, lowercase: bool) -> Step:
     """Take characters apart, drop marks, and lower-case: `NFKD`, `StripAccents`, `Lowercase`."""
-    return _by_character(_decomposed_table(lowercase))
+    return _by_character(without_accents(lowercase=lowercase))
 
 
 def lowered() -> Step:
     """Lower-case, letter by letter."""
-    return _by_character(_lowered_table())
+    return _by_character(lower_case())
 
 
 def _by_character(table: Mapping[str, str]) -> Step:
     pool = _Pool({ord(found): list(map(ord, written)) for found, written in table.items()})
     return lambda given: pool.write(given, pool.find(tf.cast(given.codes, tf.int64)))
-
-
-@functools.cache
-def _decomposed_table(lowercase: bool) -> dict[str, str]:
-    table = {}
-    for character in _assigned():
-        letters = unicodedata.normalize("NFKD", character)
-        kept = "".join(each for each in letters if unicodedata.category(each)[0] != "M")
-        written = "".join(map(str.lower, kept)) if lowercase else kept
-        if written != character:
-            table[character] = written
-    return table
-
-
-@functools.cache
-def _lowered_table() -> dict[str, str]:
-    return {each: each.lower() for each in _assigned() if each.lower() != each}
-
-
-def _assigned() -> list[str]:
-    return [chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000]
 
 
 def replaced(found: str, written: str) -> Step:
