@@ -19,7 +19,7 @@ class RowTokenizer(abc.ABC):
     """Strings in, token batches out, as TensorFlow graph operations.
 
     Attributes:
-        kind: how it splits: `wordpiece` or `byte_pairs`.
+        kind: how it splits: `wordpiece`, `byte_pairs` or `unigram`.
         vocabulary: the pieces, and the ids of those with a meaning of their own.
         max_length: tokens a row at most.
         lowercase: whether texts are lower-cased first.

@@ -31,7 +31,7 @@ from tfmodel.export.onnx.graph import INPUTS, OUTPUT, classifier_graph
 from tfmodel.export.onnx.tokenizer import TOKENIZER_FILE, tokenizer_json
 from tfmodel.export.places import make_folder
 from tfmodel.export.predictor import Predictor
-from tfmodel.export.settings import ExportSettings
+from tfmodel.export.settings import ONNX_FAMILIES, ExportSettings
 from tfmodel.export.trained import Trained
 from tfmodel.export.weights import read_classifier
 from tfmodel.model.checkpoints import CONFIG_FILE
@@ -43,7 +43,6 @@ from tfmodel.tokens.row_tokenizer import RowTokenizer
 NAME = "onnx"
 MODEL_FILE = "model.onnx"
 
-_FAMILIES = ("bert", "distilbert", "electra", "roberta")
 _LARGEST_BYTES = 2**31 - 2**20  # of a protobuf, less what is not weights
 _EXTRA = "pip install 'tfmodel[onnx]'"
 _BATCH_OF_INPUTS = dict(
@@ -91,7 +90,7 @@ def export_onnx(
     """
     import_extra("onnx")
     check_exportable(model, labels=labels, max_length=max_length, positions=positions_of(model))
-    shape, tensors = read_classifier(model, door="ONNX", families=_FAMILIES)
+    shape, tensors = read_classifier(model, door="ONNX", families=ONNX_FAMILIES)
     if (size := sum(value.nbytes for value in tensors.values())) > _LARGEST_BYTES:
         raise ConfigError(
             "ONNX: expected a model of at most 2 GB, which is what one file can hold. Received: "
