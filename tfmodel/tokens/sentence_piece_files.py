@@ -44,11 +44,11 @@ def read_model(path: Path, *, lowercase: bool, keep_accents: bool) -> dict[str, 
         content = path.read_bytes()
         fields = list(_fields(content))
         pieces = [_piece(value) for number, value in fields if number == _PIECES]
-        trainer, normalizer = (
-            dict(_fields(next((v for n, v in fields if n == wanted), b"")))
-            for wanted in (_TRAINER, _NORMALIZER)
-        )
-    except (IndexError, TypeError, ValueError, struct.error) as error:
+        if missing := {_TRAINER, _NORMALIZER} - {number for number, _ in fields}:
+            raise ValueError(f"without the field {min(missing)}")
+        trainer, normalizer = (dict(_fields(dict(fields)[n])) for n in (_TRAINER, _NORMALIZER))
+        table = bytes(memoryview(normalizer.get(_CHARSMAP, b"")))
+    except (AttributeError, IndexError, TypeError, ValueError, struct.error) as error:
         raise ConfigError(
             f"{path}: expected a SentencePiece model. Received: a damaged file ({error}). Fetch or "
             "copy it again."
@@ -72,7 +72,6 @@ def read_model(path: Path, *, lowercase: bool, keep_accents: bool) -> dict[str, 
         )
     scored = [[piece, score] for piece, score, _ in pieces]
     unknown = trainer.get(_UNKNOWN_ID, 0)
-    table = normalizer.get(_CHARSMAP, b"")
     steps = []
     if path.name == "sentencepiece.bpe.model":
         # XLM-RoBERTa's ids begin as fairseq's do: SentencePiece's first three are not among them.
