@@ -44,6 +44,7 @@ def road(request, tmp_path_factory):
     config["export"] = {"tflite": ["float32"]}
     for section, values in case.config.items():
         config[section] = {**config.get(section, {}), **values}
+    config["train"] |= {"learning_rate": 0.002, "epochs": 12, "warmup_share": 0.1}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp(request.param))
         small_families.write_encoder(Path("encoder"), FAMILIES[request.param])

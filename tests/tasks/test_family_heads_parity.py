@@ -13,6 +13,7 @@ import small_families
 from tfmodel import tasks
 from tfmodel.export import load
 from tfmodel.tasks.classify import probabilities
+from tfmodel.tokens import Tokenizer, Vocabulary
 
 pytestmark = pytest.mark.slow
 
@@ -204,3 +205,37 @@ def test_what_we_save_of_it_is_theirs_again(libraries, tmp_path, family):
     for name in ("seq_classif_dropout", "classifier_dropout"):  # the share is theirs, too
         ours, theirs = (getattr(each.config, name, None) for each in (again, model))
         assert theirs is None or ours == pytest.approx(theirs)
+
+
+@pytest.mark.parametrize("kind", ["wordpiece", "unigram"])
+def test_a_multilingual_bert(libraries, tmp_path, kind):
+    """Cased WordPieces of many scripts; or a BERT with XLM-RoBERTa's tokenizer."""
+    torch, transformers = libraries
+    tokenizer = small_families.tokenizer_of("xlm-roberta")
+    if kind == "wordpiece":
+        words = ["Café", "##s", "Привет", "##ет", "नमस्ते", "电", "影", "ß", "é", "Goal", "!", "new"]
+        special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+        tokenizer = Tokenizer(Vocabulary([*special, *words]), lowercase=False, max_length=48)
+    config = transformers.BertConfig(
+        vocab_size=len(tokenizer.vocabulary),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=48,
+        num_labels=3,
+        pad_token_id=tokenizer.vocabulary.padding_id,
+    )
+    model = transformers.BertForSequenceClassification(config).eval()
+    model.save_pretrained(tmp_path)
+    tokenizer.save(tmp_path)
+    texts = ["Cafés Привет नमस्ते", "电影 Goal!", "café ß new é", ""]
+    splitter = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    asked = splitter(texts, padding=True, return_tensors="pt")
+    loaded = tasks.load_model(tmp_path)
+    assert loaded.tokenizer.kind == kind and not loaded.tokenizer.lowercase
+    batch = loaded.tokenizer(texts)
+    np.testing.assert_array_equal(asked["input_ids"], batch["token_ids"])
+    with torch.no_grad():
+        wanted = model(**asked).logits.numpy()
+    np.testing.assert_allclose(loaded.model(batch, training=False), wanted, atol=1e-5)

@@ -70,7 +70,12 @@ class Splitting:
         if not self.has_segments:
             return {}
         strips = any(step["type"] == "StripAccents" for step in self.normalizers)
-        return {"do_lower_case": self.lowercase, "keep_accents": not strips}
+        return {
+            "do_lower_case": self.lowercase,
+            "keep_accents": not strips,
+            # Which its class leaves out.
+            "model_input_names": ["input_ids", "token_type_ids", "attention_mask"],
+        }
 
     def fast_values(self, vocabulary: Vocabulary, scores: Sequence[float]) -> dict[str, Any]:
         """What goes into `tokenizer.json`."""
