@@ -59,10 +59,13 @@ class UnigramPieces:
         codes = [np.array([*map(ord, pieces[index])], np.int64) for index in known]
         keep = [place for place, each in enumerate(codes) if len(each)]
         ids, codes = np.array(known, np.int32)[keep], [codes[place] for place in keep]
-        self._edges, self._piece_of, self._longest = _trie(codes, ids)
+        edges, piece_of, self._longest = _trie(codes, ids)
+        # Made once, so that a graph holds them once.
+        self._edges, self._piece_of = tf.constant(edges), tf.constant(piece_of)
         penalized = min(scores, default=0.0) - _UNKNOWN_PENALTY
         # The last one is that of no piece at all.
-        self._scores = np.array([*scores, -np.inf], np.float64)
+        self._scores = tf.constant([*scores, -np.inf], tf.float64)
+        self._none = len(scores)
         self._unknown_score = np.float64(penalized)
         self._unknown_id = unknown_id
 
@@ -167,7 +170,7 @@ class UnigramPieces:
             is_inside = steps <= place
             piece = tf.gather(found, tf.where(is_inside, steps * size + begin, 0))
             piece = tf.where(is_inside, piece, -1)
-            score = tf.gather(self._scores, tf.where(piece < 0, len(self._scores) - 1, piece))
+            score = tf.gather(self._scores, tf.where(piece < 0, self._none, piece))
             unknown = (numbers == 1) & (piece < 0)
             score = tf.where(unknown, self._unknown_score, score)
             latest = latest[:, :count]
