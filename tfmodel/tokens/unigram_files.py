@@ -188,7 +188,7 @@ def read_values(
     return vocabulary, scores, splitting
 
 
-class _Unknown(Exception):
+class _Unknown(ConfigError):
     """A step that there is none for here."""
 
 
