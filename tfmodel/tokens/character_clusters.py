@@ -106,11 +106,12 @@ def words_by_characters(
     """
     codes = tf.strings.unicode_decode(texts, "UTF-8")
     begins = tf.pad(_word_begins(codes.flat_values, codes.value_rowids()), [[0, 1]])
+    is_sign = tf.pad(kinds_of(codes.flat_values) != SPACE, [[0, 1]])
     rows = starts.value_rowids()
     places = tf.gather(codes.row_splits, rows) + tf.cast(starts.flat_values, tf.int64)
     # Of bytes that are no UTF-8 there may be more, or fewer, than characters.
     places = tf.minimum(places, tf.gather(codes.row_splits, rows + 1))
-    is_text = ends.flat_values > starts.flat_values
+    is_text = (ends.flat_values > starts.flat_values) & tf.gather(is_sign, places)
     # Pieces may share one character, whose word the first of them begins.
     of = tf.where(is_text, places, -1)
     is_first = tf.concat([[True], of[1:] != of[:-1]], axis=0)[: tf.size(of)]
