@@ -89,7 +89,6 @@ def test_answers_are_spans_of_the_users_own_text(road):
     else:
         (answer,) = served.predict([ODD])
         found = [(each["text"], each["start"], each["end"]) for each in answer["entities"]]
-        assert found[0][0] == "coach team"
         words = tf.saved_model.load("runs/small/export/savedmodel/1").signatures["serving_default"](
             text=tf.constant([ODD])
         )
