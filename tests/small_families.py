@@ -12,7 +12,7 @@ SHAPES = {
     "electra": {"embedding_size": 16},
     "roberta": {"segments": 1, "layer_norm_epsilon": 1e-5},
     "xlm-roberta": {"segments": 1, "layer_norm_epsilon": 1e-5},
-    "albert": {"embedding_size": 16, "layer_groups": 1},
+    "albert": {"embedding_size": 32, "layer_groups": 1},
 }
 
 
