@@ -168,6 +168,23 @@ def _serve(options: argparse.Namespace) -> None:
     Server({options.name: options.base}, policy=policy, labels=labels, settings=settings).run()
 
 
+def _kit(options: argparse.Namespace) -> None:
+    from tfmodel.serve.kit import kit_settings, write_kit
+
+    names = ("tf_serving", "cores", "latency_ms", "queue_ms", "seconds")
+    settings = kit_settings(**{name: getattr(options, name) for name in names})
+    _import_tensorflow(options)
+    folder = write_kit(
+        options.where,
+        options.output,
+        names=options.name,
+        texts=options.texts,
+        measured=options.measured,
+        settings=settings,
+    )
+    print(_printable(f"{folder}: README.md there says what to do with it, and why it is so."))
+
+
 def _lint(options: argparse.Namespace) -> None:
     from tfmodel.export import lint
 
@@ -307,6 +324,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_serve(serve)
 
+    kit = _command(
+        commands,
+        "kit",
+        _kit,
+        "write a folder for production: TF Serving's configs, compose, Kubernetes, monitoring",
+        "tfmodel kit runs/quickstart --output kit && cd kit && docker compose up --detach\n"
+        "  tfmodel kit runs/news runs/reviews --output kit --texts questions.txt",
+    )
+    _add_kit(kit)
+
     lint = _command(
         commands,
         "lint",
@@ -371,6 +398,19 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-threads", type=int, help="batches at once (the cores)")
     parser.add_argument("--max-queue", type=int, help="rows that wait; more get 503 (4096)")
     parser.add_argument("--timeout-seconds", type=float, help="for an answer (30)")
+
+
+def _add_kit(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("where", metavar="RUN", nargs="+", help="run, or folder of SavedModels")
+    parser.add_argument("--output", metavar="FOLDER", required=True, help="where to; new")
+    parser.add_argument("--name", action="append", default=[], help="of a model (its run's)")
+    parser.add_argument("--texts", metavar="FILE", help="rows to ask and warm up with (the labels)")
+    parser.add_argument("--measured", metavar="FILE", help="measured.json, in place of measuring")
+    parser.add_argument("--tf-serving", metavar="2.x.y", help="its image's tag (2.19.1)")
+    parser.add_argument("--cores", type=int, help="of a server (this machine's)")
+    parser.add_argument("--latency-ms", type=float, help="a batch may take so long (100)")
+    parser.add_argument("--queue-ms", type=float, help="what waits longer is refused (1000)")
+    parser.add_argument("--seconds", type=float, help="to measure a model for (20)")
 
 
 def _add_config(parser: argparse.ArgumentParser, *, stage: str | None) -> None:
