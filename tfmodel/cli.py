@@ -164,8 +164,22 @@ def _serve(options: argparse.Namespace) -> None:
     settings = serve_settings(**given)
     policy = policy_of(options.versions)
     labels = labels_of(options.label)
+    if options.models_config and (labels or options.versions != "newest"):
+        raise ConfigError(
+            "Expected versions and labels in the file. Received: --models-config beside --versions "
+            "or --label."
+        )
     _import_tensorflow(options)
-    Server({options.name: options.base}, policy=policy, labels=labels, settings=settings).run()
+    models = None if options.base is None else {options.name: options.base}
+    file = options.models_config
+    Server(models, policy=policy, labels=labels, config_file=file, settings=settings).run()
+
+
+def _rollout(options: argparse.Namespace) -> None:
+    from tfmodel.serve.rollout.command import run_command
+
+    _import_tensorflow(options)
+    run_command(options, lambda line: print(_printable(line), flush=True))
 
 
 def _kit(options: argparse.Namespace) -> None:
@@ -252,7 +266,8 @@ _PRETRAINING = ("corpus", "pretrain")
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = _parser()
+    words = sys.argv[1:] if arguments is None else arguments
+    parser = _parser(with_rollout=words[:1] == ["rollout"])
     options, rest = parser.parse_known_args(arguments)
     # argparse takes no more texts or settings once an option has stood after the first ones.
     more = getattr(options, options.more) if options.more else []
@@ -262,7 +277,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     return options
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(*, with_rollout: bool = True) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="tfmodel",
         description="From labelled text to a BERT that answers on a server and on a phone.",
@@ -324,6 +339,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_serve(serve)
 
+    rollout = _command(
+        commands,
+        "rollout",
+        _rollout,
+        "put a new version beside the one in service, compare, promote or roll back",
+        "tfmodel rollout start models.config 2 --server grpc://localhost:8500\n"
+        "  tfmodel rollout compare models.config --run runs/news\n"
+        "  tfmodel rollout promote models.config",
+    )
+    if with_rollout:  # what it imports takes a second
+        from tfmodel.serve.rollout.command import add_arguments
+
+        add_arguments(rollout)
+
     kit = _command(
         commands,
         "kit",
@@ -377,7 +406,12 @@ def _command(commands, name: str, function, words: str, example: str) -> argpars
 
 
 def _add_serve(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("base", metavar="SAVEDMODEL_BASE", help="folder of versions 1, 2, …")
+    parser.add_argument(
+        "base", metavar="SAVEDMODEL_BASE", nargs="?", help="folder of versions 1, 2, …"
+    )
+    parser.add_argument(
+        "--models-config", metavar="FILE", help="models.config of TF Serving, in place of a folder"
+    )
     parser.add_argument("--name", default="model", help="what clients call the model (model)")
     parser.add_argument("--host", help="address to listen at (127.0.0.1)")
     parser.add_argument("--rest-port", type=int, metavar="PORT", help="of REST (8501)")

@@ -137,14 +137,12 @@ def _refuse_early(settings: ExportSettings, trained: Trained) -> None:
     from tfmodel.export.graph import family_of
     from tfmodel.export.tflite.phone_runtimes import choose_runtime
 
-    if tasks.reads_tokens(trained.task):
-        asked = [key for key in ("keras_hub", "onnx") if getattr(settings, key)]
-        if asked:
-            raise ConfigError(
-                f"export.{asked[0]}: expected a task with one answer a row. Received: "
-                f"{trained.task}, which answers each token, and which it has no form for. Leave it "
-                "out; the model folder is a Hugging Face one."
-            )
+    if settings.keras_hub and tasks.reads_tokens(trained.task):
+        raise ConfigError(
+            "export.keras_hub: expected a task that KerasHub has. Received: "
+            f"{trained.task}, which answers each token, and KerasHub has no class for that. Leave "
+            "it out; the model folder is a Hugging Face one."
+        )
     for door in (keras_hub, onnx_model):
         door.require_extra(settings)
     settings.check_family(family_of(trained.model), trained.tokenizer.kind)

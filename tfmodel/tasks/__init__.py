@@ -96,7 +96,6 @@ _OF_ONE_VECTOR = (
     "export.tflite_length",
     "export.savedmodel_precision",
     "export.keras_hub",
-    "export.onnx",
 )
 
 _OF_VECTORS = {
@@ -105,8 +104,6 @@ _OF_VECTORS = {
         "train.dropout",
         "train.regularize.r_drop",
         "train.regularize.mixup",
-        "export.keras_hub",
-        "export.onnx",
         "export.tflite_vector",
     ),
     "module": "embed",
@@ -143,7 +140,7 @@ TASKS = {
         "tag",
         "spans",
         figures=("f1", "loss"),
-        foreign=(*OF_ONE_CLASS, *_OF_WINDOWS, "train.regularize.mixup"),
+        foreign=(*OF_ONE_CLASS, *_OF_WINDOWS, "train.regularize.mixup", "export.keras_hub"),
         pairs=False,
     ),
     "embed": Task("embed", "none", figures=_OF_RETRIEVAL, **_OF_VECTORS),

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tfmodel.config import ConfigError
 from tfmodel.tokens.character_clusters import words_by_characters
+from tfmodel.tokens.combining_marks import whole_offsets
 from tfmodel.tokens.vocabulary import Vocabulary
 
 SHORTEST_LIMIT = 4
@@ -73,7 +74,7 @@ class RowTokenizer(abc.ABC):
             `begins`, bool (P,): whether each of the P pieces begins a word.
         """
         texts = tf.convert_to_tensor(texts, tf.string)
-        ids, starts, ends = self.tokenize_with_offsets(texts)
+        ids, starts, ends = whole_offsets(self, texts)
         begins, word_ends = words_by_characters(texts, starts, ends)
         return ids, starts, ends.with_flat_values(word_ends), begins
 

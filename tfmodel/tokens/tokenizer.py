@@ -15,6 +15,7 @@ import tensorflow as tf
 import tensorflow_text as tf_text
 
 from tfmodel.config import ConfigError
+from tfmodel.tokens.combining_marks import whole_offsets
 from tfmodel.tokens.normalization import normalizer_model
 from tfmodel.tokens.offsets import (
     LONGEST_WORD_CHARACTERS,
@@ -147,7 +148,7 @@ class Tokenizer(RowTokenizer):
             `ids`, `starts` and `ends` as of `tokenize_with_offsets`, and bool (P,): whether each
             of the P pieces begins a word.
         """
-        ids, starts, ends = self.tokenize_with_offsets(texts)
+        ids, starts, ends = whole_offsets(self, texts)
         return ids, starts, ends, self.begins_word(ids.flat_values)
 
     def begins_word(self, ids: tf.Tensor) -> tf.Tensor:

@@ -81,7 +81,7 @@ def cut_windows(
         before = tf.concat([before, between], axis=1)
         leading += tf.cast(before.row_lengths(), tf.int32)
     room = tf.maximum(limits - leading - 1, 1)
-    shared = tf.minimum(limits // _OVERLAPS if overlap is None else overlap, room // 2)
+    shared = tf.minimum(overlap_of(limits) if overlap is None else overlap, room // 2)
     stride = room - shared
     over = tf.maximum(lengths - room, 0)
     counts = 1 + -(-over // stride)
@@ -124,6 +124,11 @@ def cut_windows(
         pieces=token_ids.with_flat_values(of_pieces),
         is_read=token_ids.with_flat_values(read),
     )
+
+
+def overlap_of(max_length: int | tf.Tensor) -> int | tf.Tensor:
+    """Pieces that a window of `max_length` tokens shares with the next, if nothing else is said."""
+    return max_length // _OVERLAPS
 
 
 def _positions(lengths: tf.Tensor) -> tf.Tensor:
