@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import small_run
@@ -10,6 +11,8 @@ SHAPES = {
     "distilbert": {"segments": 0},
     "electra": {"embedding_size": 16},
     "roberta": {"segments": 1, "layer_norm_epsilon": 1e-5},
+    "xlm-roberta": {"segments": 1, "layer_norm_epsilon": 1e-5},
+    "albert": {"embedding_size": 32, "layer_groups": 1},
 }
 
 
@@ -42,11 +45,13 @@ def shape_of(family: str, pieces: int):
 
 
 def tokenizer_of(family: str):
-    """Word pieces as in `small_run.write_encoder`, or byte-level BPE of the same words."""
+    """Word pieces as in `small_run.write_encoder`, or other pieces of the same words."""
     from tfmodel.tokens import Tokenizer, Vocabulary
 
     if family == "roberta":
         return _byte_pairs()
+    if family in ("xlm-roberta", "albert"):
+        return _unigrams(family)
     name = "DistilBertTokenizer" if family == "distilbert" else "BertTokenizer"
     return Tokenizer(Vocabulary(small_run.vocabulary()), max_length=48, class_name=name)
 
@@ -72,5 +77,37 @@ def _byte_pairs():
         Vocabulary(pieces, special=SPECIAL_PIECES),
         list(merges),
         add_prefix_space=True,
+        max_length=48,
+    )
+
+
+def _unigrams(family: str):
+    """Unigrams of letters and of the words of the topics, normalized as the family does."""
+    import string
+
+    from tfmodel.tokens.unigram import UnigramTokenizer
+    from tfmodel.tokens.unigram_files import Splitting
+    from tfmodel.tokens.vocabulary import Vocabulary
+
+    words = [*small_run._FILLERS, *(word for each in small_run.TOPICS.values() for word in each)]
+    common = {"padding": "<pad>", "unknown": "<unk>"}
+    if family == "albert":
+        special = {**common, "start": "[CLS]", "end": "[SEP]", "mask": "[MASK]"}
+        kinds = ["NFKD", "StripAccents", "Lowercase"]
+        splitting = Splitting(
+            tuple({"type": kind} for kind in kinds), ends_between=1, has_segments=True
+        )
+        first = [special[role] for role in ("padding", "unknown", "start", "end", "mask")]
+    else:
+        special = {**common, "start": "<s>", "end": "</s>", "mask": "<mask>"}
+        splitting = Splitting()
+        first = [special[role] for role in ("start", "padding", "end", "unknown", "mask")]
+    pieces = [*first, "▁", *string.ascii_letters, *".,", *(f"▁{word}" for word in words)]
+    scores = [*[0.0] * len(first), *[-8.0] * (len(pieces) - len(first) - len(words))]
+    scores += [-3.0 - 0.01 * place for place in range(len(words))]
+    return UnigramTokenizer(
+        Vocabulary(pieces, special=special),
+        scores,
+        dataclasses.replace(splitting, never_text=tuple(first)),
         max_length=48,
     )

@@ -55,19 +55,32 @@ def test_a_task_takes_what_its_head_can_be_written_for(tmp_path, task):
 
 
 @pytest.mark.parametrize("family", ["albert", "xlm-roberta"])
-def test_another_family_is_refused_with_the_way_out(tmp_path, family):
-    message = (
-        "expected an encoder of model_type bert, distilbert, electra, roberta for task classify. "
-        f"Received: model_type {family}. Choose another encoder; in Python, tm.load_encoder"
-    )
-    with pytest.raises(ConfigError, match=message):
-        beginning(context(tmp_path, family=family, task="classify"))
+@pytest.mark.parametrize("task", ["classify", "tag", "span", "embed"])
+def test_every_task_takes_sentencepiece_too(tmp_path, family, task):
+    small_families.tokenizer_of(family).save(tmp_path)
+    export = ExportSettings()
+    beginning(context(tmp_path, family=family, task=task, export=export))
 
 
 def test_what_texts_cannot_be_split_by_is_refused_before_the_rows(tmp_path):
-    (tmp_path / "tokenizer.json").write_text(json.dumps({"model": {"type": "Unigram"}}))
-    with pytest.raises(ConfigError, match=r"WordPiece or byte-level BPE. Received: SentencePiece"):
+    values = {"model": {"type": "Unigram", "vocab": [["<unk>", "likely"]]}}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(values))
+    with pytest.raises(ConfigError, match=r"tokenizer\.json: expected a list of pieces, each with"):
         beginning(context(tmp_path, family="distilbert", task="classify"))
+
+
+@pytest.mark.parametrize(
+    ("family", "model_type"), [("albert", "albert"), ("xlm-roberta", None), ("xlm-roberta", "bert")]
+)
+def test_onnx_of_sentencepiece_is_refused_before_the_rows(tmp_path, family, model_type):
+    small_families.tokenizer_of(family).save(tmp_path)
+    found = context(tmp_path, family=family, task="classify", export=ExportSettings(onnx=True))
+    if model_type == "bert":  # a multilingual BERT with the other's tokenizer
+        path = tmp_path / "config.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "model_type": "bert"}))
+    message = r"export\.onnx: .* Received: model_type \S+ with unigram. .*export\.onnx=false"
+    with pytest.raises(ConfigError, match=message):
+        beginning(found)
 
 
 def test_an_export_that_is_of_bert_alone_is_refused_before_the_rows(tmp_path):

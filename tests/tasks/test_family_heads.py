@@ -11,7 +11,7 @@ from safetensors.numpy import load_file, save_file
 from tfmodel import tasks
 from tfmodel.config import ConfigError
 from tfmodel.model import BertConfig, build_encoder, encoder_config, save_encoder
-from tfmodel.tasks import classify, multilabel, regress
+from tfmodel.tasks import classify, embed, multilabel, regress, span, tag
 from tfmodel.tokens import Tokenizer, Vocabulary
 from tfmodel.tokens.byte_pairs import SPECIAL_PIECES, BytePairTokenizer, byte_letters
 
@@ -153,6 +153,45 @@ def test_other_tasks_have_the_same_head(tmp_path, family, tokenizer, task, head,
     assert f"tfmodel.tasks.{loaded.task}" == task.__name__
     batch = tokenizer(["a b c", "d"])
     np.testing.assert_allclose(loaded.model(batch), model(batch), rtol=1e-5)
+
+
+def test_heads_on_all_tokens_are_the_familys_own_too(tmp_path, family, tokenizer):
+    kind = KINDS[family]
+    shape = BertConfig(
+        family=family, vocabulary_size=len(tokenizer.vocabulary), **SIZES, **kind.shape
+    )
+    encoder, batch = build_encoder(shape), tokenizer(["a b c", "d"])
+    for task, model, head, architecture in (
+        (tag, tag.build(encoder, tags=3, dropout=0.25), "classifier", "ForTokenClassification"),
+        (span, span.build(encoder, dropout=0.25), "qa_outputs", "ForQuestionAnswering"),
+    ):
+        labels = ["O", "B-x", "I-x"] if task is tag else ["start", "end"]
+        folder = task.save(model, tmp_path / head, tokenizer=tokenizer, labels=labels)
+        config = json.loads((folder / "config.json").read_text("utf-8"))
+        assert config["architectures"] == [kind.architecture + architecture]
+        tensors = load_file(folder / "model.safetensors")
+        assert tensors[f"{head}.weight"].shape == (len(labels), 16)
+        own = (head, f"{family}.")
+        assert [name for name in tensors if not name.startswith(own)] == []
+        assert [name for name in tensors if "pooler" in name or "dense.weight" in name[:20]] == []
+        loaded = tasks.load_model(folder)
+        assert f"tfmodel.tasks.{loaded.task}" == task.__name__
+        np.testing.assert_array_equal(loaded.model(batch), model(batch))
+        assert loaded.model.get_layer("sequence_dropout").rate == 0.25
+
+
+def test_vectors_are_of_the_familys_own_encoder(tmp_path, family, tokenizer):
+    shape = BertConfig(
+        family=family, vocabulary_size=len(tokenizer.vocabulary), **SIZES, **KINDS[family].shape
+    )
+    model = embed.build(build_encoder(shape), pooling="cls")
+    folder = embed.save(model, tmp_path / "model", tokenizer=tokenizer)
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    assert config["architectures"] == [f"{KINDS[family].architecture}Model"]
+    batch = tokenizer(["a b c", "d"])
+    loaded = tasks.load_model(folder)
+    np.testing.assert_array_equal(loaded.model(batch), model(batch))
+    assert type(loaded.tokenizer) is type(tokenizer)
 
 
 def test_the_encoder_of_a_classifier_loads_without_its_head(folder, tmp_path, caplog):

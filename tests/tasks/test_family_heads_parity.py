@@ -3,6 +3,8 @@
 Needs the extra `parity`.
 """
 
+import json
+
 import needs
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ import small_families
 from tfmodel import tasks
 from tfmodel.export import load
 from tfmodel.tasks.classify import probabilities
+from tfmodel.tokens import Tokenizer, Vocabulary
 
 pytestmark = pytest.mark.slow
 
@@ -49,7 +52,10 @@ def ask_theirs(libraries, folder, model, pairs=None):
         TEXTS, pairs, padding=True, truncation=True, max_length=48, return_tensors="pt"
     )
     with torch.no_grad():
-        return model(**asked).logits.numpy()
+        given = model(**asked)
+    if "start_logits" in given:
+        return np.stack([given.start_logits, given.end_logits], axis=-1)
+    return given.logits.numpy()
 
 
 @pytest.mark.parametrize("family", small_families.SHAPES)
@@ -93,8 +99,8 @@ def test_other_heads(libraries, tmp_path, family, task, head):
     np.testing.assert_allclose(given, ask_theirs(libraries, tmp_path, model), atol=1e-5)
 
 
-@pytest.mark.parametrize("family", ["distilbert", "electra"])
-def test_tags_of_words_come_in(libraries, tmp_path, family):
+@pytest.mark.parametrize("family", small_families.SHAPES)
+def test_tags_of_words_come_in_and_go_out(libraries, tmp_path, family):
     labels = dict(enumerate(["O", "B-place", "I-place"]))
     model = write_theirs(libraries, tmp_path, family, kind="TokenClassification", id2label=labels)
     loaded = tasks.load_model(tmp_path)
@@ -104,6 +110,80 @@ def test_tags_of_words_come_in(libraries, tmp_path, family):
     wanted = ask_theirs(libraries, tmp_path, model)
     real = batch["padding_mask"].numpy() == 1
     np.testing.assert_allclose(given[real], wanted[real], atol=1e-5)
+    again = saved_again(libraries, tmp_path / "ours", loaded, kind="TokenClassification")
+    assert type(again) is type(model)
+    given = ask_theirs(libraries, tmp_path / "ours", again)
+    np.testing.assert_allclose(given[real], wanted[real], atol=1e-6)
+
+
+@pytest.mark.parametrize("family", small_families.SHAPES)
+def test_answers_to_questions_come_in_and_go_out(libraries, tmp_path, family):
+    model = write_theirs(libraries, tmp_path, family, kind="QuestionAnswering")
+    loaded = tasks.load_model(tmp_path)
+    assert (loaded.task, loaded.has_pairs) == ("span", True)
+    batch = loaded.tokenizer(TEXTS, PAIRS)
+    given = loaded.model(batch, training=False).numpy()
+    wanted = ask_theirs(libraries, tmp_path, model, PAIRS)
+    real = batch["padding_mask"].numpy() == 1
+    np.testing.assert_allclose(given[real], wanted[real], atol=1e-5)
+    again = saved_again(libraries, tmp_path / "ours", loaded, kind="QuestionAnswering")
+    assert type(again) is type(model)
+    given = ask_theirs(libraries, tmp_path / "ours", again, PAIRS)
+    np.testing.assert_allclose(given[real], wanted[real], atol=1e-6)
+
+
+@pytest.mark.parametrize("family", small_families.SHAPES)
+def test_vectors_of_sentence_transformers(libraries, tmp_path, family):
+    torch, _ = libraries
+    sentence_transformers = needs.package("sentence_transformers")
+    write_theirs(libraries, tmp_path / "theirs", family)
+    loaded = tasks.embed.load(tmp_path / "theirs")  # of the encoder below another head
+    tasks.embed.save(loaded.model, tmp_path / "ours", tokenizer=loaded.tokenizer)
+    theirs = sentence_transformers.SentenceTransformer(str(tmp_path / "ours"), device="cpu")
+    wanted = theirs.encode(TEXTS)
+    given = loaded.model(loaded.tokenizer(TEXTS), training=False)
+    np.testing.assert_allclose(given, wanted, atol=1e-5)
+    theirs.save(str(tmp_path / "again"))
+    again = tasks.load_model(tmp_path / "again")
+    assert again.task == "embed"
+    np.testing.assert_allclose(again.model(again.tokenizer(TEXTS)), wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", small_families.SHAPES)
+def test_files_of_pytorch_in_parts_are_read(libraries, tmp_path, family):
+    """As older folders are: `pytorch_model.bin`, whole or with an index of several."""
+    torch, _ = libraries
+    model = write_theirs(libraries, tmp_path, family, num_labels=3)
+    wanted = ask_theirs(libraries, tmp_path, model)
+    (tmp_path / "model.safetensors").unlink()
+    weights = model.state_dict()
+    torch.save(weights, tmp_path / "pytorch_model.bin")
+    texts = tasks.load_model(tmp_path).tokenizer(TEXTS)
+    given = tasks.load_model(tmp_path).model(texts, training=False)
+    np.testing.assert_allclose(given, wanted, atol=1e-5)
+    (tmp_path / "pytorch_model.bin").unlink()
+    files = {}
+    for number, (name, value) in enumerate(weights.items()):
+        files.setdefault(f"pytorch_model-0000{1 + number % 2}-of-00002.bin", {})[name] = value
+    for file, held in files.items():
+        torch.save(held, tmp_path / file)
+    index = {"weight_map": {name: file for file, held in files.items() for name in held}}
+    (tmp_path / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+    given = tasks.load_model(tmp_path).model(texts, training=False)
+    np.testing.assert_allclose(given, wanted, atol=1e-5)
+
+
+def saved_again(libraries, folder, loaded, *, kind):
+    """What transformers makes of the folder that we write of a model, with nothing missing."""
+    _, transformers = libraries
+    tasks.find(loaded.task).save(
+        loaded.model, folder, tokenizer=loaded.tokenizer, labels=loaded.labels
+    )
+    model, told = getattr(transformers, f"AutoModelFor{kind}").from_pretrained(
+        folder, output_loading_info=True
+    )
+    assert not any(told[each] for each in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    return model.eval()
 
 
 @pytest.mark.parametrize("family", small_families.SHAPES)
@@ -125,3 +205,37 @@ def test_what_we_save_of_it_is_theirs_again(libraries, tmp_path, family):
     for name in ("seq_classif_dropout", "classifier_dropout"):  # the share is theirs, too
         ours, theirs = (getattr(each.config, name, None) for each in (again, model))
         assert theirs is None or ours == pytest.approx(theirs)
+
+
+@pytest.mark.parametrize("kind", ["wordpiece", "unigram"])
+def test_a_multilingual_bert(libraries, tmp_path, kind):
+    """Cased WordPieces of many scripts; or a BERT with XLM-RoBERTa's tokenizer."""
+    torch, transformers = libraries
+    tokenizer = small_families.tokenizer_of("xlm-roberta")
+    if kind == "wordpiece":
+        words = ["Café", "##s", "Привет", "##ет", "नमस्ते", "电", "影", "ß", "é", "Goal", "!", "new"]
+        special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+        tokenizer = Tokenizer(Vocabulary([*special, *words]), lowercase=False, max_length=48)
+    config = transformers.BertConfig(
+        vocab_size=len(tokenizer.vocabulary),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=48,
+        num_labels=3,
+        pad_token_id=tokenizer.vocabulary.padding_id,
+    )
+    model = transformers.BertForSequenceClassification(config).eval()
+    model.save_pretrained(tmp_path)
+    tokenizer.save(tmp_path)
+    texts = ["Cafés Привет नमस्ते", "电影 Goal!", "café ß new é", ""]
+    splitter = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    asked = splitter(texts, padding=True, return_tensors="pt")
+    loaded = tasks.load_model(tmp_path)
+    assert loaded.tokenizer.kind == kind and not loaded.tokenizer.lowercase
+    batch = loaded.tokenizer(texts)
+    np.testing.assert_array_equal(asked["input_ids"], batch["token_ids"])
+    with torch.no_grad():
+        wanted = model(**asked).logits.numpy()
+    np.testing.assert_allclose(loaded.model(batch, training=False), wanted, atol=1e-5)

@@ -250,15 +250,6 @@ def test_another_way_to_split_is_refused(tmp_path, change, message):
         load_tokenizer(tmp_path)
 
 
-@pytest.mark.parametrize("file", ["spiece.model", "sentencepiece.bpe.model"])
-def test_a_sentencepiece_model_is_refused(tmp_path, file):
-    (tmp_path / file).write_bytes(b"\n\x0e")
-    with pytest.raises(
-        ConfigError, match=rf"expected a tokenizer of .* Received: SentencePiece \({file}\)"
-    ):
-        load_tokenizer(tmp_path)
-
-
 def test_what_is_for_wordpiece_alone_says_so(tmp_path):
     with pytest.raises(ConfigError, match=r"Received: no file at .*vocab\.txt"):
         Tokenizer.from_folder(write_folder(tmp_path))

@@ -2,7 +2,8 @@
 
 `vocab.txt` and `labels.txt` are what phone runtimes read; `tfmodel.json` holds the rest, so
 that an artifact answers without the run folder it came from. In the place of `vocab.txt` stand
-`vocab.json`, `merges.txt` and `tokenizer_config.json`, where the tokenizer is byte-level BPE.
+`vocab.json`, `merges.txt` and `tokenizer_config.json`, where the tokenizer is byte-level BPE, and
+`tokenizer.json` and `tokenizer_config.json`, where it is SentencePiece's unigrams.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ LABELS_FILE = "labels.txt"
 TOKENIZER_FILES = {
     "wordpiece": (VOCABULARY_FILE,),
     "byte_pairs": ("vocab.json", "merges.txt", "tokenizer_config.json"),
+    "unigram": ("tokenizer.json", "tokenizer_config.json"),
 }
 """What each kind of tokenizer is read from, beside what the manifest says of it."""
 FORMAT = 2

@@ -145,7 +145,7 @@ def _refuse_early(settings: ExportSettings, trained: Trained) -> None:
         )
     for door in (keras_hub, onnx_model):
         door.require_extra(settings)
-    settings.check_family(family_of(trained.model))
+    settings.check_family(family_of(trained.model), trained.tokenizer.kind)
     if settings.tflite:
         choose_runtime(settings.runtime, trained)
 

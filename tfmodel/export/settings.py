@@ -16,6 +16,8 @@ PhoneRuntime = Literal["auto", "task-library-0.4", "mediapipe", "litert"]
 
 TFLITE_VARIANTS = get_args(TfliteVariant)
 PHONE_RUNTIMES = get_args(PhoneRuntime)
+ONNX_FAMILIES = ("bert", "distilbert", "electra", "roberta")
+"""Kinds of encoder whose graph is written as ONNX."""
 
 
 class ExportSettings(Settings):
@@ -75,15 +77,22 @@ class ExportSettings(Settings):
     def _each_once(cls, names: list[str]) -> list[str]:
         return list(dict.fromkeys(names))
 
-    def check_family(self, family: str) -> None:
+    def check_family(self, family: str, tokenizer: str = "wordpiece") -> None:
         """Refuse what cannot be written of an encoder of a family.
 
         Args:
             family: the `model_type` of its `config.json`.
+            tokenizer: of which kind its tokenizer is.
 
         Raises:
-            ConfigError: something is asked for that there is for BERT alone.
+            ConfigError: something is asked for that there is for others alone.
         """
+        if self.onnx and (family not in ONNX_FAMILIES or tokenizer == "unigram"):
+            raise ConfigError(
+                f"export.onnx: expected an encoder of model_type {', '.join(ONNX_FAMILIES)}, with "
+                f"WordPiece or byte-level BPE. Received: model_type {family} with {tokenizer}. "
+                "Leave it out: export.onnx=false."
+            )
         if self.keras_hub and family != "bert":
             raise ConfigError(
                 "export.keras_hub: expected an encoder of model_type bert, for the preset is one "

@@ -11,7 +11,7 @@ import tensorflow as tf
 from tfmodel.tasks.span_search import best_spans
 from tfmodel.tasks.span_windows import DOC_STRIDE, MAX_ANSWER_LENGTH, MAX_QUERY_LENGTH
 from tfmodel.tokens.question_windows import QuestionWindows, question_windows
-from tfmodel.tokens.tokenizer import Tokenizer
+from tfmodel.tokens.row_tokenizer import RowTokenizer
 
 _WINDOWS_AT_ONCE = 32
 """A context of a book has hundreds: memory must not grow with them."""
@@ -29,9 +29,10 @@ class Spans:
             SQuAD where they are not given.
     """
 
-    def __init__(self, tokenizer: Tokenizer, *, max_length: int, decoding: Mapping[str, Any]):
+    def __init__(self, tokenizer: RowTokenizer, *, max_length: int, decoding: Mapping[str, Any]):
         # A model of another's may read no more than its questions would take.
-        most = max(min(decoding.get("max_query_length", MAX_QUERY_LENGTH), max_length - 4), 0)
+        room = max_length - 3 - tokenizer.ends_between
+        most = max(min(decoding.get("max_query_length", MAX_QUERY_LENGTH), room), 0)
         self._cut = {
             "max_length": max_length,
             "doc_stride": decoding.get("doc_stride", DOC_STRIDE),

@@ -10,7 +10,7 @@ import numpy as np
 from tfmodel import tasks
 from tfmodel.export.manifest import Manifest
 from tfmodel.export.predictor import Answer
-from tfmodel.tokens.tokenizer import Tokenizer
+from tfmodel.tokens.row_tokenizer import RowTokenizer
 from tfmodel.tokens.windows import WindowRows
 
 _WINDOWS_AT_ONCE = 32
@@ -18,7 +18,7 @@ _WINDOWS_AT_ONCE = 32
 
 def windows_answer(
     ask: Callable[[Mapping[str, np.ndarray]], np.ndarray],
-    tokenizer: Tokenizer,
+    tokenizer: RowTokenizer,
     manifest: Manifest,
     *,
     length: int | None = None,

@@ -65,6 +65,10 @@ _ALBERT_LAYER = {
 }
 
 
+def _token_dropout(classifier="classifier_dropout", answerer="classifier_dropout") -> Mapping:
+    return {"classifier": classifier, "qa_outputs": answerer}
+
+
 def _usually(value: Mapping) -> Any:
     return dataclasses.field(default_factory=lambda: value)
 
@@ -91,6 +95,8 @@ class Family:
         pooler_activation: what comes after it.
         classifier: name of the last layer of the family's classification head.
         head_dropout: key in `config.json` of the share of `pooled` that is dropped before it.
+        token_dropout: keys of the share of hidden states that is dropped, by the name of the head
+            that stands on them.
         heads: how the names of tensors begin that an encoder has no place for.
     """
 
@@ -109,6 +115,7 @@ class Family:
     pooler_activation: str = "tanh"
     classifier: str = "classifier"
     head_dropout: str = "classifier_dropout"
+    token_dropout: Mapping[str, str] = _usually(_token_dropout())
     heads: tuple[str, ...] = ("classifier.", "qa_outputs.")
 
     def named(self, architecture: str) -> str:
@@ -166,6 +173,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
             pooler=("pre_classifier",),
             pooler_activation="relu",
             head_dropout="seq_classif_dropout",
+            token_dropout=_token_dropout(answerer="qa_dropout"),
             heads=(
                 *("vocab_transform.", "vocab_layer_norm.", "vocab_projector."),
                 *("classifier.", "qa_outputs."),
@@ -212,6 +220,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
             layer=_ALBERT_LAYER,
             pooler=("pooler",),
             head_dropout="classifier_dropout_prob",
+            token_dropout=_token_dropout("classifier_dropout_prob", "classifier_dropout_prob"),
             heads=("predictions.", "sop_classifier.", "classifier.", "qa_outputs."),
         ),
     }

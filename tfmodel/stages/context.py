@@ -113,24 +113,18 @@ class Context:
         """The sizes of the pretrained encoder.
 
         Raises:
-            ConfigError: its folder is of no BERT, or of a family that the config's task or
-                objective cannot be trained on.
+            ConfigError: its folder is of no BERT nor of its family, or texts alone are to be
+                learned from, on another than BERT itself.
         """
-        from tfmodel import tasks
         from tfmodel.model.checkpoints import read_config
         from tfmodel.model.sizes import BertConfig
 
         shape = BertConfig.from_huggingface(read_config(self.encoder_folder))
-        task = getattr(self.settings, "task", None)
-        families, use = ("bert",), "pretraining"
-        if task is not None:
-            families = next(e.families for e in tasks.TASKS.values() if e.name == task.name)
-            use = f"task {task.name}"
-        if shape.family not in families:
+        if shape.family != "bert" and not hasattr(self.settings, "task"):
             raise ConfigError(
-                f"{self.settings.encoder}: expected an encoder of model_type "
-                f"{', '.join(families)} for {use}. Received: model_type {shape.family}. Choose "
-                "another encoder; in Python, tm.load_encoder and tm.save_encoder take this one."
+                f"{self.settings.encoder}: expected an encoder of model_type bert for pretraining. "
+                f"Received: model_type {shape.family}. Choose another encoder; in Python, "
+                "tm.load_encoder and tm.save_encoder take this one."
             )
         return shape
 

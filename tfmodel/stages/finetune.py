@@ -324,14 +324,14 @@ def encoder_shape(context: Context) -> BertConfig:
             made of, or texts cannot be split as it wants them.
     """
     shape, export = context.encoder_shape, context.settings.export
-    if shape.family != "bert":
+    if shape.family != "bert" or not (context.encoder_folder / "vocab.txt").exists():
         from tfmodel.tokens import load_tokenizer
 
         tokenizer = load_tokenizer(context.encoder_folder)
         if export is not None:
             from tfmodel.export.tflite.phone_runtimes import check_tokenizer
 
-            export.check_family(shape.family)
+            export.check_family(shape.family, tokenizer.kind)
             check_tokenizer(export.runtime if export.tflite else "auto", tokenizer)
     return shape
 

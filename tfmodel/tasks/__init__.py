@@ -30,7 +30,7 @@ What a task is to everything that trains, measures, exports and asks it:
 - `TITLE`, `GIVES` and `SAYS`: what a file for phones says of itself: its name, what it gives (of so
   many outputs), what the numbers are.
 - `save` and `load`: a Hugging Face folder with `ARCHITECTURE`, which is what BERT's is called
-  (`Task.families` says which others there are), and `PROBLEM_TYPE`.
+  (`tfmodel.model.families` says what that of another family is), and `PROBLEM_TYPE`.
 
 A task with `READS_TOKENS` answers by the tokens of windows over a text
 (`tfmodel.tokens.windows`), outputs (B, T, C), not by one vector of it. Its values are a list, one
@@ -65,7 +65,6 @@ class Task:
         module: its module here; by default that of its key.
         needs_pairs: whether every row must have two texts, of which each is read by itself.
         pairs: whether a row may be two texts.
-        families: kinds of encoder, by `model_type`, that it can be trained on and saved with.
     """
 
     name: str
@@ -76,7 +75,6 @@ class Task:
     module: str = ""
     needs_pairs: bool = False
     pairs: bool = True
-    families: tuple[str, ...] = ("bert",)
 
 
 OF_ONE_CLASS = (
@@ -99,7 +97,6 @@ _OF_ONE_VECTOR = (
     "export.savedmodel_precision",
     "export.keras_hub",
 )
-_ON_SENTENCE_VECTOR = ("bert", "distilbert", "electra", "roberta")
 
 _OF_VECTORS = {
     "foreign": (*OF_ONE_CLASS, *_OF_WINDOWS),
@@ -120,21 +117,18 @@ TASKS = {
         "class",
         figures=("accuracy", "loss"),
         foreign=_OF_WINDOWS,
-        families=_ON_SENTENCE_VECTOR,
     ),
     "multilabel": Task(
         "classify",
         "classes",
         figures=("micro_f1", "macro_f1", "loss"),
         foreign=(*OF_ONE_CLASS, *_OF_WINDOWS),
-        families=_ON_SENTENCE_VECTOR,
     ),
     "regress": Task(
         "regress",
         "number",
         figures=("spearman", "pearson", "loss"),
         foreign=(*OF_ONE_CLASS, *_OF_WINDOWS),
-        families=_ON_SENTENCE_VECTOR,
     ),
     "span": Task(
         "span",

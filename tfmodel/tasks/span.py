@@ -150,7 +150,11 @@ def examples(
     from tfmodel.tokens.batches import TokenRows
     from tfmodel.tokens.question_windows import question_windows
 
-    check_windows(max_length=max_length, max_query_length=max_query_length)
+    check_windows(
+        max_length=max_length,
+        max_query_length=max_query_length,
+        special_tokens=2 + tokenizer.ends_between,
+    )
     windows = question_windows(
         tokenizer,
         split.texts,
@@ -433,7 +437,7 @@ def save(
         folder,
         tokenizer=tokenizer,
         head=token_head.ANSWERER,
-        config={"architectures": [ARCHITECTURE]},
+        architecture=ARCHITECTURE,
         max_length=max_length,
         has_pairs=True,
         decoding=dict(decoding or {}),

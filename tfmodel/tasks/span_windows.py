@@ -11,15 +11,21 @@ MAX_ANSWER_LENGTH = 30
 """BERT's, for SQuAD."""
 
 
-def check_windows(*, max_length: int, max_query_length: int) -> None:
+def check_windows(*, max_length: int, max_query_length: int, special_tokens: int = 3) -> None:
     """Refuse windows that have no room for a context behind the longest question.
+
+    Args:
+        max_length: tokens a window at most.
+        max_query_length: tokens that a question is cut to.
+        special_tokens: how many of them a window has; a RoBERTa's has one more than a BERT's.
 
     Raises:
         ConfigError: there is none.
     """
-    if max_length < max_query_length + 4:
+    if max_length < max_query_length + special_tokens + 1:
+        number = {3: "three", 4: "four"}[special_tokens]
         raise ConfigError(
-            "train.max_length must be at least task.max_query_length + 4, for a question, three "
-            f"special tokens and some of its context. Received: {max_length} with "
-            f"task.max_query_length {max_query_length}. Raise the one or lower the other"
+            f"train.max_length must be at least task.max_query_length + {special_tokens + 1}, for "
+            f"a question, {number} special tokens and some of its context. Received: {max_length} "
+            f"with task.max_query_length {max_query_length}. Raise the one or lower the other"
         )

@@ -95,7 +95,7 @@ def learned(
         int32 (R,) ids of tags, and float32 (R,): 1 for the first piece of a word where it is read,
         0 for all else.
     """
-    return learned_tags(windows, tokenizer.begins_word(windows.ids).numpy(), targets, labels)
+    return learned_tags(windows, windows.begins, targets, labels)
 
 
 def loss() -> keras.losses.Loss:
@@ -150,7 +150,7 @@ def read(windows: Any, tokenizer: Any, scores: np.ndarray) -> list[Words]:
     Returns:
         The words of each text.
     """
-    return read_words(windows, tokenizer.begins_word(windows.ids).numpy(), scores)
+    return read_words(windows, windows.begins, scores)
 
 
 def served(words: Mapping[str, Any], labels: Sequence[str]) -> dict[str, Any]:
@@ -342,7 +342,8 @@ def save(
         folder,
         tokenizer=tokenizer,
         head=token_head.CLASSIFIER,
-        config={"architectures": [ARCHITECTURE], **token_head.id_labels(labels)},
+        architecture=ARCHITECTURE,
+        config=token_head.id_labels(labels),
         max_length=max_length,
     )
 

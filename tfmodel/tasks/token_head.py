@@ -1,12 +1,14 @@
 """A dense head on every hidden state: `BertForTokenClassification`, `BertForQuestionAnswering`.
 
 Tasks that read their answers from the tokens themselves share it; each says what its outputs are.
+It stands on an encoder of any of BERT's family, whose own class the folder then is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import keras
@@ -23,6 +25,7 @@ from tfmodel.model.checkpoints import (
 )
 from tfmodel.model.dropout import Dropout
 from tfmodel.model.encoder import build_encoder, encoder_config
+from tfmodel.model.families import FAMILIES
 from tfmodel.model.sizes import BertConfig
 from tfmodel.tasks.sequence_head import LoadedModel, with_tokenizer
 
@@ -75,18 +78,20 @@ def save(
     *,
     tokenizer,
     head: str,
-    config: Mapping[str, Any],
+    architecture: str,
+    config: Mapping[str, Any] = MappingProxyType({}),
     max_length: int | None = None,
     **own: Any,
 ) -> Path:
-    """Write a folder that `transformers` loads as the architecture that `config` names.
+    """Write a folder that `transformers` loads as an architecture of the encoder's family.
 
     Args:
         model: from `build`.
         folder: replaced as a whole, once everything is written.
         tokenizer: the `Tokenizer` the model was trained with.
         head: `CLASSIFIER` or `ANSWERER`.
-        config: what `config.json` says of the head, `architectures` among it.
+        architecture: what it is called for BERT.
+        config: what else `config.json` says of the head.
         max_length: tokens a window at most in training; the tokenizer's by default.
         **own: what `load` gives back beside it, JSON values: `has_pairs`, `decoding`.
 
@@ -97,17 +102,21 @@ def save(
     kernel, bias = map(
         keras.ops.convert_to_numpy, (model.get_layer("head").kernel, model.get_layer("head").bias)
     )
+    shape = encoder_config(encoder)
+    family = FAMILIES[shape.family]
     kept = {key: value for key, value in own.items() if value}
     config = {
-        **encoder_config(encoder).to_huggingface(),
+        **shape.to_huggingface(),
+        "architectures": [family.named(architecture)],
         **config,
-        "classifier_dropout": model.get_layer("sequence_dropout").rate,
+        family.token_dropout[head]: model.get_layer("sequence_dropout").rate,
         _OWN_KEY: {"max_length": max_length or tokenizer.max_length, **kept},
     }
+    pooler = family.name_under_head(family.pooler[-1])
     tensors = {  # the pooler was not asked, and the architecture has none
         name: value
-        for name, value in encoder_tensors(encoder, prefix="bert.").items()
-        if not name.startswith("bert.pooler.")
+        for name, value in encoder_tensors(encoder, prefix=family.prefix).items()
+        if not name.startswith(f"{pooler}.")
     }
     tensors |= {f"{head}.weight": np.ascontiguousarray(kernel.T), f"{head}.bias": bias}
     return write_model_folder(folder, config, tensors, tokenizer=tokenizer)
@@ -124,7 +133,7 @@ def load(
     """Load what `save`, or `transformers`' `save_pretrained`, wrote.
 
     Args:
-        folder: a folder of BERT with a head on its hidden states.
+        folder: a folder of BERT, or one of its family, with a head on its hidden states.
         task: the task that it is loaded for.
         head: `CLASSIFIER` or `ANSWERER`.
         labels_of: (config, number of outputs, folder) to the name of each output; refuses what is
@@ -153,7 +162,8 @@ def load(
         )
     encoder = build_encoder(shape, dtype=dtype)
     assign_encoder(encoder, tensors, name=str(folder), pooled=False)
-    model = build(encoder, len(labels), dropout=config.get("classifier_dropout"), name=task)
+    dropout = config.get(FAMILIES[shape.family].token_dropout[head])
+    model = build(encoder, len(labels), dropout=dropout, name=task)
     model.get_layer("head").kernel.assign(kernel.T)
     model.get_layer("head").bias.assign(bias)
     return with_tokenizer(model, folder, config, shape, labels=labels, task=task)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tfmodel.config import ConfigError
-from tfmodel.tokens import byte_pair_files
+from tfmodel.tokens import byte_pair_files, sentence_piece_files
 from tfmodel.tokens.byte_pairs import BytePairTokenizer
 from tfmodel.tokens.row_tokenizer import RowTokenizer
 from tfmodel.tokens.tokenizer import (
@@ -16,8 +15,9 @@ from tfmodel.tokens.tokenizer import (
     read_json,
     stated_length,
 )
+from tfmodel.tokens.unigram import UnigramTokenizer
 
-_SENTENCE_PIECE_FILES = ("spiece.model", "sentencepiece.bpe.model", "tokenizer.model")
+_VOCABULARIES = (VOCABULARY_FILE, byte_pair_files.VOCABULARY_FILE)
 
 
 def load_tokenizer(folder: str | Path, *, max_length: int | None = None) -> RowTokenizer:
@@ -26,15 +26,15 @@ def load_tokenizer(folder: str | Path, *, max_length: int | None = None) -> RowT
     Args:
         folder: a Hugging Face model folder: of WordPiece (BERT, DistilBERT, ELECTRA) with
             `vocab.txt` or `tokenizer.json`, of byte-level BPE (RoBERTa) with `tokenizer.json`, or
-            `vocab.json` and `merges.txt`.
+            `vocab.json` and `merges.txt`, of SentencePiece's unigrams (XLM-RoBERTa, ALBERT) with
+            `tokenizer.json`, or `spiece.model` or `sentencepiece.bpe.model`.
         max_length: tokens a row at most; by default what the folder says, else 512.
 
     Returns:
-        A `Tokenizer` or a `BytePairTokenizer`.
+        A `Tokenizer`, a `BytePairTokenizer` or a `UnigramTokenizer`.
 
     Raises:
-        ConfigError: no vocabulary, one of SentencePiece (XLM-RoBERTa, ALBERT), or text is split
-            in another way than BERT's or RoBERTa's.
+        ConfigError: no vocabulary, or text is split in another way than by these.
 
     Example:
         >>> tokenizer = load_tokenizer("roberta-base/")
@@ -44,16 +44,20 @@ def load_tokenizer(folder: str | Path, *, max_length: int | None = None) -> RowT
     folder = Path(folder)
     fast = {} if (folder / VOCABULARY_FILE).exists() else read_json(folder / FAST_FILE)
     kind = (fast.get("model") or {}).get("type")
-    found = [name for name in _SENTENCE_PIECE_FILES if (folder / name).exists()]
-    if kind == "Unigram" or (found and not fast):
-        raise ConfigError(
-            f"{folder}: expected a tokenizer of WordPiece or byte-level BPE. Received: "
-            f"SentencePiece ({FAST_FILE if fast else found[0]}), whose normalizing and splitting "
-            "tfmodel does not have yet. The encoder loads (tm.load_encoder): give it ids made by "
-            "the tokenizer of transformers."
+    settings = read_json(folder / TOKENIZER_CONFIG)
+    length = stated_length(settings) if max_length is None else max_length
+    has_vocabulary = fast or any((folder / name).exists() for name in _VOCABULARIES)
+    model = next((folder / n for n in sentence_piece_files.FILES if (folder / n).exists()), None)
+    if not has_vocabulary and model is not None:
+        fast = sentence_piece_files.read_model(
+            model,
+            lowercase=bool(settings.get("do_lower_case", True)),
+            keep_accents=bool(settings.get("keep_accents", False)),
         )
+        return UnigramTokenizer.from_values(fast, settings, name=str(model), max_length=length)
+    if kind == "Unigram":
+        name = str(folder / FAST_FILE)
+        return UnigramTokenizer.from_values(fast, settings, name=name, max_length=length)
     if kind == "BPE" or (not fast and (folder / byte_pair_files.VOCABULARY_FILE).exists()):
-        settings = read_json(folder / TOKENIZER_CONFIG)
-        length = stated_length(settings) if max_length is None else max_length
         return BytePairTokenizer.from_files(folder, fast, settings, max_length=length)
     return Tokenizer.from_folder(folder, max_length=max_length)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from tfmodel.tokens.combining_marks import whole_offsets
-from tfmodel.tokens.tokenizer import Tokenizer
+from tfmodel.tokens.row_tokenizer import RowTokenizer
 
 _MOST_WINDOWS = 1 << 20
 
@@ -21,10 +21,12 @@ class QuestionWindows(NamedTuple):
 
     Attributes:
         token_ids: int32 (R,): [CLS] question [SEP] stretch of the context [SEP], W times.
-        segment_ids: int32 (R,): 0 for the question, 1 for the context.
+        segment_ids: int32 (R,): 0 for the question, 1 for the context; 0 where the tokenizer
+            knows but one.
         lengths: int32 (W,), tokens of each window.
         rows: int32 (W,), which question and context it belongs to; each has one window at least.
-        starts: int32 (R,): first character of the token in its context; -1 for all others.
+        starts: int32 (R,): first character of the token in its context; -1 for all others, and for
+            a token of blanks alone.
         ends: int32 (R,): the character after its last.
         best: bool (R,): whether no other window shows more of what is around the token.
         pieces: int32 (B,), tokens of each question before it was cut.
@@ -57,7 +59,7 @@ class QuestionWindows(NamedTuple):
 
 
 def question_windows(
-    tokenizer: Tokenizer,
+    tokenizer: RowTokenizer,
     questions: tf.Tensor | Sequence[str],
     contexts: tf.Tensor | Sequence[str],
     *,
@@ -71,8 +73,8 @@ def question_windows(
         tokenizer: strings to pieces.
         questions: strings (B,).
         contexts: strings (B,); of an empty one there is one window without any of it.
-        max_length: tokens a window at most, special tokens included; more than
-            `max_query_length` + 3.
+        max_length: tokens a window at most, special tokens included; more than they and
+            `max_query_length` are.
         doc_stride: tokens from the beginning of a window's stretch to that of the next, at most as
             many as it holds.
         max_query_length: tokens that a question is cut to.
@@ -90,7 +92,7 @@ def question_windows(
     asked = tf.cast(questions.row_lengths(), tf.int32)
     totals = tf.cast(ids.row_lengths(), tf.int32)
     # Of each row: how many tokens of the context a window holds, and how far apart they begin.
-    rooms = max_length - 3 - asked
+    rooms = max_length - 2 - tokenizer.ends_between - asked
     steps = tf.minimum(doc_stride, rooms)
     counts = 1 + tf.maximum(-((rooms - totals) // steps), 0)
     rows = tf.repeat(tf.range(tf.size(counts)), counts)
@@ -105,26 +107,32 @@ def question_windows(
     end = tf.fill([windows, 1], tokenizer.vocabulary.end_id)
     question = tf.gather(questions, rows)
     stretch = context.with_flat_values(tf.gather(ids.flat_values, context.flat_values))
-    joined = tf.concat([start, question, end, stretch, end], axis=1)
+    between = [end] * tokenizer.ends_between
+    joined = tf.concat([start, question, *between, stretch, end], axis=1)
     lengths = tf.cast(joined.row_lengths(), tf.int32)
 
     def beside(values: tf.Tensor, filling: int) -> tf.Tensor:
         """Values of the context's tokens in their windows, and of the others the filling."""
         values = tf.cast(values, tf.int32)
         other = tf.fill([windows, 1], filling)
-        parts = [other, tf.zeros_like(question) + filling, other]
+        parts = [other, tf.zeros_like(question) + filling, *[other] * tokenizer.ends_between]
         return tf.concat([*parts, context.with_flat_values(values), other], axis=1).flat_values
 
     token = context.flat_values
-    second = beside(tf.ones_like(token), 0)
-    last = tf.cumsum(lengths) - 1  # the [SEP] behind the context is of its segment
-    segments = tf.tensor_scatter_nd_update(second, last[:, tf.newaxis], tf.ones_like(last))
+    # No answer begins or ends at a piece of blanks alone.
+    is_text = ends.flat_values > starts.flat_values
+    first_characters = tf.where(is_text, starts.flat_values, -1)
+    segments = tf.zeros_like(joined.flat_values)
+    if tokenizer.has_segments:
+        second = beside(tf.ones_like(token), 0)
+        last = tf.cumsum(lengths) - 1  # the [SEP] behind the context is of its segment
+        segments = tf.tensor_scatter_nd_update(second, last[:, tf.newaxis], tf.ones_like(last))
     return QuestionWindows(
         token_ids=joined.flat_values,
         segment_ids=segments,
         lengths=lengths,
         rows=rows,
-        starts=beside(tf.gather(starts.flat_values, token), -1),
+        starts=beside(tf.gather(first_characters, token), -1),
         ends=beside(tf.gather(ends.flat_values, token), -1),
         best=beside(_in_best_window(context, number, held, tf.size(ids.flat_values)), 0) > 0,
         pieces=pieces,

@@ -9,6 +9,8 @@ from pathlib import Path
 import tensorflow as tf
 
 from tfmodel.config import ConfigError
+from tfmodel.tokens.character_clusters import words_by_characters
+from tfmodel.tokens.combining_marks import whole_offsets
 from tfmodel.tokens.vocabulary import Vocabulary
 
 SHORTEST_LIMIT = 4
@@ -18,7 +20,7 @@ class RowTokenizer(abc.ABC):
     """Strings in, token batches out, as TensorFlow graph operations.
 
     Attributes:
-        kind: how it splits: `wordpiece` or `byte_pairs`.
+        kind: how it splits: `wordpiece`, `byte_pairs` or `unigram`.
         vocabulary: the pieces, and the ids of those with a meaning of their own.
         max_length: tokens a row at most.
         lowercase: whether texts are lower-cased first.
@@ -43,6 +45,38 @@ class RowTokenizer(abc.ABC):
         Returns:
             int32 ragged tensor (B, None).
         """
+
+    @abc.abstractmethod
+    def tokenize_with_offsets(
+        self, texts: tf.Tensor | Sequence[str]
+    ) -> tuple[tf.RaggedTensor, tf.RaggedTensor, tf.RaggedTensor]:
+        """Split texts into piece ids and say where in the text each piece stands.
+
+        Args:
+            texts: strings (B,), UTF-8.
+
+        Returns:
+            `ids`, `starts` and `ends`, each an int32 ragged tensor (B, None), counted in
+            characters (Unicode code points).
+        """
+
+    def tokenize_words(
+        self, texts: tf.Tensor | Sequence[str]
+    ) -> tuple[tf.RaggedTensor, tf.RaggedTensor, tf.RaggedTensor, tf.Tensor]:
+        """Split texts into piece ids and say of which words they are.
+
+        Args:
+            texts: strings (B,), UTF-8.
+
+        Returns:
+            `ids` and `starts` as of `tokenize_with_offsets`; `ends` of pieces, as there, but that
+            pieces of blanks alone, which are of no word, end where the word before them does; and
+            `begins`, bool (P,): whether each of the P pieces begins a word.
+        """
+        texts = tf.convert_to_tensor(texts, tf.string)
+        ids, starts, ends = whole_offsets(self, texts)
+        begins, word_ends = words_by_characters(texts, starts, ends)
+        return ids, starts, ends.with_flat_values(word_ends), begins
 
     @abc.abstractmethod
     def save(self, folder: str | Path) -> None:

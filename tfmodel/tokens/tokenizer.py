@@ -15,6 +15,7 @@ import tensorflow as tf
 import tensorflow_text as tf_text
 
 from tfmodel.config import ConfigError
+from tfmodel.tokens.combining_marks import whole_offsets
 from tfmodel.tokens.normalization import normalizer_model
 from tfmodel.tokens.offsets import (
     LONGEST_WORD_CHARACTERS,
@@ -134,6 +135,21 @@ class Tokenizer(RowTokenizer):
         pieces = self._split(normalized)
         starts, ends = character_offsets(pieces, texts, sources)
         return pieces.ragged(pieces.ids), pieces.ragged(starts), pieces.ragged(ends)
+
+    def tokenize_words(
+        self, texts: tf.Tensor | Sequence[str]
+    ) -> tuple[tf.RaggedTensor, tf.RaggedTensor, tf.RaggedTensor, tf.Tensor]:
+        """Split texts into piece ids and say of which words they are.
+
+        Args:
+            texts: strings (B,), UTF-8.
+
+        Returns:
+            `ids`, `starts` and `ends` as of `tokenize_with_offsets`, and bool (P,): whether each
+            of the P pieces begins a word.
+        """
+        ids, starts, ends = whole_offsets(self, texts)
+        return ids, starts, ends, self.begins_word(ids.flat_values)
 
     def begins_word(self, ids: tf.Tensor) -> tf.Tensor:
         """Whether pieces begin a word: those that are written without `##`.

@@ -18,9 +18,7 @@ import tensorflow as tf
 
 from tfmodel.config import ConfigError
 from tfmodel.tokens.batches import TokenRows
-from tfmodel.tokens.combining_marks import whole_offsets
 from tfmodel.tokens.row_tokenizer import RowTokenizer, check_limit
-from tfmodel.tokens.tokenizer import Tokenizer
 
 _ROWS_AT_ONCE = 1024
 _OVERLAPS = 4
@@ -154,7 +152,8 @@ class WindowRows:
         is_read: bool (R,), whether a token is a piece that is read in its window.
         ids: int32 (P,), the pieces of all texts, one text after the other.
         starts: int32 (P,), where each piece begins in its text, in characters.
-        ends: int32 (P,), where it ends.
+        ends: int32 (P,), where it ends; of a piece of blanks, where the word before it does.
+        begins: bool (P,), whether a piece begins a word.
         splits: int64 (n + 1,); text i has the pieces `splits[i]` to `splits[i + 1]`.
     """
 
@@ -165,12 +164,13 @@ class WindowRows:
     ids: np.ndarray
     starts: np.ndarray
     ends: np.ndarray
+    begins: np.ndarray
     splits: np.ndarray
 
     @classmethod
     def from_texts(
         cls,
-        tokenizer: Tokenizer,
+        tokenizer: RowTokenizer,
         texts: Sequence[str],
         befores: Sequence[str] | None = None,
         *,
@@ -199,7 +199,7 @@ class WindowRows:
 
         def cut(start: int) -> tuple[np.ndarray, ...]:
             chunk = slice(start, start + _ROWS_AT_ONCE)
-            ids, starts, ends = whole_offsets(tokenizer, _strings(texts[chunk]))
+            ids, starts, ends, begins = tokenizer.tokenize_words(_strings(texts[chunk]))
             before = None
             if befores is not None:
                 before = tokenizer.tokenize(_strings(befores[chunk]))[:, :kept]
@@ -209,7 +209,7 @@ class WindowRows:
             parts = (
                 *(found.token_ids.flat_values, found.token_ids.row_lengths(), first),
                 *(found.texts, found.pieces.flat_values, found.is_read.flat_values),
-                *(ids.flat_values, starts.flat_values, ends.flat_values, ids.row_lengths()),
+                *(ids.flat_values, starts.flat_values, ends.flat_values, begins, ids.row_lengths()),
             )
             return tuple(part.numpy() for part in parts)
 
@@ -220,10 +220,10 @@ class WindowRows:
         for number, chunk in enumerate(chunks):
             of_pieces = np.where(chunk[4] >= 0, chunk[4] + pieces, -1).astype(np.int32)
             chunks[number] = (*chunk[:3], chunk[3] + rows, of_pieces, *chunk[5:])
-            rows, pieces = rows + len(chunk[9]), pieces + len(chunk[6])
-        token_ids, lengths, first, owners, of_pieces, is_read, ids, starts, ends, counts = (
-            np.concatenate(parts) for parts in zip(*chunks, strict=True)
-        )
+            rows, pieces = rows + len(chunk[10]), pieces + len(chunk[6])
+        joined = [np.concatenate(parts) for parts in zip(*chunks, strict=True)]
+        token_ids, lengths, first, owners, of_pieces, is_read, *of_piece, counts = joined
+        ids, starts, ends, begins = of_piece
         return cls(
             tokens=TokenRows(
                 token_ids, _splits(lengths), first.astype(np.int32), tokenizer.vocabulary.padding_id
@@ -234,6 +234,7 @@ class WindowRows:
             ids=ids,
             starts=starts,
             ends=ends,
+            begins=begins,
             splits=_splits(counts),
         )
 

@@ -333,9 +333,10 @@ def _limit_of_languages(card: Mapping[str, Any]) -> str:
 
 def _limits_of_phones(skew: Mapping[str, Any] | None, model: Mapping[str, Any]) -> list[str]:
     if model["tokenizer"] != "wordpiece":
+        kind = {"byte_pairs": "byte-level BPE", "unigram": "SentencePiece"}[model["tokenizer"]]
         return [
-            "Phone runtimes (MediaPipe, tflite-support) have no tokenizer of byte-level BPE: the "
-            "app makes the ids there."
+            f"Phone runtimes (MediaPipe, tflite-support) have no tokenizer of {kind}: the app "
+            "makes the ids there."
         ]
     limits = []
     if model["has_pairs"] and not gives_span(model):

@@ -26,7 +26,11 @@ _METRICS = {
     "recall_at_1": ("recall", "Recall at 1"),
     "recall_at_10": ("recall", "Recall at 10"),
 }
-_PIECES = {"wordpiece": "WordPieces", "byte_pairs": "pieces of byte-level BPE"}
+_PIECES = {
+    "wordpiece": "WordPieces",
+    "byte_pairs": "pieces of byte-level BPE",
+    "unigram": "pieces of SentencePiece's unigrams",
+}
 _CORRELATIONS = ("pearson", "spearman")
 
 

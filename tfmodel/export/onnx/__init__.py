@@ -39,7 +39,7 @@ from tfmodel.export.onnx.graph import (
 from tfmodel.export.onnx.tokenizer import TOKENIZER_FILE, tokenizer_json
 from tfmodel.export.places import make_folder
 from tfmodel.export.predictor import Predictor
-from tfmodel.export.settings import ExportSettings
+from tfmodel.export.settings import ONNX_FAMILIES, ExportSettings
 from tfmodel.export.spans import Spans, filled
 from tfmodel.export.trained import Trained
 from tfmodel.export.weights import read_classifier, read_tokens_model, read_vector_model
@@ -57,7 +57,6 @@ from tfmodel.tokens.windows import overlap_of
 NAME = "onnx"
 MODEL_FILE = "model.onnx"
 
-_FAMILIES = ("bert", "distilbert", "electra", "roberta")
 _LARGEST_BYTES = 2**31 - 2**20  # of a protobuf, less what is not weights
 _EXTRA = "pip install 'tfmodel[onnx]'"
 _BATCH_OF_INPUTS = dict(
@@ -141,7 +140,7 @@ def export_onnx(
 def _written(model: keras.Model, manifest: Manifest) -> tuple[Any, dict[str, Any]]:
     """The ONNX model, and what `config.json` says of it."""
     task, labels = tasks.find(manifest.task), manifest.labels
-    known = {"door": "ONNX", "families": _FAMILIES}
+    known = {"door": "ONNX", "families": ONNX_FAMILIES}
     made: dict[str, Any] = {"producer": manifest.version}
     if task.ANSWERS == "vectors":
         shape, tensors, pooling = read_vector_model(model, **known)

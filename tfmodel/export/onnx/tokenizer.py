@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tfmodel.config import ConfigError
 from tfmodel.tokens.row_tokenizer import RowTokenizer
 
 if TYPE_CHECKING:
@@ -32,7 +33,15 @@ def tokenizer_json(
     Returns:
         What goes into `tokenizer.json`. Special tokens are not added ones: `[SEP]` in a user's
         text stays text, and cannot end a row.
+
+    Raises:
+        ConfigError: a tokenizer of SentencePiece.
     """
+    if tokenizer.kind not in _SPLITTING:
+        raise ConfigError(
+            f"ONNX: expected a tokenizer of {', '.join(_SPLITTING)}. Received: {tokenizer.kind}, "
+            "whose special pieces a text could then write. Export the model as a SavedModel."
+        )
     vocabulary = tokenizer.vocabulary
     start, end = vocabulary.special["start"], vocabulary.special["end"]
     second = int(tokenizer.has_segments)

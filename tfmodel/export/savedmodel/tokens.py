@@ -9,14 +9,12 @@ import tensorflow as tf
 from tfmodel import tasks
 from tfmodel.export.manifest import Manifest
 from tfmodel.export.savedmodel.unpadded import flatten_batch
-from tfmodel.tokens.combining_marks import whole_offsets
-from tfmodel.tokens.row_tokenizer import SHORTEST_LIMIT
-from tfmodel.tokens.tokenizer import Tokenizer
+from tfmodel.tokens.row_tokenizer import SHORTEST_LIMIT, RowTokenizer
 from tfmodel.tokens.windows import cut_windows
 
 
 def token_functions(
-    answer: tf.types.experimental.ConcreteFunction, tokenizer: Tokenizer, manifest: Manifest
+    answer: tf.types.experimental.ConcreteFunction, tokenizer: RowTokenizer, manifest: Manifest
 ) -> dict[str, Callable[..., Mapping[str, tf.Tensor]]]:
     """The functions of the signatures that take texts, texts with limits, and ids.
 
@@ -32,14 +30,13 @@ def token_functions(
     served, labels = tasks.find(manifest.task).served, list(manifest.labels)
 
     def from_texts(text: tf.Tensor, limit: int | tf.Tensor = manifest.max_length):
-        pieces, starts, ends = whole_offsets(tokenizer, text)
+        pieces, starts, ends, begins = tokenizer.tokenize_words(text)
         windows = cut_windows(tokenizer, pieces, max_length=limit)
         lengths = tf.cast(windows.token_ids.row_lengths(), tf.int32)
         scores = answer(windows.token_ids.flat_values, windows.segment_ids.flat_values, lengths)[
             "scores"
         ]
         of_pieces = tf.boolean_mask(scores, windows.is_read.flat_values)
-        begins = tokenizer.begins_word(pieces.flat_values)
         # A word ends where its last piece does: the one before the next that begins.
         is_last = tf.concat([begins[1:], tf.ones_like(begins[:1])], axis=0)
         counted = tf.pad(tf.cumsum(tf.cast(begins, tf.int64)), [[1, 0]])

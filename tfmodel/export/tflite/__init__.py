@@ -81,7 +81,7 @@ def export_tflite(
 ) -> Path:
     """Export a model as one `.tflite` that MediaPipe and the Task Library take as it is.
 
-    They have a WordPiece tokenizer and no other: with byte-level BPE, an app makes the ids.
+    They have a WordPiece tokenizer and no other: with another one, an app makes the ids.
 
     Args:
         model: float32 model from a token batch to outputs (B, C).
