@@ -165,7 +165,7 @@ def test_gaps_are_filled(model, tokenizer):
     assert gaps == [1, 2]
     assert inputs["token_ids"].tolist() == [[2, 5, 4, 7, 3], [2, 4, 6, 4, 3]]
     logits = model(inputs).numpy()
-    assert found[1][1][0]["piece"] == PIECES[logits[1, 1].argmax()]
+    assert found[1][1][0]["token"] == PIECES[logits[1, 1].argmax()]
     whole = fill.fill(model, tokenizer, ["a [MASK]"], top=99)[0][0]
     assert len(whole) == len(PIECES) and sum(a["score"] for a in whole) == pytest.approx(1)
 
@@ -175,15 +175,14 @@ def test_words_for_augmentation_are_the_likeliest_whole_ones(model, tokenizer):
     texts = ["a [MASK] c", "[MASK]", "a b c d e f g h i [MASK]", "a [MASK] [MASK]"]
     found = replace(texts, ["b", "J", "j", "b"])
     (likeliest,), _ = fill.fill(model, tokenizer, texts[:2], top=99)
-    whole = [each["piece"] for each in likeliest if each["piece"].isalpha()]
+    whole = [each["token"] for each in likeliest if each["token"].isalpha()]
     assert found[0] == [piece for piece in whole if piece != "b"][:3]
     assert len(found[1]) == 3 and "j" not in found[1]
     assert found[2] == found[3] == []  # beyond what the model reads; not one gap alone
 
 
 def test_rows_of_the_table_without_a_piece_are_no_answers():
-    answers = fill.decode(np.array([[0.0, 9.0, 1.0]]), ["a", "b"], top=9)
-    assert [answer["piece"] for answer in answers[0]] == ["b", "a"]
+    assert fill.likeliest(np.array([[0.0, 9.0, 1.0]]), ["a", "b"], top=9).tokens == [["b", "a"]]
 
 
 @pytest.mark.parametrize("text", ["a b", "", "a b c d e f g h i j [MASK]"])

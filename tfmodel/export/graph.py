@@ -120,7 +120,16 @@ def check_exportable(
             'Name the classes: labels=["no", "yes"].'
         )
     classes = model.output_shape[-1]
-    if tasks.gives_vectors(task):
+    if tasks.fills_gaps(task):
+        from tfmodel.export.gaps import require_filler
+
+        require_filler(model)
+        if len(labels):
+            raise ConfigError(
+                f"Expected no labels, for the answers of {task} are pieces of the vocabulary. "
+                f"Received: {len(labels)} labels. Leave them out: labels=[]."
+            )
+    elif tasks.gives_vectors(task):
         if len(model.output_shape) != 2 or len(labels):
             raise ConfigError(
                 f"Expected a model that gives a vector a row, and no labels. Received: one that "
@@ -155,9 +164,20 @@ def _shape_of(model: keras.Model) -> BertConfig | None:
     from tfmodel.model.encoder import encoder_config
 
     try:
-        return encoder_config(model.get_layer("encoder"))
+        return encoder_config(encoder_of(model))
     except ValueError:
         return None
+
+
+def encoder_of(model: keras.Model) -> keras.Model:
+    """The encoder in a task's model.
+
+    Raises:
+        ValueError: it has none of `build_encoder`.
+    """
+    # A model that fills gaps takes its encoder's layers one by one.
+    found = getattr(model, "encoder", None)
+    return model.get_layer("encoder") if found is None else found
 
 
 def check_float32(function: tf.types.experimental.ConcreteFunction) -> None:

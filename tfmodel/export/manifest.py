@@ -100,8 +100,8 @@ class Manifest:
         for is_other, expected, other in (
             (newer, f"format {FORMAT} or older", f"format {manifest.format}"),
             (
-                manifest.task not in tasks.TASKS,
-                f"a task of {', '.join(tasks.TASKS)}",
+                manifest.task not in tasks.ANSWERING,
+                f"a task of {', '.join(tasks.ANSWERING)}",
                 f"the task {manifest.task!r}",
             ),
             (

@@ -137,12 +137,12 @@ def _refuse_early(settings: ExportSettings, trained: Trained) -> None:
     from tfmodel.export.graph import family_of
     from tfmodel.export.tflite.phone_runtimes import choose_runtime
 
-    if tasks.reads_tokens(trained.task):
+    if tasks.reads_tokens(trained.task) or tasks.fills_gaps(trained.task):
         asked = [key for key in ("keras_hub", "onnx") if getattr(settings, key)]
         if asked:
             raise ConfigError(
                 f"export.{asked[0]}: expected a task with one answer a row. Received: "
-                f"{trained.task}, which answers each token, and which it has no form for. Leave it "
+                f"{trained.task}, which answers places in it, and which it has no form for. Leave it "
                 "out; the model folder is a Hugging Face one."
             )
     for door in (keras_hub, onnx_model):

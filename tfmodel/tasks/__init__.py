@@ -41,6 +41,10 @@ item a text, and of it:
   `values_of_served(outputs)`: what a SavedModel gives to values.
 - `dev_figures(targets, values, labels)` and `decode(values, labels, texts=…)` take values.
 
+A task of `UNLABELLED` is learned from text alone, by pretraining: nothing of the above that takes
+labels. `fill` has, with its values a list too, `served(found, …)` of what `tfmodel.export.gaps`
+computes, and `notice(values, texts, …)`: what is to be said of texts it could not answer.
+
 A new task is its module, its entry in `TASKS`, its page in `tfmodel.report`, its words in
 `tfmodel.export.card`, and a row in `tests/test_task_contract.py`.
 """
@@ -161,6 +165,12 @@ TASKS = {
 NAMES = tuple(dict.fromkeys(task.name for task in TASKS.values()))
 """What `task.name` may be."""
 
+UNLABELLED = ("fill",)
+"""Tasks that answer by what was learned in pretraining, from text without labels."""
+
+ANSWERING = (*TASKS, *UNLABELLED)
+"""Every task that a model folder or an artifact may be of."""
+
 OBJECTIVES = {
     "mlm": "fill",
     "nsp": "pair",
@@ -174,10 +184,13 @@ Such a module has `build` and `save`, and of the loss `TERMS`, `counts` and `sum
 """
 
 __all__ = [
+    "ANSWERING",
     "NAMES",
     "OBJECTIVES",
     "TASKS",
+    "UNLABELLED",
     "Task",
+    "fills_gaps",
     "find",
     "find_objective",
     "gives_lists",
@@ -193,11 +206,13 @@ def find(name: str):
     """The module of a task.
 
     Args:
-        name: one of `TASKS`.
+        name: one of `ANSWERING`.
 
     Raises:
         ConfigError: no such task.
     """
+    if name in UNLABELLED:
+        return importlib.import_module(f"tfmodel.tasks.{name}")
     if name not in TASKS:
         raise ConfigError(f"task.name must be one of {', '.join(NAMES)}. Received: {name!r}.")
     return importlib.import_module(f"tfmodel.tasks.{TASKS[name].module or name}")
@@ -215,7 +230,12 @@ def reads_tokens(name: str) -> bool:
 
 def gives_lists(name: str) -> bool:
     """Whether a task's values are a list, one item a text, and no array."""
-    return find(name).ANSWERS == "spans"
+    return find(name).ANSWERS in ("spans", "gaps")
+
+
+def fills_gaps(name: str) -> bool:
+    """Whether a task answers by what may stand in the gaps of a text."""
+    return find(name).ANSWERS == "gaps"
 
 
 def learning(target: str, *, name: str | None = None) -> str | None:
@@ -288,8 +308,13 @@ def load_model(folder, *, dtype: str = "float32"):
     config = read_config(folder)
     family = FAMILIES[family_of(config, name=f"{folder}/{CONFIG_FILE}")]
     architectures = config.get("architectures") or ["none named"]
-    known = [find(name) for name in TASKS if not gives_vectors(name)]
-    fitting = [task for task in known if family.named(task.ARCHITECTURE) in architectures]
+    known = [find(name) for name in ANSWERING if not gives_vectors(name)]
+    fitting = [
+        task
+        for task in known
+        if {*map(family.named, (task.ARCHITECTURE, *getattr(task, "ALSO", ())))}
+        & {*architectures}
+    ]
     if not fitting:
         names = ", ".join(dict.fromkeys(family.named(task.ARCHITECTURE) for task in known))
         raise ConfigError(

@@ -63,7 +63,7 @@ def choose_runtime(wish: str, trained: Trained) -> str:
         )
     if tasks.find(trained.task).ANSWERS == "span":
         return _answerers_runtime(wish, trained)
-    of_tokens = tasks.reads_tokens(trained.task)
+    of_tokens = tasks.reads_tokens(trained.task) or tasks.fills_gaps(trained.task)
     if wish == "auto":
         is_taken = trained.tokenizer.kind == "wordpiece" and not (trained.has_pairs or of_tokens)
         wish = next(iter(RUNTIMES)) if is_taken else "litert"
@@ -71,7 +71,7 @@ def choose_runtime(wish: str, trained: Trained) -> str:
     if runtime.takes_text and of_tokens:
         raise ConfigError(
             f"export.runtime={wish}: expected a task that {runtime.shown} has. Received: "
-            f"{trained.task}, which answers each token. Set export.runtime=litert, fill ids, mask "
+            f"{trained.task}, which {_reads(trained.task)}. Set export.runtime=litert, fill ids, mask "
             "and segment_ids in the app, and decode there; the guide to tasks says how."
         )
     if runtime.takes_text and trained.has_pairs:
@@ -88,6 +88,10 @@ def choose_runtime(wish: str, trained: Trained) -> str:
             runtime.shown,
         )
     return wish
+
+
+def _reads(task: str) -> str:
+    return "fills gaps" if tasks.fills_gaps(task) else "answers each token"
 
 
 def _answerers_runtime(wish: str, trained: Trained) -> str:
