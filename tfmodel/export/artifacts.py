@@ -119,6 +119,7 @@ def predictor_of(
         has_pairs=has_pairs,
         task=task,
         decoding=decoding or {},
+        template=tokenizer.template,
         output=output_of(task),
     )
     if tasks.find(task).ANSWERS in _ANSWERS_OF_MODEL:

@@ -22,6 +22,7 @@ from tfmodel.export.places import (
 )
 from tfmodel.export.settings import ExportSettings
 from tfmodel.export.trained import Trained
+from tfmodel.tasks.readings import require_pooled_output
 
 _log = logging.getLogger(__name__)
 
@@ -145,6 +146,9 @@ def _refuse_early(settings: ExportSettings, trained: Trained) -> None:
                 f"{trained.task}, which answers places in it, and which it has no form for. Leave it "
                 "out; the model folder is a Hugging Face one."
             )
+    for key in ("keras_hub", "onnx"):
+        if getattr(settings, key):
+            require_pooled_output(trained.model, f"export.{key}")
     for door in (keras_hub, onnx_model):
         door.require_extra(settings)
     settings.check_family(family_of(trained.model))

@@ -11,13 +11,13 @@ from typing import Any
 import markupsafe
 
 from tfmodel.report import wording
-from tfmodel.report.data import changes, flow, reason_in_words, step_in_words
 from tfmodel.report.artifacts import artifacts
+from tfmodel.report.data import changes, flow, reason_in_words, step_in_words
 from tfmodel.report.html import write_html
 from tfmodel.report.results import Figures
 from tfmodel.report.sections import settings
-from tfmodel.report.terminal import artifact_lines
 from tfmodel.report.tables import bar, column
+from tfmodel.report.terminal import artifact_lines
 
 _WIDTH = 80
 _ROWS_OF_COMMON_REASONS = 3

@@ -86,6 +86,7 @@ class Task:
 OF_ONE_CLASS = (
     "train.class_weights",
     "train.calibrate",
+    "train.few_labels",
     "train.regularize.label_smoothing",
     "train.regularize.focal_gamma",
     "train.regularize.class_balance",
@@ -300,7 +301,10 @@ def load_model(folder, *, dtype: str = "float32"):
     from tfmodel.model.checkpoints import CONFIG_FILE, read_config
     from tfmodel.model.families import FAMILIES, family_of
     from tfmodel.model.sentence_folders import MODULES_FILE
+    from tfmodel.tasks.sequence_head import has_own_reading
 
+    if has_own_reading(folder):
+        return find("classify").load(folder, dtype=dtype)
     if (Path(folder) / MODULES_FILE).is_file():
         return find("embed").load(folder, dtype=dtype)
     from tfmodel.tasks.sequence_head import problem_type_of
@@ -312,8 +316,7 @@ def load_model(folder, *, dtype: str = "float32"):
     fitting = [
         task
         for task in known
-        if {*map(family.named, (task.ARCHITECTURE, *getattr(task, "ALSO", ())))}
-        & {*architectures}
+        if {*map(family.named, (task.ARCHITECTURE, *getattr(task, "ALSO", ())))} & {*architectures}
     ]
     if not fitting:
         names = ", ".join(dict.fromkeys(family.named(task.ARCHITECTURE) for task in known))

@@ -24,7 +24,6 @@ from tfmodel.model.checkpoints import (
 )
 from tfmodel.model.encoder import build_encoder, encoder_config
 from tfmodel.model.sizes import BertConfig
-from tfmodel.tasks.sequence_head import LoadedModel
 from tfmodel.tasks.masked_head import (
     assign_head,
     head_tensors,
@@ -33,6 +32,7 @@ from tfmodel.tasks.masked_head import (
     masked_loss,
     masked_vectors,
 )
+from tfmodel.tasks.sequence_head import LoadedModel
 
 ARCHITECTURE = "BertForMaskedLM"
 ALSO = ("BertForPreTraining",)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import keras
 import numpy as np
@@ -14,7 +15,7 @@ from tfmodel.model.encoder import encoder_config
 from tfmodel.model.layer_norm import LayerNorm
 from tfmodel.tasks.tied_cross_entropy import draw_tied, tied_cross_entropy, times_transposed
 
-_TRANSFORM, _LOGITS = "masked_transform", "masked_logits"
+TRANSFORM, _LOGITS = "masked_transform", "masked_logits"
 _PREFIX = "cls.predictions"
 
 
@@ -164,7 +165,7 @@ def masked_vectors(encoder: keras.Model, hidden):
         config.hidden_size,
         activation=config.activation,
         epsilon=config.layer_norm_epsilon,
-        name=_TRANSFORM,
+        name=TRANSFORM,
         dtype=dtype,
     )(hidden)
 
@@ -182,15 +183,28 @@ def masked_loss(model: keras.Model, vectors, target_ids, weights):
 
 def head_tensors(model: keras.Model) -> dict[str, np.ndarray]:
     """The head's weights by Hugging Face name."""
-    transform = model.get_layer(_TRANSFORM)
     bias = ops.convert_to_numpy(model.get_layer(_LOGITS).bias)
+    return {**transform_tensors(model.get_layer(TRANSFORM)), f"{_PREFIX}.bias": bias}
+
+
+def transform_tensors(transform: MaskedTransform) -> dict[str, np.ndarray]:
+    """The weights before the logits by Hugging Face name."""
     kernel = ops.convert_to_numpy(transform.dense.kernel)
     return {
         f"{_PREFIX}.transform.dense.weight": np.ascontiguousarray(kernel.T),
         f"{_PREFIX}.transform.dense.bias": ops.convert_to_numpy(transform.dense.bias),
         f"{_PREFIX}.transform.LayerNorm.weight": ops.convert_to_numpy(transform.normalize.gamma),
         f"{_PREFIX}.transform.LayerNorm.bias": ops.convert_to_numpy(transform.normalize.beta),
-        f"{_PREFIX}.bias": bias,
+    }
+
+
+def transform_variables(transform: MaskedTransform) -> dict[str, tuple[keras.Variable, Any]]:
+    """Hugging Face name to the variable that it is, and the way from theirs to ours."""
+    return {
+        f"{_PREFIX}.transform.dense.weight": (transform.dense.kernel, np.transpose),
+        f"{_PREFIX}.transform.dense.bias": (transform.dense.bias, np.asarray),
+        f"{_PREFIX}.transform.LayerNorm.weight": (transform.normalize.gamma, np.asarray),
+        f"{_PREFIX}.transform.LayerNorm.bias": (transform.normalize.beta, np.asarray),
     }
 
 
@@ -208,14 +222,8 @@ def assign_head(model: keras.Model, tensors: Mapping[str, np.ndarray], *, name: 
     Raises:
         ConfigError: some are missing, or have another shape.
     """
-    transform, logits = model.get_layer(_TRANSFORM), model.get_layer(_LOGITS)
-    wanted = {
-        f"{_PREFIX}.transform.dense.weight": (transform.dense.kernel, np.transpose),
-        f"{_PREFIX}.transform.dense.bias": (transform.dense.bias, np.asarray),
-        f"{_PREFIX}.transform.LayerNorm.weight": (transform.normalize.gamma, np.asarray),
-        f"{_PREFIX}.transform.LayerNorm.bias": (transform.normalize.beta, np.asarray),
-        f"{_PREFIX}.bias": (logits.bias, np.asarray),
-    }
+    transform, logits = model.get_layer(TRANSFORM), model.get_layer(_LOGITS)
+    wanted = {**transform_variables(transform), f"{_PREFIX}.bias": (logits.bias, np.asarray)}
     # Older folders name the bias twice, or by the decoder alone.
     known = {**tensors}
     known.setdefault(f"{_PREFIX}.bias", tensors.get(f"{_PREFIX}.decoder.bias"))

@@ -192,6 +192,7 @@ def _model(trained: Trained, precision: str) -> dict[str, Any]:
         "lowercase": trained.tokenizer.lowercase,
         "vocabulary_pieces": len(trained.tokenizer.vocabulary),
         "tokenizer": trained.tokenizer.kind,
+        **({"template": trained.tokenizer.template} if trained.tokenizer.template else {}),
         "parameters": trained.model.count_params(),
         "precision": precision,
         "encoder_shape": shape,
@@ -348,6 +349,11 @@ def _limits_of_phones(skew: Mapping[str, Any] | None, model: Mapping[str, Any]) 
             "app makes the ids there."
         ]
     limits = []
+    if model.get("template"):
+        return [
+            "Phone runtimes (MediaPipe, tflite-support) put texts into no template: the app makes "
+            "the ids there."
+        ]
     if model["has_pairs"] and not gives_span(model):
         limits.append("Phone runtimes (MediaPipe, tflite-support) cannot be asked pairs.")
     phone = (skew or {}).get("runtimes", {}).get("phone", {})

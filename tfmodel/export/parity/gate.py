@@ -127,6 +127,8 @@ class Gate:
                 found[name] = {"not_run": phone.missing}
             elif described.manifest.tokenizer != "wordpiece":
                 found[name] = {"not_run": f"it has no tokenizer {described.manifest.tokenizer}"}
+            elif described.manifest.template:
+                found[name] = {"not_run": "it puts texts into no template"}
             elif tasks.fills_gaps(described.manifest.task):
                 found[name] = {"not_run": "it has no task that fills gaps"}
             elif tasks.gives_lists(described.manifest.task):

@@ -29,6 +29,7 @@ from tfmodel.model.attention import SelfAttention
 from tfmodel.model.embeddings import BertEmbeddings
 from tfmodel.model.encoder import encoder_config
 from tfmodel.model.pooling import SentencePooling, unit
+from tfmodel.tasks.readings import POOLING, AtGap, reading_of
 
 # Added to the attention score of padding: no share of the softmax is left to it.
 _APART = -1e9
@@ -176,10 +177,16 @@ def _finish(model: keras.Model, output: str, task: str) -> Callable:
     head = keras.Model(read, model.output, name="from_tokens" if of_tokens else "from_pooled")
     if of_tokens:
         return lambda hidden, mask: activate(head(hidden[tf.newaxis], training=False))
+    reading = reading_of(model)
+    if isinstance(reading, AtGap):
+        raise ValueError("a row with a gap")
     pooler = model.get_layer("encoder").get_layer("pooler")
 
     def finish(hidden, mask):
-        vector = pooler(tf.reshape(hidden[:1], (1, hidden.shape[-1])))
+        if reading is None:
+            vector = pooler(tf.reshape(hidden[:1], (1, hidden.shape[-1])))
+        else:
+            vector = _pool(model.get_layer(POOLING), hidden, mask)
         return vector if output == "vector" else activate(head(vector, training=False))
 
     return finish

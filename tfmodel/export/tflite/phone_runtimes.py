@@ -65,7 +65,8 @@ def choose_runtime(wish: str, trained: Trained) -> str:
         return _answerers_runtime(wish, trained)
     of_tokens = tasks.reads_tokens(trained.task) or tasks.fills_gaps(trained.task)
     if wish == "auto":
-        is_taken = trained.tokenizer.kind == "wordpiece" and not (trained.has_pairs or of_tokens)
+        asks_otherwise = trained.has_pairs or of_tokens or trained.tokenizer.template
+        is_taken = trained.tokenizer.kind == "wordpiece" and not asks_otherwise
         wish = next(iter(RUNTIMES)) if is_taken else "litert"
     runtime = RUNTIMES[wish]
     if runtime.takes_text and of_tokens:
@@ -119,6 +120,12 @@ def check_tokenizer(wish: str, tokenizer: RowTokenizer) -> None:
     Raises:
         ConfigError: it splits in another way than WordPiece, which is all that phones have.
     """
+    if wish in RUNTIMES and RUNTIMES[wish].takes_text and tokenizer.template:
+        raise ConfigError(
+            f"export.runtime={wish}: expected texts as they are, for {RUNTIMES[wish].shown} puts "
+            f"them into no template. Received: the template {tokenizer.template!r}. Set "
+            "export.runtime=litert, and fill ids, mask and segment_ids in the app."
+        )
     if wish in RUNTIMES and RUNTIMES[wish].takes_text and tokenizer.kind != "wordpiece":
         raise ConfigError(
             f"export.runtime={wish}: expected a WordPiece tokenizer, the only one that "
