@@ -5,7 +5,7 @@ ordinary fine-tuning and prompts choose their epoch) and the whole test part:
 
 - ordinary: fine-tuning, 30 epochs, on MiniLM;
 - contrastive: `train.few_labels: {name: contrastive}`, on MiniLM;
-- head: the same without training on pairs (`train.epochs: 0`): a logistic regression on its vectors;
+- head: the same without training on pairs (`train.epochs: 0`): a regression on its vectors alone;
 - ordinary, masked: fine-tuning, 30 epochs, on the masked language model that prompts are asked of;
 - prompt: `train.few_labels: {name: prompt, …}`, on that model (`--masked FOLDER`).
 
@@ -52,11 +52,11 @@ PROMPTS = {
         },
     },
 }
-"""Template and words by set; the templates are those of Gao et al. 2021, the words pieces of a small
-vocabulary. A set of 77 intents has no word for each."""
+"""Template and words by set; the templates are those of Gao et al. 2021, the words pieces of a
+small vocabulary. A set of 77 intents has no word for each."""
 
 
-def rows_of(name: str) -> dict:
+def rows_of(name: str):
     """All rows of a set, as `tfmodel data` prepares them."""
     from tfmodel.data import load_dataset
 

@@ -8,6 +8,7 @@ import tensorflow as tf
 from safetensors.numpy import load_file, save_file
 
 from tfmodel.config import ConfigError
+from tfmodel.export.gaps import Filler
 from tfmodel.model import BertConfig, build_encoder, load_encoder, save_encoder
 from tfmodel.tasks import fill
 from tfmodel.tasks.tied_cross_entropy import tied_cross_entropy
@@ -189,6 +190,74 @@ def test_rows_of_the_table_without_a_piece_are_no_answers():
 def test_a_text_without_a_gap_is_refused(model, tokenizer, text):
     with pytest.raises(ConfigError, match="MASK"):
         fill.fill(model, tokenizer, [text])
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens", "expected"),
+    [
+        ("a [MASK] c", ["b"], "a b c"),
+        ("play [MASK] or [MASK].", ["##ing", "not"], "playing or not."),
+        ("[MASK][MASK]", ["a", "##b"], "ab"),
+        ("a [MASK] [MASK]", ["b"], "a b [MASK]"),  # the second was not read
+        ("no gap, ##, é 😀 中", [], "no gap, ##, é 😀 中"),
+        ("\n[MASK] \t", ["##"], "\n## \t"),
+    ],
+)
+def test_a_text_is_filled_in_and_out_of_a_graph(text, tokens, expected):
+    assert fill.filled(text, tokens) == expected
+    given = [text, "another [MASK]", ""]
+    answers = tf.RaggedTensor.from_row_lengths(
+        tf.constant([[token, "x"] for token in [*tokens, "y"]]), [len(tokens), 1, 0]
+    )
+    scores = answers.with_values(tf.ones((len(tokens) + 1, 2)))
+    served = fill.served({"text": tf.constant(given), "tokens": answers, "scores": scores})
+    assert [each.decode() for each in served["filled"].numpy()] == [expected, "another y", ""]
+    assert served["tokens"].shape == served["scores"].shape == (3, max(len(tokens), 1), 2)
+    values = fill.values_of_served({name: each.numpy() for name, each in served.items()})
+    assert [each.tokens for each in values] == [[[t, "x"] for t in tokens], [["y", "x"]], []]
+
+
+def test_the_graph_of_an_export_answers_as_the_function_does(model, tokenizer):
+    texts = ["a [MASK] c", "[MASK] b [MASK]", "a b", "", "a b c d e f g h i j [MASK]", "[MASK]"]
+    filler = Filler(tokenizer, max_length=10, decoding={"top": 3})
+    rows = filler.rows(tf.constant(texts))
+    inputs, _ = fill.batch(texts[:2], tokenizer)
+    assert rows.to_list()[:2] == [[2, 5, 4, 7, 3], [2, 4, 6, 4, 3]]
+    assert filler.positions(rows).to_list() == [[2], [1, 3], [], [], [], [1]]
+    found = filler.function(model)(rows)
+    served = fill.served({"text": tf.constant(texts), **found})
+    values = fill.values_of_served({name: each.numpy() for name, each in served.items()})
+    answers = fill.decode(values, texts=texts)
+    whole = fill.fill(model, tokenizer, texts[:2], top=3)
+    for gaps, expected in zip([answers[0]["gaps"], answers[1]["gaps"]], whole, strict=True):
+        assert [[a["token"] for a in gap] for gap in gaps] == [
+            [a["token"] for a in gap] for gap in expected
+        ]
+        assert gaps[0][0]["score"] == pytest.approx(expected[0][0]["score"], abs=1e-6)
+    assert [answer["gaps"] for answer in answers[2:5]] == [[]] * 3
+    assert answers[4]["filled"] == texts[4]
+    # One gap at a time, as a phone is asked.
+    ask = filler.ask(lambda batch: model(batch).numpy()[:, 0], length=10)
+    for one, other in zip(ask(tf.constant(texts)), values, strict=True):
+        assert one.tokens == other.tokens
+        np.testing.assert_allclose(one.scores, other.scores, atol=1e-5)
+    assert inputs["token_ids"].shape == (2, 5)
+
+
+def test_what_could_not_be_filled_is_said():
+    one = fill.Gaps([["b"]], np.ones((1, 1)))
+    none = fill.Gaps([], np.zeros((0, 1)))
+    assert fill.notice([one], ["a [MASK]"], max_length=9) == ""
+    said = fill.notice([one, none, none], ["[MASK] a [MASK]", "a b", "a"], max_length=9)
+    assert "2 of 3 texts have no [MASK]: nothing is filled there." in said
+    assert "1 [MASK] in 1 texts stand behind the first 9 tokens" in said
+
+
+def test_a_vocabulary_without_a_mask_is_refused():
+    pieces = [piece for piece in PIECES if piece != "[MASK]"]
+    without = Tokenizer(Vocabulary(pieces), max_length=10)
+    with pytest.raises(ConfigError, match=r"a vocabulary with \[MASK\]. Received: one without"):
+        Filler(without, max_length=10, decoding={})
 
 
 # --- folders ------------------------------------------------------------------------------

@@ -33,8 +33,8 @@ class Filler:
         self._vocabulary = tokenizer.vocabulary
         if self._vocabulary.mask_id is None:
             raise ConfigError(
-                f"Expected a vocabulary with {fill.GAP}. Received: one without. Choose a model that "
-                "was pretrained to fill gaps."
+                f"Expected a vocabulary with {fill.GAP}. Received: one without. Choose a model "
+                "that was pretrained to fill gaps."
             )
         self._tokenizer = tokenizer
         self._max_length = max_length

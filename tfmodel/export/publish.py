@@ -143,8 +143,8 @@ def _refuse_early(settings: ExportSettings, trained: Trained) -> None:
         if asked:
             raise ConfigError(
                 f"export.{asked[0]}: expected a task with one answer a row. Received: "
-                f"{trained.task}, which answers places in it, and which it has no form for. Leave it "
-                "out; the model folder is a Hugging Face one."
+                f"{trained.task}, which answers places in it, and which it has no form for. Leave "
+                "it out; the model folder is a Hugging Face one."
             )
     for key in ("keras_hub", "onnx"):
         if getattr(settings, key):

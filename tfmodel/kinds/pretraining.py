@@ -75,8 +75,8 @@ class PretrainingSettings(Settings):
         if self.export is not None and self.objective.name not in FILLING:
             raise ValueError(
                 f"export: expected an objective that learns to fill gaps ({', '.join(FILLING)}). "
-                f"Received: {self.objective.name}, whose run keeps an encoder without a head. Leave "
-                "export out"
+                f"Received: {self.objective.name}, whose run keeps an encoder without a head. "
+                "Leave export out"
             )
         return self
 

@@ -196,8 +196,8 @@ def served(found: Mapping[str, Any], labels: Sequence[str] = (), **decoding: Any
     """The named outputs of a SavedModel, inside its graph.
 
     Args:
-        found: `text`, strings (B,), where the answers are to texts; `tokens`, strings (B, G, k), and `scores`, float32 (B, G, k),
-            both ragged in G.
+        found: `text`, strings (B,), where the answers are to texts; `tokens`, strings (B, G, k),
+            and `scores`, float32 (B, G, k), both ragged in G.
         labels: none.
         **decoding: not read.
 

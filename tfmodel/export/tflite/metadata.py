@@ -103,8 +103,8 @@ def metadata_flatbuffer(
         description: what the model does, for people.
         version: the model's version, for people.
         says: what the output holds, for people.
-        outputs: one of `OUTPUT_NAMES`, `GAP_OUTPUT`, or `LOGIT_NAMES` in the model's order; only `probability`
-            has the labels beside it.
+        outputs: one of `OUTPUT_NAMES`, `GAP_OUTPUT`, or `LOGIT_NAMES` in the model's order; only
+            `probability` has the labels beside it.
         has_vocabulary: whether `vocab.txt` stands in the file; without it, the runtimes are told
             of no tokenizer.
 

@@ -72,8 +72,8 @@ def choose_runtime(wish: str, trained: Trained) -> str:
     if runtime.takes_text and of_tokens:
         raise ConfigError(
             f"export.runtime={wish}: expected a task that {runtime.shown} has. Received: "
-            f"{trained.task}, which {_reads(trained.task)}. Set export.runtime=litert, fill ids, mask "
-            "and segment_ids in the app, and decode there; the guide to tasks says how."
+            f"{trained.task}, which {_reads(trained.task)}. Set export.runtime=litert, fill ids, "
+            "mask and segment_ids in the app, and decode there; the guide to tasks says how."
         )
     if runtime.takes_text and trained.has_pairs:
         raise ConfigError(

@@ -57,8 +57,8 @@ def train(
     Raises:
         ConfigError: the folder has no such head, a label has no word, or a word is not one piece.
 
-    Source: Schick and Schütze 2021, section 3; Gao et al. 2021, section 4. Deviation: the vectors of
-    the words begin as those of the token table and are trained apart from it.
+    Source: Schick and Schütze 2021, section 3; Gao et al. 2021, section 4. Deviation: the vectors
+    of the words begin as those of the token table and are trained apart from it.
     """
     check_template(method.template, has_pairs=rows.text_pairs is not None)
     words = word_ids(tokenizer, labels, method.words)
@@ -103,7 +103,8 @@ def word_ids(
         words: label to word; None: each label is its own.
 
     Raises:
-        ConfigError: a label has no word, a word is of no label, is not one piece, or stands for two.
+        ConfigError: a label has no word, a word is of no label, is not one piece, or stands for
+            two.
     """
     named = words or {label: label for label in labels}
     missing, unknown = sorted({*labels} - {*named}), sorted({*named} - {*labels})
