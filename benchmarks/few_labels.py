@@ -9,6 +9,10 @@ ordinary fine-tuning and prompts choose their epoch) and the whole test part:
 - ordinary, masked: fine-tuning, 30 epochs, on the masked language model that prompts are asked of;
 - prompt: `train.few_labels: {name: prompt, …}`, on that model (`--masked FOLDER`).
 
+And of the peer, where it is installed (pip install setfit): the same recipe by the setfit package
+in torch, from MiniLM's weights on the same rows: 20 pairs of either kind a row, one epoch, batches
+of 16, rate 2e-5, scikit-learn's logistic regression.
+
 Run: TFMODEL_DATA=... python benchmarks/few_labels.py --masked runs/wiki_en/model \\
          --output benchmarks/few_labels.jsonl
      (--sets trec6, --sizes 8, --seeds 0, --ways contrastive, --table to print what is there)
@@ -21,11 +25,13 @@ from __future__ import annotations
 
 import argparse
 import csv
+import importlib.util
 import json
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import yaml
@@ -33,7 +39,7 @@ from quality import SETS
 from regularization import read_results
 
 SIZES, SEEDS = (8, 16), (0, 1, 2)
-WAYS = ("ordinary", "contrastive", "head", "ordinary, masked", "prompt")
+WAYS = ("ordinary", "contrastive", "setfit", "head", "ordinary, masked", "prompt")
 _ORDINARY = {"epochs": 30, "batch_size": 8, "patience": None}
 PROMPTS = {
     "sst2": {
@@ -109,25 +115,63 @@ def train_section(name: str, way: str) -> dict:
     return {"few_labels": {"name": "contrastive"}, **({"epochs": 0} if way == "head" else {})}
 
 
+def ask_setfit(places: dict[str, str], seed: int) -> dict:
+    """Train and measure the peer: accuracy on test, seconds of training."""
+    import setfit
+    from datasets import Dataset
+    from sentence_transformers import SentenceTransformer, models
+    from sklearn.linear_model import LogisticRegression
+
+    from tfmodel import sources
+
+    parts = {}
+    for part in ("train", "test"):
+        with open(places[part], newline="", encoding="utf-8") as file:
+            rows = [*csv.DictReader(file)]
+        parts[part] = [[row[name] for row in rows] for name in ("text", "label")]
+    reads = models.Transformer(str(sources.fetch(sources.DEFAULT_ENCODER)), max_seq_length=64)
+    pooling = models.Pooling(reads.get_word_embedding_dimension())
+    body = SentenceTransformer(modules=[reads, pooling, models.Normalize()], device="cpu")
+    model = setfit.SetFitModel(model_body=body, model_head=LogisticRegression())
+    arguments = setfit.TrainingArguments(
+        batch_size=16,
+        num_epochs=1,
+        num_iterations=20,
+        body_learning_rate=2e-5,
+        seed=seed,
+        report_to="none",
+        save_strategy="no",
+    )
+    texts, labels = parts["train"]
+    rows = Dataset.from_dict({"text": texts, "label": labels})
+    began = time.perf_counter()
+    setfit.Trainer(model=model, args=arguments, train_dataset=rows).train()
+    seconds = time.perf_counter() - began
+    texts, labels = parts["test"]
+    answers = [str(answer) for answer in model.predict(texts)]
+    right = sum(one == other for one, other in zip(answers, labels, strict=True))
+    return {"accuracy": right / len(labels), "train_seconds": round(seconds, 1)}
+
+
 def measure(name: str, way: str, size: int, seed: int, options: argparse.Namespace) -> dict:
     prepare(name)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
+        asked = {"set": name, "way": way, "size": size, "seed": seed}
+        places = write_parts(name, folder, size=size, seed=seed)
+        if way == "setfit":
+            return asked | ask_setfit(places, seed)
         config = {
             "run": str(folder / "run"),
             "seed": seed,
-            "data": {**write_parts(name, folder, size=size, seed=seed), "near_duplicates": None},
+            "data": {**places, "near_duplicates": None},
             "train": {"max_length": 64, "checkpoint_seconds": 100_000, **train_section(name, way)},
         }
         if way in ("ordinary, masked", "prompt"):
             config["encoder"] = str(Path(options.masked).resolve())
         run(config, folder / "few.yaml")
         metrics = json.loads((folder / "run" / "metrics.json").read_text("utf-8"))
-    return {
-        "set": name,
-        "way": way,
-        "size": size,
-        "seed": seed,
+    return asked | {
         "accuracy": metrics["test"]["accuracy"],
         "train_seconds": round(metrics["train"]["seconds"], 1),
     }
@@ -136,7 +180,7 @@ def measure(name: str, way: str, size: int, seed: int, options: argparse.Namespa
 def is_possible(name: str, way: str, options: argparse.Namespace) -> bool:
     if way in ("ordinary, masked", "prompt"):
         return options.masked is not None and name in PROMPTS
-    return True
+    return way != "setfit" or importlib.util.find_spec("setfit") is not None
 
 
 def print_table(options: argparse.Namespace) -> None:

@@ -3,6 +3,7 @@
 Run: pytest tests/test_fill_road.py
 """
 
+import csv
 import json
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import needs
 import numpy as np
 import pytest
 import small_pretraining
+import small_run
 import yaml
 from command import run_command
 
@@ -91,6 +93,19 @@ def test_everything_answers_alike(here):
     assert parity["artifacts"]["savedmodel"]["gaps"] == 12
     card = read("runs/words/export/savedmodel/1/card.json")
     assert card["model"]["task"] == "fill" and card["model"]["encoder_shape"]["layers"] == 2
+
+
+@pytest.mark.slow
+def test_a_file_of_rows_is_answered(here, tmp_path):
+    small_run.write_rows(tmp_path / "asked.csv", [(text, "1") for text in TEXTS], ("text", "id"))
+    done = run_command(
+        "predict", "runs/words", "--input", f"{tmp_path}/asked.csv", "--output", f"{tmp_path}/a.csv"
+    )
+    assert done.code == 0, done.err
+    with open(tmp_path / "a.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [len(json.loads(row["gaps"])) for row in rows] == [1, 2, 0]
+    assert set(rows[0]) == {"text", "id", "filled", "gaps"} and rows[2]["filled"] == TEXTS[2]
 
 
 @pytest.mark.slow
