@@ -145,6 +145,9 @@ def test_transformers_gives_the_same_from_the_same_folder(road):
         vector = vector / np.linalg.norm(vector)
         head = load_file("runs/small/model/3_Dense/model.safetensors")
         logits = head["linear.weight"] @ vector + head["linear.bias"]
+        library = needs.package("sentence_transformers")
+        given = library.SentenceTransformer("runs/small/model", device="cpu").encode([text])
+        np.testing.assert_allclose(given[0], logits, atol=1e-4)
     else:
         row = tokenizer(TEMPLATE.replace("{text}", text), return_tensors="pt")
         model, said = transformers.BertForMaskedLM.from_pretrained(

@@ -22,7 +22,6 @@ from tfmodel.export.places import (
 )
 from tfmodel.export.settings import ExportSettings
 from tfmodel.export.trained import Trained
-from tfmodel.tasks.readings import require_pooled_output
 
 _log = logging.getLogger(__name__)
 
@@ -137,6 +136,7 @@ def _refuse_early(settings: ExportSettings, trained: Trained) -> None:
     from tfmodel.export import onnx as onnx_model
     from tfmodel.export.graph import family_of
     from tfmodel.export.tflite.phone_runtimes import choose_runtime
+    from tfmodel.tasks.readings import require_pooled_output
 
     if tasks.reads_tokens(trained.task) or tasks.fills_gaps(trained.task):
         asked = [key for key in ("keras_hub", "onnx") if getattr(settings, key)]

@@ -23,8 +23,10 @@ from tfmodel.model.checkpoints import (
     write_model_folder,
 )
 from tfmodel.model.encoder import build_encoder, encoder_config
+from tfmodel.model.families import FAMILIES as OF_FAMILIES
 from tfmodel.model.sizes import BertConfig
 from tfmodel.tasks.masked_head import (
+    FAMILIES,
     assign_head,
     head_tensors,
     masked_inputs,
@@ -396,6 +398,8 @@ def save(
 ) -> Path:
     """Write a folder that `transformers`' `BertForMaskedLM` loads; `load_encoder` loads it too.
 
+    With an encoder of another family it is that family's: `DistilBertForMaskedLM`.
+
     Args:
         model: from `build`.
         folder: replaced as a whole, once everything is written.
@@ -405,14 +409,16 @@ def save(
     Returns:
         The folder.
     """
+    shape = encoder_config(model.encoder)
+    family = OF_FAMILIES[shape.family]
     config = {
-        **encoder_config(model.encoder).to_huggingface(),
-        "architectures": [ARCHITECTURE],
+        **shape.to_huggingface(),
+        "architectures": [family.named(ARCHITECTURE)],
         "tie_word_embeddings": True,
         _OWN_KEY: {"max_length": max_length or tokenizer.max_length},
     }
     tensors = {
-        **encoder_tensors(model.encoder, prefix="bert."),
+        **encoder_tensors(model.encoder, prefix=family.prefix),
         **head_tensors(model),
     }
     return write_model_folder(folder, config, tensors, tokenizer=tokenizer)
@@ -423,15 +429,16 @@ def load(folder: str | Path, *, dtype: str = "float32") -> LoadedModel:
 
     Args:
         folder: a folder of a BERT with a masked language model's head, such as
-            `BertForMaskedLM` or `BertForPreTraining`.
+            `BertForMaskedLM` or `BertForPreTraining`; or `DistilBertForMaskedLM`, or
+            `ElectraForMaskedLM`, ELECTRA's generator.
         dtype: Keras dtype policy to build with.
 
     Returns:
         The model and its tokenizer.
 
     Raises:
-        ConfigError: no weights, no such head, one of another size or not tied, or a vocabulary
-            larger than the table.
+        ConfigError: a model of another family, no weights, no such head, one of another size or
+            not tied, or a vocabulary larger than the table.
     """
     from tfmodel.tokens.tokenizer import Tokenizer
 
@@ -439,8 +446,14 @@ def load(folder: str | Path, *, dtype: str = "float32") -> LoadedModel:
     config = read_config(folder)
     tensors = read_tensors(folder)
     shape = BertConfig.from_huggingface(config, name=str(folder / CONFIG_FILE))
+    if shape.family not in FAMILIES:
+        raise ConfigError(
+            f"{folder}: expected a masked language model of model_type {', '.join(FAMILIES)}, "
+            f"whose heads are read. Received: model_type {shape.family}. Its encoder loads: "
+            "tm.load_encoder."
+        )
     encoder = build_encoder(shape, dtype=dtype)
-    assign_encoder(encoder, tensors, name=str(folder))
+    assign_encoder(encoder, tensors, pooled=False, name=str(folder))
     model = build(encoder)
     if not assign_head(model, tensors, name=str(folder)):
         raise ConfigError(

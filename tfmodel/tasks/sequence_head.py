@@ -237,7 +237,7 @@ def has_own_reading(folder: str | Path) -> bool:
     if (Path(folder) / HEAD_FOLDER / WEIGHTS_FILE).is_file():
         return "id2label" in read_config(folder)
     is_here = (Path(folder) / CONFIG_FILE).is_file()
-    return is_here and "template" in read_config(folder).get(_OWN_KEY, {})
+    return is_here and isinstance(read_config(folder).get(_OWN_KEY, {}).get("template"), str)
 
 
 def huggingface_head(
@@ -311,7 +311,13 @@ def load(
     elif template is not None:
         reading = AtGap(_mask_id(folder), template)
     encoder = build_encoder(shape, sequence=reading is not None, dtype=dtype)
-    missing = assign_encoder(encoder, tensors, under_head=reading is None, name=str(folder))
+    missing = assign_encoder(
+        encoder,
+        tensors,
+        under_head=reading is None,
+        pooled=reading is None,
+        name=str(folder),
+    )
     if missing and reading is None:
         raise ConfigError(
             f"{folder}: expected the pooler that the head was trained on. "
