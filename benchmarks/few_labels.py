@@ -28,13 +28,10 @@ import csv
 import importlib.util
 import json
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
-import yaml
 from quality import SETS
 from regularization import read_results
 
@@ -75,14 +72,17 @@ def prepare(name: str) -> None:
     if (folder / "data").exists():
         return
     data = {**SETS[name].data}
-    config = {"run": str(folder), "data": {**data, "test_share": 0.1}}
-    run(config, folder.with_suffix(".yaml"), "data")
+    run({"run": str(folder), "data": {**data, "test_share": 0.1}}, only="data")
 
 
-def run(config: dict, path: Path, command: str = "run") -> None:
-    path.write_text(yaml.safe_dump(config))
-    words = [sys.executable, "-m", "tfmodel.cli", command, str(path)]
-    subprocess.run(words, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def run(config: dict, **arguments) -> dict:
+    """Run a config in this process, which has TensorFlow loaded; give its metrics."""
+    import keras
+
+    import tfmodel
+
+    keras.backend.clear_session()
+    return tfmodel.run(config, **arguments).metrics
 
 
 def write_parts(name: str, folder: Path, *, size: int, seed: int) -> dict[str, str]:
@@ -169,8 +169,7 @@ def measure(name: str, way: str, size: int, seed: int, options: argparse.Namespa
         }
         if way in ("ordinary, masked", "prompt"):
             config["encoder"] = str(Path(options.masked).resolve())
-        run(config, folder / "few.yaml")
-        metrics = json.loads((folder / "run" / "metrics.json").read_text("utf-8"))
+        metrics = run(config)
     return asked | {
         "accuracy": metrics["test"]["accuracy"],
         "train_seconds": round(metrics["train"]["seconds"], 1),
@@ -220,7 +219,7 @@ def main() -> None:
                         continue
                     try:
                         figures = measure(name, way, size, seed, options)
-                    except subprocess.CalledProcessError as error:
+                    except (RuntimeError, ValueError) as error:
                         print(f"{name}, {way}, {size}, seed {seed}: failed ({error})", flush=True)
                         continue
                     with options.output.open("a") as file:

@@ -5,6 +5,7 @@ Run: pytest tests/test_fill_road.py
 
 import csv
 import json
+import types
 from pathlib import Path
 
 import needs
@@ -18,6 +19,7 @@ from command import run_command
 import tfmodel
 from tfmodel.config import ConfigError
 from tfmodel.kinds import load_run_config
+from tfmodel.stages.fill import EVALUATE_FILLING, EXPORT_FILLING, _texts_with_gaps
 from tfmodel.tasks import fill
 
 TEXTS = ["the red fox [MASK] the river.", "[MASK] small [MASK] likes my sister.", "no gap here"]
@@ -43,6 +45,41 @@ def config(**more):
 def test_mistakes_in_a_config_are_told(more, message):
     with pytest.raises(ConfigError, match=message):
         load_run_config(config(**more))
+
+
+def context_of(**settings):
+    """What the stages read of a run."""
+    run = types.SimpleNamespace(folder=Path("runs/x"))
+    return types.SimpleNamespace(run=run, settings=types.SimpleNamespace(**settings))
+
+
+def test_an_objective_without_the_head_is_refused_by_both_commands():
+    objective = types.SimpleNamespace(name="electra")
+    context = context_of(objective=objective, run="runs/x")
+    for stage in (EVALUATE_FILLING, EXPORT_FILLING):
+        context.settings.export = None
+        with pytest.raises(
+            ConfigError, match=r"learns to fill gaps \(mlm, nsp, sop\). Received: elec"
+        ):
+            stage.work(context)
+
+
+def test_one_whole_word_of_each_text_is_hidden(monkeypatch):
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "fox", "the", "sings", "##s", "."]
+    tokenizer = tfmodel.Tokenizer(tfmodel.Vocabulary(pieces), max_length=16)
+
+    def hidden(*texts):
+        corpus = types.SimpleNamespace(texts=lambda part: iter(texts))
+        monkeypatch.setattr("tfmodel.data.corpus.load_corpus", lambda folder: corpus)
+        return [*_texts_with_gaps(context_of(seed=0), tokenizer, 12)]
+
+    found = hidden("The foxs sings.", "...", "a [MASK] fox .", "sings the", "")
+    assert ("[MASK] foxs sings.", "the") in found or ("The foxs [MASK].", "sings") in found
+    assert found[1] == ("[MASK] the", "sings") and len(found) == 2
+    with pytest.raises(
+        ConfigError, match="dev documents with a word that is one piece, to compare"
+    ):
+        hidden("...", "zebra")
 
 
 @pytest.fixture(scope="module")
