@@ -1,9 +1,9 @@
 """How good the tasks' models are, beside Hugging Face in torch and KerasHub on the same rows.
 
-Each set and seed: `tfmodel run` of at most 2,000 training rows, 2 epochs and 128 tokens, from
-MiniLM's weights; then the peers on the rows of that very run, from the same weights with the same
-rate, batch and schedule, the best dev epoch chosen in the same way. All answers are measured by
-the same function, on the same test rows.
+Each set and seed: `tfmodel run` of at most 2,000 training rows, 2 epochs and 128 tokens
+(questions 384), from MiniLM's weights, Chinese from --chinese; then the peers on the rows of that
+very run, from the same weights with the same rate, batch and schedule, the best dev epoch chosen
+in the same way. All answers are measured by the same functions, on the same test rows.
 
 Run: pip install -e '.[parity]'
      TFMODEL_DATA=... python benchmarks/quality.py --output benchmarks/quality.jsonl
@@ -104,16 +104,42 @@ SETS = {
             text="text_a",
         )
     ),  # fmt: skip
+    "wnut17": Set(
+        _parts(
+            "wnut17",
+            "wnut17train.conll",
+            "emerging.test.annotated",
+            "emerging.dev.conll",
+            format="conll",
+        ),
+        figure="f1",
+        task="tag",
+        target="tag",
+    ),  # fmt: skip
+    "cluener": Set(
+        _parts("cluener_zh", "train.json", "dev.json", spans={"inclusive": True}),
+        figure="f1",
+        task="tag",
+        target="tag",
+        train={"learning_rate": 5e-4},
+    ),
+    "squad": Set(
+        _parts("squad_subset", "train.json", "test.json", "valid.json"),
+        figure="f1",
+        task="span",
+        target="span",
+        train={"learning_rate": 2e-4, "max_length": 384},
+    ),
 }
 # The weights are English; a Chinese set needs a model folder, by --chinese.
-CHINESE = ("chnsenticorp",)
+CHINESE = ("chnsenticorp", "cluener")
 
 
 def run_ours(name: str, seed: int, options: argparse.Namespace) -> Path:
-    """Run our own road; give the run folder."""
+    """Run our own road; give the run folder, with `rows.json` for the peers."""
     chosen = SETS[name]
     folder = options.work / f"{name}-{seed}"
-    if (folder / "evaluation.json").exists():
+    if (folder / "rows.json").exists():
         return folder
     config = {
         "run": str(folder),
@@ -121,6 +147,7 @@ def run_ours(name: str, seed: int, options: argparse.Namespace) -> Path:
         "data": {**chosen.data, "max_rows": ROWS},
         "task": {"name": chosen.task},
         "train": {"epochs": EPOCHS, "max_length": LENGTH, **chosen.train},
+        "export": {"savedmodel": False, "tflite": []},
     }
     if name in CHINESE:
         config["encoder"] = str(options.chinese)
@@ -129,25 +156,42 @@ def run_ours(name: str, seed: int, options: argparse.Namespace) -> Path:
     path.write_text(yaml.safe_dump(config))
     command = [sys.executable, "-m", "tfmodel.cli", "run", str(path), "--restart"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    write_rows(folder)
     return folder
+
+
+def write_rows(run: Path) -> None:
+    """What a run was trained on and how: all that a peer needs, TensorFlow or not."""
+    from tfmodel.config import load_config
+    from tfmodel.data import load_dataset
+    from tfmodel.pipeline import RunSettings
+    from tfmodel.sources import fetch
+
+    settings, dataset = load_config(run / "config.yaml", RunSettings), load_dataset(run / "data")
+    parts = {}
+    for part in dataset.counts:
+        split = dataset.split(part)
+        labels = [each.tolist() if hasattr(each, "tolist") else each for each in split.labels]
+        parts[part] = {"texts": split.texts, "text_pairs": split.text_pairs, "labels": labels}
+    names = ("epochs", "learning_rate", "batch_size", "max_length", "warmup_share")
+    found = {
+        "labels": dataset.labels,
+        "parts": parts,
+        "encoder": str(fetch(settings.encoder)),
+        "train": {each: getattr(settings.train, each) for each in names},
+        "monitor": settings.train.monitor,
+    }
+    aside = run / "rows.json.new"
+    aside.write_text(json.dumps(found))
+    aside.rename(run / "rows.json")
 
 
 def measure(name: str, peer: str, seed: int, options: argparse.Namespace) -> dict:
     began = time.perf_counter()
     run = run_ours(name, seed, options)
-    if peer == "tfmodel":
-        from tfmodel.export import load
-        from tfmodel.tasks import find
-
-        dataset, task, predictor = dataset_of(run), find(SETS[name].target), load(run / "model")
-        test = dataset.split("test")
-        values = predictor.values(test.texts, test.text_pairs)
-        decoding = predictor.manifest.decoding
-        found = figure_of(name, task, dataset, "test", values, decoding)
-        metrics = json.loads((run / "metrics.json").read_text("utf-8"))
-        seconds = metrics["train"]["seconds"]
-    else:
-        found, seconds = ask_peer(name, peer, seed, run)
+    rows = json.loads((run / "rows.json").read_text())
+    ask = ask_ours if peer == "tfmodel" else ask_peer
+    found, seconds = ask(name, peer, seed, run, rows)
     return {
         "set": name,
         "peer": peer,
@@ -158,78 +202,121 @@ def measure(name: str, peer: str, seed: int, options: argparse.Namespace) -> dic
     }
 
 
-def dataset_of(run: Path):
-    from tfmodel.data import load_dataset
+def ask_ours(name: str, peer: str, seed: int, run: Path, rows: dict) -> tuple[float, float]:
+    from tfmodel.export import load
 
-    return load_dataset(run / "data")
+    predictor, test = load(run / "model"), rows["parts"]["test"]
+    values = predictor.values(test["texts"], test["text_pairs"])
+    metrics = json.loads((run / "metrics.json").read_text("utf-8"))
+    found = figure_of(name, rows, "test", values, predictor.manifest.decoding)
+    return found, metrics["train"]["seconds"]
 
 
-def figure_of(name: str, task, dataset, part: str, values, decoding) -> float:
-    split = dataset.split(part)
-    targets = task.targets(split.labels, dataset.labels)
-    if SETS[name].figure == "matthews":
+def targets_of(name: str, rows: dict, part: str):
+    from tfmodel.tasks import find
+
+    found = rows["parts"][part]
+    more = {"text_pairs": found["text_pairs"]} if SETS[name].task == "span" else {}
+    labels = found["labels"]
+    if SETS[name].target in ("classify", "regress"):
+        labels = np.asarray(labels)
+    return find(SETS[name].target).targets(labels, rows["labels"], **more)
+
+
+def figure_of(name: str, rows: dict, part: str, values, decoding) -> float:
+    from tfmodel.tasks import find
+
+    targets, figure = targets_of(name, rows, part), SETS[name].figure
+    if figure == "matthews":
         from sklearn.metrics import matthews_corrcoef
 
         return float(matthews_corrcoef(targets, values.argmax(-1)))
-    return float(task.evaluate(targets, values, dataset.labels, **decoding)[SETS[name].figure])
+    return float(
+        find(SETS[name].target).evaluate(targets, values, rows["labels"], **decoding)[figure]
+    )
 
 
-def ask_peer(name: str, peer: str, seed: int, run: Path) -> tuple[float, float]:
+def ask_peer(name: str, peer: str, seed: int, run: Path, rows: dict) -> tuple[float, float]:
     """Train a peer on the rows of our run; give the figure of test and the seconds of training."""
     import huggingface_peer
-    import kerashub_peer
 
-    from tfmodel.config import load_config
-    from tfmodel.pipeline import RunSettings
-    from tfmodel.sources import fetch
-    from tfmodel.tasks import find
-
-    settings = load_config(run / "config.yaml", RunSettings)
-    dataset, task = dataset_of(run), find(SETS[name].target)
-    parts = {}
-    for part in dataset.counts:
-        split = dataset.split(part)
-        targets = task.targets(split.labels, dataset.labels)
-        parts[part] = (split.texts, split.text_pairs, np.asarray(targets))
-    arguments = {
-        "classes": len(dataset.labels) or 1,
-        "epochs": settings.train.epochs,
-        "learning_rate": settings.train.learning_rate,
-        "batch_size": settings.train.batch_size,
-        "max_length": settings.train.max_length,
-        "warmup_share": settings.train.warmup_share,
-        "seed": seed,
+    task = SETS[name].task
+    parts = {
+        part: (found["texts"], found["text_pairs"], targets_of(name, rows, part))
+        for part, found in rows["parts"].items()
     }
+    arguments = {**rows["train"], "seed": seed}
     if peer == "kerashub":
-        result = kerashub_peer.train(fetch(settings.encoder), parts, **arguments)
-    else:
-        result = huggingface_peer.train(
-            fetch(settings.encoder),
+        import kerashub_peer
+
+        classes = len(rows["labels"])
+        result = kerashub_peer.train(Path(rows["encoder"]), parts, classes=classes, **arguments)
+    elif task == "tag":
+        from tfmodel.evaluate.tagging import entity_f1
+        from tfmodel.tasks import tag
+
+        result = huggingface_peer.train_tagger(
+            rows["encoder"],
             parts,
+            tags=tag.output_labels(rows["labels"]),
+            judge=entity_f1,
             **arguments,
+        )
+        return entity_f1(parts["test"][2], result["values"]["test"]), result["seconds"]
+    elif task == "span":
+        for part, found in rows["parts"].items():
+            answers = [
+                [(a["text"], a["start"]) for a in each["answers"]] for each in found["labels"]
+            ]
+            parts[part] = (*parts[part][:2], answers)
+        questions = {part: targets_of(name, rows, part) for part in parts}
+        result = huggingface_peer.train_answerer(
+            rows["encoder"],
+            parts,
+            judge=lambda _, given: answers_f1(questions["dev"], given),
+            **arguments,
+        )
+        return answers_f1(questions["test"], result["values"]["test"]), result["seconds"]
+    else:
+        from tfmodel.tasks import find
+
+        result = huggingface_peer.train(
+            rows["encoder"],
+            parts,
+            classes=len(rows["labels"]) or 1,
             choose_best=True,
-            problem=task.PROBLEM_TYPE,
-            judge=lambda targets, values: judged(task, dataset, settings, targets, values),
+            problem=find(SETS[name].target).PROBLEM_TYPE,
+            judge=lambda targets, values: judged(name, rows, targets, values),
+            **arguments,
         )
     decoding = {}
-    if hasattr(task, "tuned"):
-        decoding = task.tuned(parts["dev"][2], result["values"]["dev"])
-    return figure_of(name, task, dataset, "test", result["values"]["test"], decoding), result[
-        "seconds"
-    ]
+    if SETS[name].target == "multilabel":
+        from tfmodel.tasks import multilabel
+
+        decoding = multilabel.tuned(parts["dev"][2], result["values"]["dev"])
+    return figure_of(name, rows, "test", result["values"]["test"], decoding), result["seconds"]
 
 
-def judged(task, dataset, settings, targets, values) -> float:
+def answers_f1(questions, given) -> float:
+    from tfmodel.evaluate.answering import scored
+
+    return float(np.mean([scored(*each)[1] for each in zip(questions, given, strict=True)]))
+
+
+def judged(name: str, rows: dict, targets, values) -> float:
     """The dev figure by which our own training chose its epoch."""
-    if settings.train.monitor == "accuracy":
+    from tfmodel.tasks import find
+
+    if rows["monitor"] == "accuracy":
         return float((values.argmax(-1) == targets).mean())
     decoding = {}
-    if settings.train.monitor == "micro_f1":
+    if rows["monitor"] == "micro_f1":
         from tfmodel.evaluate.labelling import best_threshold
 
         one = best_threshold(np.ravel(targets) > 0, np.ravel(values))
         decoding = {"thresholds": [one] * values.shape[1]}
-    return float(task.evaluate(targets, values, dataset.labels, **decoding)[settings.train.monitor])
+    found = find(SETS[name].target).evaluate(targets, values, rows["labels"], **decoding)
+    return float(found[rows["monitor"]])
 
 
 def has_task(name: str, peer: str) -> bool:
