@@ -119,7 +119,8 @@ def test_a_template_travels_with_the_tokenizer():
     files = files_of(manifest, prompts)
     again = read_tokenizer(files, read_files(files, name="x"), name="x")
     assert again.template == prompts.template and again.max_length == 16
-    assert again(["a b好"])["token_ids"].numpy().tolist() == [[2, 1, 1, 4, 7, 4, 3]]
+    ids = again(["a b好"])["token_ids"].numpy().tolist()
+    assert ids == prompts(["a b好"])["token_ids"].numpy().tolist() and ids[0][-3:] == [7, 4, 3]
 
 
 def test_keys_that_a_later_version_added_are_passed_over():
