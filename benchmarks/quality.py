@@ -246,6 +246,8 @@ def ask_peer(name: str, peer: str, seed: int, run: Path, rows: dict) -> tuple[fl
         for part, found in rows["parts"].items()
     }
     arguments = {**rows["train"], "seed": seed}
+    if peer != "kerashub":
+        arguments["grouped"] = False
     if peer == "kerashub":
         import kerashub_peer
 

@@ -135,6 +135,8 @@ static void print_row(TF_Tensor *tensor, int64_t row, int64_t rows) {
     if (TF_TensorType(tensor) == TF_STRING) {
       TF_TString *text = (TF_TString *)TF_TensorData(tensor) + cell;
       fwrite(TF_StringGetDataPointer(text), 1, TF_StringGetSize(text), stdout);
+    } else if (TF_TensorType(tensor) == TF_INT32) {
+      printf("%d", (int)((int32_t *)TF_TensorData(tensor))[cell]);
     } else {
       printf("%.9g", ((float *)TF_TensorData(tensor))[cell]);
     }

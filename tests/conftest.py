@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import small_run
+import small_tasks
 from command import run_command
 
 # A process for each artifact is seconds a run: the tests of the gate ask for it by themselves.
@@ -51,3 +52,9 @@ def workspace(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     shutil.copytree(finished, folder)
     monkeypatch.chdir(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def exported_tasks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, small_tasks.ExportedTask]:
+    """A SavedModel of every task; not to be changed."""
+    return small_tasks.write_exports(tmp_path_factory.mktemp("tasks"))

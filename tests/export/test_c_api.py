@@ -21,6 +21,7 @@ import questions
 import tensorflow as tf
 
 from tfmodel.export import export_savedmodel, export_tflite
+from tfmodel.tasks import TASKS
 
 pytestmark = pytest.mark.slow
 
@@ -77,18 +78,24 @@ def older_program(tmp_path_factory) -> Program:
     return compile_answer(tmp_path_factory.mktemp("c"), packages, limit=1e-4)
 
 
-def ask(program: Program, folder: Path, name: str, question: questions.Question, rows: int) -> dict:
-    """The program's answers, by output."""
+def cells(
+    program: Program, folder: Path, name: str, inputs: dict, outputs: list[str], rows: int
+) -> dict[str, list[str]]:
+    """What the program prints, by output."""
     columns = [
         [" ".join(map(str, cell)) if isinstance(cell, list) else str(cell) for cell in column]
-        for column in question.inputs.values()
+        for column in inputs.values()
     ]
-    lines = "".join("\t".join(cells) + "\n" for cells in zip(*columns, strict=True))
-    names = [",".join(question.inputs), ",".join(question.outputs)]
-    done = program.run(folder, name, *names, rows, rows=lines)
+    lines = "".join("\t".join(row) + "\n" for row in zip(*columns, strict=True))
+    done = program.run(folder, name, ",".join(inputs), ",".join(outputs), rows, rows=lines)
     assert done.returncode == 0, done.stderr[-2000:]
-    cells = [line.split("\t") for line in done.stdout.splitlines()]
-    answers = dict(zip(question.outputs, zip(*cells, strict=True), strict=True))
+    found = [line.split("\t") for line in done.stdout.splitlines()]
+    return {key: list(cells) for key, cells in zip(outputs, zip(*found, strict=True), strict=True)}
+
+
+def ask(program: Program, folder: Path, name: str, question: questions.Question, rows: int) -> dict:
+    """The program's answers, by output."""
+    answers = cells(program, folder, name, question.inputs, [*question.outputs], rows)
     for output, wanted in question.outputs.items():
         if output != "label":
             numbers = [[float(number) for number in cell.split(" ")] for cell in answers[output]]
@@ -126,6 +133,40 @@ def test_real_weights_answer_as_keras(which, tmp_path, request):
     for name, question in questions.questions(folder, real, questions.TEXTS).items():
         answers = ask(program, folder, name, question, len(questions.TEXTS))
         questions.check(question, answers, limit=program.limit)
+
+
+@pytest.fixture(scope="module")
+def answered(exported_tasks) -> list[tuple]:
+    """Task, signature, inputs, and the outputs that Python's TensorFlow gives."""
+    assert {*exported_tasks} == {*TASKS} - {"embed_triplets", "embed_scored"}  # as embed
+    found = []
+    for task in exported_tasks.values():
+        loaded = tf.saved_model.load(str(task.version))
+        for name, signature in loaded.signatures.items():
+            taken = signature.structured_input_signature[1]
+            inputs = task.inputs(taken)
+            given = {key: tf.constant(inputs[key], spec.dtype) for key, spec in taken.items()}
+            outputs = {key: value.numpy() for key, value in signature(**given).items()}
+            found.append((task, name, inputs, outputs))
+    return found
+
+
+@pytest.mark.parametrize("which", ["program", "older_program"])
+def test_every_task_answers_as_in_python(which, answered, request):
+    program = request.getfixturevalue(which)
+    for task, name, inputs, wanted in answered:
+        if which == "older_program" and name != "serving_default":
+            continue  # which has every operation of the others
+        rows = len(next(iter(inputs.values())))
+        answers = cells(program, task.version, name, inputs, [*wanted], rows)
+        for output, values in wanted.items():
+            flat = values.reshape(rows, -1)
+            where = f"{task.name}: {name}: {output}"
+            if values.dtype == object:
+                assert answers[output] == [b" ".join(row).decode() for row in flat], where
+            else:
+                numbers = [[float(word) for word in cell.split()] for cell in answers[output]]
+                np.testing.assert_allclose(numbers, flat, atol=program.limit, err_msg=where)
 
 
 @pytest.mark.parametrize("missing", LIBRARIES)

@@ -52,6 +52,7 @@ def test_answers_are_typed_alike(client):
     found = client.ask({"text": ["a", "é", b"\xff"]}, signature="strings")
     assert found["text"].tolist() == ["a", "é", "\ufffd"]
     assert found["text_bytes"].tolist() == [b"a", "é".encode(), b"\xff"]
+    assert client.ask({"text": ["\ud800"]}, signature="strings")["text"].tolist() == ["?"]
     found = client.ask({"a": np.arange(3), "b": [0.5] * 3}, signature="two")
     assert found["sum"].tolist() == [0.5, 1.5, 2.5]
     assert client.ask({"x": []})["y"].shape == (0,)

@@ -54,19 +54,30 @@ def _check_files(folder: Path, target: str) -> None:
 
 
 def _check_parity(folder: Path) -> None:
-    """Look for the verdict beside the base folder, where an export puts it."""
+    if not all(verdict is True for verdict in parity_verdicts(folder)):
+        raise _refusal(f"Its {PARITY_FILE} says that it does not answer as its model does.")
+
+
+def parity_verdicts(folder: Path) -> list[Any]:
+    """What `parity.json` says of a version; an export puts it beside the base folder.
+
+    Args:
+        folder: the version folder.
+
+    Returns:
+        True where it answers as its model does; nothing where nothing is said of it.
+
+    Raises:
+        ServingError: the file cannot be read.
+    """
     try:
         artifacts = json.loads((folder.parent.parent / PARITY_FILE).read_bytes())["artifacts"]
-        own = [f"{folder.parent.name}/{folder.name}"]
-        verdicts = [
-            figures["passed"] for figures in artifacts.values() if figures.get("path") in own
-        ]
+        own = f"{folder.parent.name}/{folder.name}"
+        return [each["passed"] for each in artifacts.values() if each.get("path") == own]
     except FileNotFoundError:
-        return
+        return []
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise _refusal(f"Its {PARITY_FILE} cannot be read, so nobody knows its verdict.") from None
-    if not all(verdict is True for verdict in verdicts):
-        raise _refusal(f"Its {PARITY_FILE} says that it does not answer as its model does.")
 
 
 def _refusal(words: str) -> ServingError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
+import functools
 import random
 import threading
 import time
@@ -16,6 +17,7 @@ import numpy as np
 from tfmodel.config import ConfigError
 from tfmodel.serve.errors import ServingError
 from tfmodel.serve.transports import (
+    OtherSignature,
     SignatureInfo,
     Target,
     VersionStatus,
@@ -199,27 +201,51 @@ class Client:
             lambda seconds: self._transport.status(self._target, seconds), deadline
         )
 
+    def reload(self, config: Any, *, timeout_seconds: float | None = None) -> None:
+        """Have the server serve what a config says; over gRPC alone.
+
+        Args:
+            config: a `ModelServerConfig`. It takes the place of the whole one before: models that
+                it does not name are unloaded.
+            timeout_seconds: for the server to load what is new; as for an answer by default.
+
+        Raises:
+            ConfigError: the address is not of gRPC.
+            ServingError: the server refuses; FAILED_PRECONDITION where a label's version is not
+                live, and no label was moved.
+        """
+        deadline = time.monotonic() + (timeout_seconds or self._timeout_seconds)
+        self._retried(lambda seconds: self._transport.reload(config, seconds), deadline)
+
     # --- inside -----------------------------------------------------------------------------
 
     def _ask(
         self, inputs: Mapping[str, Any], signature: str, deadline: float
     ) -> dict[str, np.ndarray]:
+        was_known = signature in (self._signatures or {})
         info = self._signature(signature, deadline)
+        if {*inputs} != {*info.inputs} and was_known:
+            info = self._signature(signature, deadline, anew=True)
         if {*inputs} != {*info.inputs}:
             raise ConfigError(
                 f"The signature {signature} takes {', '.join(info.inputs)}. "
                 f"Received: {', '.join(inputs) or 'nothing'}."
             )
-        arrays = {name: _array(name, inputs[name], info.inputs[name].dtype) for name in info.inputs}
-        return self._retried(
-            lambda seconds: self._transport.predict(self._target, signature, info, arrays, seconds),
-            deadline,
-        )
+        for _ in range(self._tries):
+            arrays = {
+                name: _array(name, inputs[name], info.inputs[name].dtype) for name in info.inputs
+            }
+            call = functools.partial(self._transport.predict, self._target, signature, info, arrays)
+            try:
+                return self._retried(call, deadline)
+            except OtherSignature:  # a newer version has taken over
+                info = self._signature(signature, deadline, anew=True)
+        raise ServingError("INTERNAL", "The answers do not fit what the server says they are.")
 
-    def _signature(self, name: str, deadline: float) -> SignatureInfo:
-        """A signature; asked for once, and again where a newer version may have more."""
+    def _signature(self, name: str, deadline: float, *, anew: bool = False) -> SignatureInfo:
+        """A signature; asked for once, and again where a newer version may have others."""
         known = self._signatures or {}
-        if name not in known:
+        if name not in known or anew:
             known = self._retried(
                 lambda seconds: self._transport.signatures(self._target, seconds), deadline
             )
@@ -296,7 +322,11 @@ def _array(name: str, value: Any, dtype: str) -> np.ndarray:
         if dtype != "string":
             return np.asarray(value, np.dtype(dtype))
         found = np.asarray(value, object)
-        flat = [each.encode("utf-8") if isinstance(each, str) else each for each in found.ravel()]
+        # Half of a surrogate pair becomes `?`, whatever answers.
+        flat = [
+            each.encode("utf-8", "replace") if isinstance(each, str) else each
+            for each in found.ravel()
+        ]
         if not all(isinstance(each, bytes) for each in flat):
             raise TypeError("values that are no strings")
     except (TypeError, ValueError, OverflowError) as error:

@@ -108,6 +108,28 @@ def answer_file(
         return _WRITERS[written](aside, answers)
 
 
+def read_rows(path: str | Path, wanted: list[str]) -> Iterator[tuple[str, ...]]:
+    """Read fields with texts.
+
+    Args:
+        path: `.jsonl`, `.csv` or `.tsv`, as `answer_file` takes them.
+        wanted: names of the fields.
+
+    Yields:
+        The texts of each row, in the order of `wanted`.
+
+    Raises:
+        ConfigError: as `answer_file`.
+    """
+    path = Path(path)
+    read = _READERS[_format(path, "The file of texts")]
+    if not path.is_file():
+        raise ConfigError(f"{path}: expected a file of texts. Received: none. Check the path.")
+    _require_utf8(path)
+    for number, row in read(path, wanted):
+        yield tuple(_text(row, name, f"{path}:{number}") for name in wanted)
+
+
 def _answers(
     predictor, rows: Iterator[tuple[int, dict]], wanted: list[str], path: Path, *, table: bool
 ) -> Iterator[dict]:

@@ -10,14 +10,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tfmodel.serve.errors import ServingError, invalid
+from tfmodel.config import ConfigError
+from tfmodel.serve.errors import ServingError, invalid, without_paths
 from tfmodel.serve.metrics import Metrics
+from tfmodel.serve.models_config import PLATFORM, read_models_config
 from tfmodel.serve.settings import ServeSettings
 from tfmodel.serve.versions import ALL_VERSIONS, Model, Policy, Version
 
 _log = logging.getLogger(__name__)
 _PLAIN_NAME = re.compile(r"[\w.-]{1,128}", re.ASCII)
-_PLATFORM = "tensorflow"
 
 
 class Models:
@@ -29,6 +30,8 @@ class Models:
         metrics: where requests are noted.
         policy: which versions are served.
         labels: of the first model: label to version.
+        config_file: a `models.config` that is read again whenever it changes; what it says of
+            these models goes before `policy` and `labels`.
     """
 
     def __init__(
@@ -39,9 +42,13 @@ class Models:
         *,
         policy: Policy | None = None,
         labels: Mapping[str, int] | None = None,
+        config_file: Path | None = None,
     ):
         self.settings = settings
         self.metrics = metrics
+        self._config_file = config_file
+        self._config_seen: object = None
+        self._config_problem = ""
         self._allowed = {base.resolve() for base in bases.values()}
         self._models = {
             name: Model(name, base, settings, metrics, policy=policy)
@@ -121,9 +128,19 @@ class Models:
     # --- watching ---------------------------------------------------------------------------
 
     def load(self) -> None:
-        """Load what is in the folders now."""
+        """Load what is in the folders now.
+
+        Raises:
+            ConfigError: the config file cannot be read.
+        """
+        if self._config_file is not None:
+            self._config_seen = _identity(self._config_file)
+            entries = read_models_config(self._config_file).model_config_list.config
+            for entry in entries:
+                if (model := self._models.get(entry.name)) is not None:
+                    model.policy, model.labels = _policy(entry), dict(entry.version_labels)
         for model in self:
-            model.poll()
+            model.poll(at_rest=False)
         self._are_loaded = True
 
     def watch(self) -> None:
@@ -133,6 +150,7 @@ class Models:
 
     def _watch(self) -> None:
         while not self._stopped.wait(self.settings.poll_seconds):
+            self._follow()
             for model in self:
                 try:
                     model.poll()
@@ -149,14 +167,34 @@ class Models:
 
     # --- a new config -----------------------------------------------------------------------
 
-    def reload(self, config: Any) -> None:
+    def _follow(self) -> None:
+        """Do as the config file says, where it has changed or could not be done so far."""
+        if self._config_file is None:
+            return
+        seen = _identity(self._config_file)
+        if seen == self._config_seen and not self._config_problem:
+            return
+        problem = ""
+        try:
+            self.reload(read_models_config(self._config_file), is_trusted=True)
+            _log.info("the config file is in force")
+        except (ConfigError, ServingError) as error:
+            problem = without_paths(str(error))
+        except Exception as error:  # what is served goes on as it is
+            problem = f"it cannot be followed ({type(error).__name__})"
+        if problem and (problem, seen) != (self._config_problem, self._config_seen):
+            _log.warning("the config file is not in force: %s", problem)
+        self._config_seen, self._config_problem = seen, problem
+
+    def reload(self, config: Any, *, is_trusted: bool = False) -> None:
         """Exchange the models for those of a config, and wait until they are loaded.
 
         Labels move last, all at once, and only to versions that are live.
 
         Args:
             config: a `ModelServerConfig`; its base paths are folders that the server was started
-                with.
+                with, or that its config file names.
+            is_trusted: whether it comes from the config file, which may name other folders.
 
         Raises:
             ServingError: the config is wrong, and nothing was changed; FAILED_PRECONDITION: a
@@ -169,8 +207,9 @@ class Models:
                 "ModelConfigList is currently supported"
             )
         entries = [*config.model_config_list.config]
-        bases = self._checked(entries)
         with self._reloading:
+            bases = self._checked(entries, is_trusted=is_trusted)
+            self._allowed |= {*bases.values()}
             older = self._models
             fresh: dict[str, Model] = {}
             for entry in entries:
@@ -178,13 +217,13 @@ class Models:
                 if model is None or model.base.resolve() != bases[entry.name]:
                     model = Model(entry.name, bases[entry.name], self.settings, self.metrics)
                     model.policy = _policy(entry)
-                    model.poll()
+                    model.poll(at_rest=False)
                 fresh[entry.name] = model
             self._models = fresh
             for entry in entries:
                 # What has a label stays until the labels have moved.
                 fresh[entry.name].policy = _policy(entry)
-                fresh[entry.name].poll()
+                fresh[entry.name].poll(at_rest=False)
             for name, model in older.items():
                 if fresh.get(name) is not model:
                     model.close()
@@ -198,7 +237,7 @@ class Models:
             for model in fresh.values():
                 model.poll()
 
-    def _checked(self, entries: list) -> dict[str, Path]:
+    def _checked(self, entries: list, *, is_trusted: bool) -> dict[str, Path]:
         names = [entry.name for entry in entries]
         if len({*names}) < len(names):
             raise invalid("Illegal to list a model multiple times in config list")
@@ -207,8 +246,8 @@ class Models:
             shown = _shown(entry.name)
             if not entry.name or "/" in entry.name or ":" in entry.name:
                 raise invalid("Expected a model name without / and :")
-            if entry.model_platform != _PLATFORM:
-                raise invalid(f"Model {shown}: expected model_platform to be {_PLATFORM}")
+            if entry.model_platform != PLATFORM:
+                raise invalid(f"Model {shown}: expected model_platform to be {PLATFORM}")
             base = Path(entry.base_path)
             if not base.is_absolute():
                 raise invalid(f"Expected model {shown} to have an absolute path or URI")
@@ -216,7 +255,7 @@ class Models:
                 bases[entry.name] = base.resolve()
             except (OSError, ValueError, RuntimeError):
                 raise invalid(f"Expected model {shown} to have a base path") from None
-            if bases[entry.name] not in self._allowed:
+            if not is_trusted and bases[entry.name] not in self._allowed:
                 raise ServingError(
                     "PERMISSION_DENIED",
                     f"Model {shown}: its base path is none of the folders that the server was "
@@ -237,6 +276,15 @@ class Models:
                     )
         for name, own in labels.items():
             models[name].labels = own
+
+
+def _identity(path: Path) -> tuple[int, ...] | None:
+    """What changes when a file does; None where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _policy(entry: Any) -> Policy:

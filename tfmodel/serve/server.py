@@ -19,6 +19,7 @@ from tfmodel.export.linting.serving_ops import check_release
 from tfmodel.export.places import is_version, versions
 from tfmodel.serve.metrics import Metrics
 from tfmodel.serve.models import Models
+from tfmodel.serve.models_config import PLATFORM, read_models_config
 from tfmodel.serve.rest import RestApplication
 from tfmodel.serve.settings import ServeSettings
 from tfmodel.serve.versions import ALL_VERSIONS, Policy
@@ -36,11 +37,13 @@ class Server:
         models: name to base folder, or one base folder, whose name is `model`.
         policy: which versions are served; by default the newest that can be.
         labels: of the first model: label to version.
+        config_file: a `models.config` of TF Serving's, in place of the three above; it is read
+            again whenever it changes.
         settings: doors, limits and batches; see `serve_settings`.
 
     Raises:
-        ConfigError: no base folder, a file of the token or the certificate that cannot be read, or
-            the extra is not installed.
+        ConfigError: neither models nor a config file, or both; no base folder; a file of models, of
+            the token or of the certificate that cannot be read; or the extra is not installed.
 
     Example:
         >>> with Server("runs/news/export/savedmodel") as server:
@@ -50,17 +53,18 @@ class Server:
 
     def __init__(
         self,
-        models: str | Path | Mapping[str, str | Path],
+        models: str | Path | Mapping[str, str | Path] | None = None,
         *,
         policy: Policy | None = None,
         labels: Mapping[str, int] | None = None,
+        config_file: str | Path | None = None,
         settings: ServeSettings | None = None,
     ):
         _require_extra()
         self.settings = settings or ServeSettings()
         check_release(self.settings.target)
-        bases = models if isinstance(models, Mapping) else {"model": models}
-        self._token = _token(self.settings.token_file)
+        bases = _bases(models, config_file)
+        self._token = read_token(self.settings.token_file)
         self._pem = _read_tls(self.settings)
         self.metrics = Metrics()
         self.models = Models(
@@ -69,6 +73,7 @@ class Server:
             self.metrics,
             policy=policy,
             labels=labels,
+            config_file=None if config_file is None else Path(config_file),
         )
         self._application = RestApplication(self.models, token=self._token)
         self._rest: Any = None
@@ -277,6 +282,28 @@ def _require_extra() -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
 
+def _bases(
+    models: str | Path | Mapping[str, str | Path] | None, config_file: str | Path | None
+) -> Mapping[str, str | Path]:
+    """Name to base folder."""
+    if (models is None) == (config_file is None):
+        raise ConfigError(
+            "Expected a base folder of versions, or a models.config (--models-config). Received: "
+            f"{'neither' if models is None else 'both'}."
+        )
+    if config_file is None:
+        return models if isinstance(models, Mapping) else {"model": models}
+    entries = read_models_config(config_file).model_config_list.config
+    for entry in entries:
+        if entry.model_platform != PLATFORM or not Path(entry.base_path).is_absolute():
+            raise ConfigError(
+                f"{config_file}: expected the model {entry.name} to have an absolute base_path and "
+                f"the model_platform {PLATFORM}. Received: {entry.base_path!r} and "
+                f"{entry.model_platform!r}."
+            )
+    return {entry.name: entry.base_path for entry in entries}
+
+
 def _base(name: str, base: str | Path) -> Path:
     """A base folder that holds a version."""
     base = Path(base)
@@ -301,7 +328,12 @@ def _base(name: str, base: str | Path) -> Path:
     return base
 
 
-def _token(path: str | None) -> str | None:
+def read_token(path: str | Path | None) -> str | None:
+    """The token in a file; None where no file is named.
+
+    Raises:
+        ConfigError: it cannot be read, or holds what is no token.
+    """
     if path is None:
         return None
     try:

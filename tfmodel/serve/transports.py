@@ -50,6 +50,10 @@ class SignatureInfo:
     outputs: Mapping[str, TensorInfo]
 
 
+class OtherSignature(Exception):
+    """An answer that does not fit the signature as it was known: another version gave it."""
+
+
 @dataclasses.dataclass(frozen=True)
 class VersionStatus:
     """A version as the server knows it.
@@ -77,7 +81,10 @@ class Target:
 
 
 class Transport(Protocol):
-    """One request each; ServingError where there is no answer."""
+    """One request each; ServingError where there is no answer.
+
+    `predict` raises `OtherSignature` where the answer has other outputs than `info` says.
+    """
 
     def predict(
         self,
@@ -94,6 +101,9 @@ class Transport(Protocol):
 
     def status(self, target: Target, seconds: float) -> list[VersionStatus]:
         """The versions."""
+
+    def reload(self, config: Any, seconds: float) -> None:
+        """Exchange what is served."""
 
     def close(self) -> None:
         """Close the connections."""
@@ -155,10 +165,15 @@ class _Rest:
     def predict(self, target, signature, info, inputs, seconds):
         columns = {name: _to_json(value) for name, value in inputs.items()}
         body = {"signature_name": signature, "inputs": columns}
-        answer = self._ask("POST", f"{_path(target)}:predict", seconds, body)["outputs"]
+        answer = self._ask("POST", f"{_path(target)}:predict", seconds, body).get("outputs")
         if len(info.outputs) == 1:
             answer = {next(iter(info.outputs)): answer}
-        return {name: _from_json(name, value, info.outputs[name]) for name, value in answer.items()}
+        if not isinstance(answer, dict) or {*answer} != {*info.outputs}:
+            raise OtherSignature
+        try:
+            return {name: _from_json(value, info.outputs[name]) for name, value in answer.items()}
+        except (KeyError, TypeError, ValueError):
+            raise OtherSignature from None
 
     def signatures(self, target, seconds):
         answer = self._ask("GET", f"{_path(target)}/metadata", seconds)
@@ -192,6 +207,12 @@ class _Rest:
             for each in answer["model_version_status"]
         ]
 
+    def reload(self, config, seconds):
+        raise ConfigError(
+            "Expected a grpc:// address: TF Serving takes a new config over gRPC alone. Received: "
+            f"{self._base.partition('/v1/')[0]}."
+        )
+
     def close(self):
         self._pool.clear()
 
@@ -204,6 +225,7 @@ class _Rest:
                 body=content,
                 headers=self._headers,
                 timeout=self._timeout(total=seconds),
+                pool_timeout=seconds,
                 redirect=False,
             )
         except self._errors.TimeoutError as error:
@@ -211,6 +233,9 @@ class _Rest:
             if isinstance(error, self._errors.ConnectTimeoutError):
                 code = "UNAVAILABLE"
             raise ServingError(code, "The server did not answer in time.") from None
+        except self._errors.EmptyPoolError:
+            words = "Every connection was in use until the time was over."
+            raise ServingError("DEADLINE_EXCEEDED", words) from None
         except self._errors.HTTPError as error:
             words = f"The server cannot be reached ({type(error).__name__})."
             raise ServingError("UNAVAILABLE", words) from None
@@ -248,7 +273,7 @@ def _to_json(value: np.ndarray) -> Any:
     return written(listed) if value.dtype == object else listed
 
 
-def _from_json(name: str, value: Any, info: TensorInfo) -> np.ndarray:
+def _from_json(value: Any, info: TensorInfo) -> np.ndarray:
     if info.dtype != "string":
         return np.asarray(value, info.numpy_type)
 
@@ -353,6 +378,17 @@ class _Grpc:
             )
             for each in answer.model_version_status
         ]
+
+    def reload(self, config, seconds):
+        from tensorflow_serving.apis import model_management_pb2
+
+        request = model_management_pb2.ReloadConfigRequest(config=config)
+        status = self._ask(self._models.HandleReloadConfigRequest, request, seconds).status
+        if status.error_code:
+            from tensorflow.core.protobuf import error_codes_pb2
+
+            code = error_codes_pb2.Code.Name(status.error_code)
+            raise ServingError(code, status.error_message[:_LONGEST_WORDS])
 
     def close(self):
         self._channel.close()

@@ -247,14 +247,21 @@ class Model:
 
     # --- the folder -------------------------------------------------------------------------
 
-    def poll(self) -> None:
-        """Look at the folder: load what is new, then unload what is no longer wanted."""
+    def poll(self, *, at_rest: bool = True) -> None:
+        """Look at the folder: load what is new, then unload what is no longer wanted.
+
+        Args:
+            at_rest: whether a version whose files have just changed is left for the next look:
+                it may be half there.
+        """
         with self._polling:
             if self._is_closed:
                 return
             found = self._folders()
             if found is not None:
                 self._forget(found)
+                if at_rest:
+                    found = self._at_rest(found)
                 for number in self._to_load(found):
                     self._load(number, found[number])
                 self._retire(found)
@@ -278,6 +285,17 @@ class Model:
         except OSError:
             return None
         return {int(path.name): path for path in entries if is_version(path.name) and path.is_dir()}
+
+    def _at_rest(self, found: Mapping[int, Path]) -> dict[int, Path]:
+        """The versions that are loaded already, or of which nothing is being written just now."""
+        with self._lock:
+            loaded = {*self._live()}
+        now = time.time()
+        return {
+            number: folder
+            for number, folder in found.items()
+            if number in loaded or not 0 <= now - _written(folder) < self._settings.poll_seconds
+        }
 
     def _wanted(self, found: Mapping[int, Path]) -> set[int]:
         """Numbers to serve: of those in the folder, the refused left out."""
@@ -327,6 +345,9 @@ class Model:
         started = time.monotonic()
         try:
             servable = admit(folder, target=self._settings.target)
+            if _fingerprint(folder) != fingerprint:
+                servable.close()
+                raise ServingError("ABORTED", "Its files changed while it was loaded.")
             version = Version(self.name, number, servable, self._settings, self._metrics)
         except Exception as error:
             code, message = "INTERNAL", f"It cannot be loaded ({type(error).__name__})."
@@ -371,6 +392,15 @@ class Model:
         entry.version.close()
         with self._lock:
             entry.version, entry.state = None, "END"
+
+
+def _written(folder: Path) -> float:
+    """When a file of a version was last written: seconds as `time.time` has them."""
+    latest = 0.0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):
+            latest = max(latest, path.stat().st_mtime, path.stat().st_ctime)
+    return latest
 
 
 def _fingerprint(folder: Path) -> Fingerprint:

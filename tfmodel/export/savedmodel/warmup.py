@@ -13,7 +13,12 @@ BATCH_SIZES = (1, 2, 4, 8, 16, 32)
 
 
 def write_warmup(
-    folder: Path, texts: Sequence[str], manifest: Manifest, signatures: Sequence[str]
+    folder: Path,
+    texts: Sequence[str],
+    manifest: Manifest,
+    signatures: Sequence[str],
+    *,
+    sizes: Sequence[int] = BATCH_SIZES,
 ) -> None:
     """Write requests for every signature that takes texts, in every batch size.
 
@@ -26,6 +31,7 @@ def write_warmup(
         manifest: whether the model takes `text_pair` too (it gets the same texts), and the
             longest row.
         signatures: names of the model's signatures; `ids` is left out.
+        sizes: rows of a request.
     """
     import tensorflow as tf
     from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
@@ -34,7 +40,7 @@ def write_warmup(
     path.parent.mkdir(parents=True, exist_ok=True)
     with tf.io.TFRecordWriter(str(path)) as writer:
         for signature in (name for name in signatures if name != "ids"):
-            for rows in BATCH_SIZES:
+            for rows in sizes:
                 request = predict_pb2.PredictRequest()
                 request.model_spec.name = "model"
                 request.model_spec.signature_name = signature
@@ -43,7 +49,8 @@ def write_warmup(
                 log = prediction_log_pb2.PredictionLog(
                     predict_log=prediction_log_pb2.PredictLog(request=request)
                 )
-                writer.write(log.SerializeToString())
+                # Inputs are a map, which has no order of its own.
+                writer.write(log.SerializeToString(deterministic=True))
 
 
 def _columns(
