@@ -6,6 +6,7 @@ import pytest
 
 from tfmodel.config import ConfigError
 from tfmodel.export.manifest import Manifest, files_of, read_files, read_tokenizer
+from tfmodel.serve import rollout
 from tfmodel.tokens import Tokenizer, Vocabulary
 from tfmodel.tokens.byte_pairs import SPECIAL_PIECES, BytePairTokenizer, byte_letters
 from tfmodel.tokens.prompts import PromptTokenizer
@@ -121,6 +122,17 @@ def test_a_template_travels_with_the_tokenizer():
     assert again.template == prompts.template and again.max_length == 16
     ids = again(["a b好"])["token_ids"].numpy().tolist()
     assert ids == prompts(["a b好"])["token_ids"].numpy().tolist() and ids[0][-3:] == [7, 4, 3]
+
+
+def test_a_rollout_refuses_what_fills_gaps(tmp_path):
+    plain = Tokenizer(Vocabulary([*PIECES, "[MASK]"]), lowercase=False, max_length=16)
+    (tmp_path / "assets").mkdir()
+    for name, content in files_of(manifest_of(plain, labels=(), task="fill"), plain).items():
+        (tmp_path / "assets" / name).write_bytes(content)
+    with pytest.raises(
+        ConfigError, match="a task whose answers a rollout compares. Received: fill"
+    ):
+        rollout.manifest_of(tmp_path)
 
 
 def test_keys_that_a_later_version_added_are_passed_over():
