@@ -130,7 +130,7 @@ def test_a_rollout_refuses_what_fills_gaps(tmp_path):
     for name, content in files_of(manifest_of(plain, labels=(), task="fill"), plain).items():
         (tmp_path / "assets" / name).write_bytes(content)
     with pytest.raises(
-        ConfigError, match="a task whose answers a rollout compares. Received: fill"
+        ConfigError, match="answers a rollout compares. Received: fill"
     ):
         rollout.manifest_of(tmp_path)
 
