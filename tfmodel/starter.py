@@ -62,10 +62,10 @@ def _lines(file: Path, output: Path, look, *, comments: list[str]) -> Iterator[s
     yield "# encoder: a Hugging Face BERT folder; without this key MiniLM (English) is used"
     yield ""
     yield "data:  # 20% are held out for test and 10% for dev, unless test: and dev: name files"
-    for key, value in look.settings.items():
-        if not (look.spans and key == "target"):  # the task says it
-            yield f"  {key}: {_scalar(value)}"
     has_questions = look.unanswerable is not None
+    for key, value in look.settings.items():
+        if key != "target" or not (look.spans or has_questions):  # the task says it
+            yield f"  {key}: {_scalar(value)}"
     if look.numbers is None and not look.spans and not has_questions:
         yield "  # label_noise: {folds: 5}  # lists the rows whose label is probably wrong"
     yield ""

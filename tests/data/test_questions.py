@@ -91,3 +91,26 @@ def test_lines_with_a_question_a_context_and_an_answer(tmp_path):
 def test_a_file_of_answers_that_stand_nowhere_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="answer_not_in_context: 'Bob' does not stand there"):
         prepared(tmp_path, [asked(f"Who, {n}?", ("Bob", 0)) for n in range(30)])
+
+
+def test_answers_as_lists_of_texts_and_starts_are_read_in_articles_too(tmp_path):
+    question = {"question": "Who?", "answers": {"text": ["Anna"], "answer_start": [9]}}
+    none = {"question": "Who else?", "answers": {"text": [], "answer_start": []}}
+    rows = [{"context": f"{n} is for Anna now", "qas": [question, none]} for n in range(10, 30)]
+    (tmp_path / "a.json").write_text(json.dumps({"data": [{"paragraphs": rows}]}))
+    settings = DataSettings(train=str(tmp_path / "a.json"), workers=0)
+    account = prepare(settings, tmp_path / "data", seed=0).account
+    assert account["kept"] == 40 and account["files"][0]["answers_moved"] == 20
+
+
+def test_questions_are_pairs_with_their_contexts_where_answers_are_not_read(tmp_path):
+    rows = [{"context": f"{n} is here", "qas": [{"question": f"{n}?"}]} for n in range(20)]
+    rows[0]["qas"][0]["answers"] = [{"text": "nowhere", "answer_start": 7}]
+    (tmp_path / "a.json").write_text(json.dumps({"data": [{"paragraphs": rows}]}))
+    settings = DataSettings(
+        train=str(tmp_path / "a.json"), format="squad", target="none", workers=0
+    )
+    dataset = prepare(settings, tmp_path / "data", seed=0)
+    assert dataset.account["kept"] == 20 and "answers_moved" not in dataset.account["files"][0]
+    split = dataset.split("train")
+    assert all(b == f"{a[:-1]} is here" for a, b in zip(split.texts, split.text_pairs, strict=True))

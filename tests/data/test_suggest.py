@@ -307,3 +307,63 @@ def test_a_score_of_a_pair_goes_before_its_genre(write):
 def test_whole_numbers_that_repeat_are_classes(write):
     rows = [(f"text {i} of some words", 1 + i % 5) for i in range(100)]
     assert look_at(write("a.csv", as_csv(rows))).numbers is None
+
+
+@pytest.mark.parametrize("bad", [{"text": "Anna", "entities": None}, {"text": "a"}, {"n": 1}])
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"text": "Anna reads", "entities": [[0, 4, "PER"]]},
+        {"text": ["Anna", "reads"], "entities": ["B-PER", "O"]},
+    ],
+)
+def test_a_bad_row_among_many_does_not_hide_what_they_are(write, row, bad):
+    lines = [json.dumps(each) for each in [row] * 12 + [bad]]
+    look = look_at(write("a.jsonl", "\n".join(lines)))
+    assert look.spans and look.labels == {"PER": 12}
+    assert any("1 rows cannot be read" in note for note in look.notes)
+
+
+def questions(count=30):
+    names = ["Anna", "Omar", "Mei"]
+    for i in range(count):
+        yield f"Who reads book {i}?", f"Book {i} is read by {names[i % 3]} at noon.", names[i % 3]
+
+
+@pytest.mark.parametrize("named", ["question,context,answer", "id,Answer,Query,Passage"])
+def test_questions_with_their_contexts_in_a_table(write, named):
+    lines = [named]
+    for question, context, answer in questions():
+        cells = {"question": question, "context": context, "answer": answer}
+        cells |= {"id": "7", "query": question, "passage": context}
+        lines.append(",".join(f'"{cells[name.lower()]}"' for name in named.split(",")))
+    look = look_at(write("a.csv", "\n".join(lines)))
+    columns = {"text": "question", "text_pair": "context", "label": "answer"}
+    if named.startswith("id"):
+        columns = {"text": "Query", "text_pair": "Passage", "label": "Answer"}
+    assert {key: look.settings[key] for key in columns} == columns
+    assert look.settings["target"] == "answers" and (look.rows, look.unanswerable) == (30, 0)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda text, start: {"text": [text], "answer_start": [start]},
+        lambda text, start: [{"text": text, "answer_start": start}],
+        lambda text, start: [text],
+    ],
+)
+def test_questions_in_json_lines(write, form):
+    rows = [
+        {"question": q, "context": c, "answers": form(a, c.index(a))} for q, c, a in questions()
+    ]
+    rows.append(rows[0] | {"answers": {"text": [], "answer_start": []}, "question": "Who else?"})
+    look = look_at(write("a.jsonl", "\n".join(map(json.dumps, rows))))
+    assert look.settings["target"] == "answers" and (look.rows, look.unanswerable) == (31, 1)
+
+
+def test_answers_that_are_classes_are_none_of_the_context(write):
+    lines = ["question,context,answer"]
+    lines += [f"Is it {i}?,It is number {i} now.,{('yes', 'no')[i % 2]}" for i in range(30)]
+    look = look_at(write("a.csv", "\n".join(lines)))
+    assert look.settings["label"] == "answer" and "target" not in look.settings

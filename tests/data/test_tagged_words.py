@@ -112,6 +112,7 @@ def test_words_and_tags_of_json_are_spans_too():
     [
         (["O"], "two words", "bad_tags"),
         (["O", "O"], ["a", ""], "bad_tags"),
+        (["B-", "O"], ["a", "b"], "bad_tags"),
         ([{"start": 0, "end": 2, "label": "x"}], ["a", "b"], "not_text"),
         ([[5, 40, "a"]], "some text", "bad_span"),
     ],

@@ -127,6 +127,7 @@ def test_a_question_without_an_answer_is_a_row():
         ("tags", ["O"], "bad_tags"),
         ("tags", "O O ", "bad_tags"),
         ("tags", 3, "bad_tags"),
+        ("tags", ["B-", "O", "O"], "bad_tags"),
         ("spans", "0-4", "bad_span"),
         ("spans", [{"start": 0, "end": 99, "label": "x"}], "bad_span"),
         ("spans", [{"start": 4, "end": 4, "label": "x"}], "bad_span"),
@@ -309,3 +310,17 @@ def test_labels_survive_a_tfds_folder(name, tmp_path):
         }
         back.append(target.decode(lists, names))
     assert back == LABELS[name]
+
+
+@pytest.mark.parametrize(
+    "span, told",
+    [
+        ({"start": "0", "end": 4, "label": "x"}, "start '0', end 4, label 'x'"),
+        ({"start": 0.5, "end": 4, "label": ""}, "start 0.5, end 4, label ''"),
+        ({"begin": 0, "end": 4}, "start missing, end 4, label missing"),
+    ],
+)
+def test_a_span_that_cannot_be_read_is_shown(span, told):
+    with pytest.raises(BadLabel) as caught:
+        parse("spans", [span])
+    assert caught.value.detail == f"not two whole numbers and a label: {told}"

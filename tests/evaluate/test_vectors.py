@@ -110,6 +110,23 @@ def test_the_nearest_of_what_does_not_fit():
         nearest(np.ones((2, 3)), np.ones((2, 3)), count=0)
 
 
+def test_equal_vectors_share_their_rank():
+    stats = pytest.importorskip("scipy.stats")
+    generator = np.random.default_rng(0)
+    vectors = generator.normal(size=(40, 2, 8)).astype(np.float32)
+    vectors[:20, 1] = vectors[:20, 0]
+    scores = generator.integers(0, 6, 40).astype(float)
+    cosines = np.append(np.ones(20), scored_cosines(vectors[20:]))
+    wanted = stats.spearmanr(scores, cosines).statistic
+    assert scored_pairs(scores, vectors)["spearman"] == pytest.approx(wanted, abs=1e-9)
+
+
+def scored_cosines(vectors):
+    first, second = vectors.astype(np.float64).transpose(1, 0, 2)
+    lengths = np.linalg.norm(first, axis=-1) * np.linalg.norm(second, axis=-1)
+    return np.sum(first * second, axis=-1) / lengths
+
+
 def test_scored_pairs_beside_scipy():
     stats = pytest.importorskip("scipy.stats")
     generator = np.random.default_rng(2)

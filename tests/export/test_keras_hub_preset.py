@@ -254,3 +254,47 @@ def test_the_lines_of_the_guide_and_of_the_card_answer(tiny, tmp_path, monkeypat
 def _python(page, after):
     """The first block of Python behind a mark."""
     return page.read_text("utf-8").partition(f"{after}```python\n")[2].partition("```")[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pooling, normalize", [("mean", True), ("cls", False)])
+def test_vectors_are_those_of_its_embedder(tiny, tmp_path, monkeypatch, pooling, normalize):
+    hub = needs.package("keras_hub")
+    from tfmodel.tasks import embed
+
+    shape = BertConfig(
+        vocabulary_size=len(tiny.tokenizer.vocabulary),
+        hidden_size=32,
+        layers=2,
+        heads=2,
+        intermediate_size=64,
+        max_positions=24,
+        activation="gelu_new",
+    )
+    keras.utils.set_random_seed(0)
+    model = embed.build(build_encoder(shape), pooling=pooling, normalize=normalize)
+    generator = np.random.default_rng(0)
+    for weight in model.trainable_weights:
+        weight.assign(weight + 0.2 * generator.normal(size=weight.shape))
+    described = {"labels": [], "max_length": 16, "task": "embed"}
+    parity = export_all(
+        ExportSettings(savedmodel=False, tflite=[], keras_hub=True),
+        model=model,
+        tokenizer=tiny.tokenizer,
+        texts=tiny.texts,
+        folder=tmp_path,
+        **described,
+    )
+    assert parity["artifacts"]["keras_hub"]["passed"]
+    wanted = predictor_of(model, tiny.tokenizer, **described).vectors(tiny.texts)
+    assert np.abs(load(tmp_path / "keras_hub").vectors(tiny.texts) - wanted).max() < 1e-5
+    assert isinstance(
+        hub.models.TextEmbedder.from_preset(str(tmp_path / "keras_hub")),
+        hub.models.BertTextEmbedder,
+    )
+    monkeypatch.chdir(tmp_path / "keras_hub")
+    found = {}
+    lines = _python(Path("README.md"), "## How to call it\n\n").replace("this folder", ".")
+    exec(lines, found)
+    alone = predictor_of(model, tiny.tokenizer, **described).vectors(["some text"])
+    assert np.abs(found["vectors"] - alone).max() < 1e-5

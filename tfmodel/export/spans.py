@@ -62,6 +62,22 @@ class Spans:
 
         return spans
 
+    def flat_function(self, answer: Callable[..., Mapping[str, tf.Tensor]]) -> Callable:
+        """As `function`, of a model that computes on real tokens alone.
+
+        Args:
+            answer: from `answer_function`: tokens of windows, one window after the other, to their
+                `scores` (R, 2).
+        """
+
+        def spans(text: tf.Tensor, text_pair: tf.Tensor) -> tf.Tensor:
+            windows = self.windows(text, text_pair)
+            begin, end = tf.unstack(_flat_in_parts(answer, windows), axis=-1)
+            logits = tf.stack([windows.padded(begin), windows.padded(end)], axis=-1)
+            return self.best(logits, windows)
+
+        return spans
+
     def ask(
         self, logits: Callable[[dict[str, np.ndarray]], np.ndarray], length: int | None
     ) -> Callable[..., np.ndarray]:
@@ -100,6 +116,32 @@ def filled(
         )
         for name, values in found.items()
     }
+
+
+def _flat_in_parts(
+    answer: Callable[..., Mapping[str, tf.Tensor]], windows: QuestionWindows
+) -> tf.Tensor:
+    """The logits (R, 2) of the tokens of windows, computed for so many windows at once."""
+    count = tf.size(windows.lengths)
+    parts = tf.maximum(-(-count // _WINDOWS_AT_ONCE), 1)
+    bounds = tf.pad(tf.cumsum(windows.lengths), [[1, 0]])
+    gathered = tf.TensorArray(tf.float32, size=parts, element_shape=(None, 2), infer_shape=False)
+
+    def ask(part, gathered):
+        first = part * _WINDOWS_AT_ONCE
+        last = tf.minimum(first + _WINDOWS_AT_ONCE, count)
+        here = slice(bounds[first], bounds[last])
+        found = answer(
+            token_ids=windows.token_ids[here],
+            segment_ids=windows.segment_ids[here],
+            lengths=windows.lengths[first:last],
+        )
+        return part + 1, gathered.write(part, found["scores"])
+
+    _, gathered = tf.while_loop(
+        lambda part, _: part < parts, ask, (tf.constant(0), gathered), parallel_iterations=1
+    )
+    return gathered.concat()
 
 
 def _in_parts(logits: Callable[..., tf.Tensor], batch: dict[str, tf.Tensor]) -> tf.Tensor:

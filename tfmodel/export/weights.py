@@ -1,15 +1,18 @@
-"""Weights and shape of a head on the sentence vector, for the doors that write its graph anew."""
+"""Weights and shape of a model, for the doors that write its graph anew."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 
 from tfmodel.config import ConfigError
 from tfmodel.model.checkpoints import encoder_tensors
 from tfmodel.model.encoder import encoder_config
+from tfmodel.model.pooling import SentencePooling
 from tfmodel.model.sizes import BertConfig
 from tfmodel.tasks.sequence_head import head_weights
 
@@ -37,16 +40,61 @@ def read_classifier(
     Raises:
         ConfigError: another model, whose graph this cannot write.
     """
+
+    def head() -> tuple[np.ndarray, np.ndarray]:
+        model.get_layer("pooled_dropout")  # or it reads another output
+        return head_weights(model)
+
+    return _read(model, head, door=door, families=families)
+
+
+def read_tokens_model(
+    model: keras.Model, *, door: str, families: Sequence[str] = ("bert",)
+) -> tuple[BertConfig, dict[str, np.ndarray]]:
+    """As `read_classifier`, of a model that answers from the hidden states of all tokens.
+
+    Args:
+        model: an encoder with the head of `tag.build` or `span.build`.
+        door: what asks, for messages.
+        families: those whose graph it can write.
+    """
+
+    def head() -> tuple[np.ndarray, np.ndarray]:
+        model.get_layer("sequence_dropout")
+        return tuple(map(ops.convert_to_numpy, model.get_layer("head").weights))
+
+    return _read(model, head, door=door, families=families)
+
+
+def read_vector_model(
+    model: keras.Model, *, door: str, families: Sequence[str] = ("bert",)
+) -> tuple[BertConfig, dict[str, np.ndarray], SentencePooling]:
+    """As `read_classifier`, of a model of sentence vectors: how they are made stands for a head.
+
+    Args:
+        model: an encoder with the pooling of `embed.build`, of single texts.
+        door: what asks, for messages.
+        families: those whose graph it can write.
+    """
+    from tfmodel.tasks.embed import pooling_of
+
+    shape, tensors = _read(model, lambda: None, door=door, families=families)
+    return shape, tensors, pooling_of(model)
+
+
+def _read(
+    model: keras.Model, head: Callable[[], Any], *, door: str, families: Sequence[str]
+) -> tuple[BertConfig, dict[str, np.ndarray]]:
     try:
         encoder = model.get_layer("encoder")
         shape = encoder_config(encoder)
         tensors = encoder_tensors(encoder)
-        kernel, bias = head_weights(model)
-        model.get_layer("pooled_dropout")  # or it reads another output
+        found = head()
     except (ValueError, AttributeError):
         layers = ", ".join(layer.name for layer in getattr(model, "layers", [])) or "none"
         raise ConfigError(
             f"{door}: expected a classifier made by tfmodel (build_encoder and classify.build), "
+            "or a model of another task made so, "
             f"whose every layer is known. Received: a model with the layers {layers[:300]}. "
             "Export it as a SavedModel, which takes any model."
         ) from None
@@ -56,6 +104,8 @@ def read_classifier(
             f"{shape.family}, whose graph this cannot write. Export it as a SavedModel, which "
             "takes any model."
         )
-    tensors[f"{HEAD}.weight"] = np.ascontiguousarray(kernel.T, np.float32)
-    tensors[f"{HEAD}.bias"] = np.asarray(bias, np.float32)
+    if found is not None:
+        kernel, bias = found
+        tensors[f"{HEAD}.weight"] = np.ascontiguousarray(kernel.T, np.float32)
+        tensors[f"{HEAD}.bias"] = np.asarray(bias, np.float32)
     return shape, tensors

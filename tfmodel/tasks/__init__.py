@@ -103,7 +103,6 @@ _OF_ONE_VECTOR = (
     "export.tflite_length",
     "export.savedmodel_precision",
     "export.keras_hub",
-    "export.onnx",
 )
 _ON_SENTENCE_VECTOR = ("bert", "distilbert", "electra", "roberta")
 
@@ -113,8 +112,6 @@ _OF_VECTORS = {
         "train.dropout",
         "train.regularize.r_drop",
         "train.regularize.mixup",
-        "export.keras_hub",
-        "export.onnx",
         "export.tflite_vector",
     ),
     "module": "embed",
@@ -154,7 +151,7 @@ TASKS = {
         "tag",
         "spans",
         figures=("f1", "loss"),
-        foreign=(*OF_ONE_CLASS, *_OF_WINDOWS, "train.regularize.mixup"),
+        foreign=(*OF_ONE_CLASS, *_OF_WINDOWS, "train.regularize.mixup", "export.keras_hub"),
         pairs=False,
     ),
     "embed": Task("embed", "none", figures=_OF_RETRIEVAL, **_OF_VECTORS),

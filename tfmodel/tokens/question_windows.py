@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from tfmodel.tokens.combining_marks import whole_offsets
 from tfmodel.tokens.tokenizer import Tokenizer
 
 _MOST_WINDOWS = 1 << 20
@@ -83,7 +84,7 @@ def question_windows(
     has the most context.
     """
     questions = tokenizer.tokenize(tf.convert_to_tensor(questions, tf.string))
-    ids, starts, ends = tokenizer.tokenize_with_offsets(tf.convert_to_tensor(contexts, tf.string))
+    ids, starts, ends = whole_offsets(tokenizer, contexts)
     pieces = tf.cast(questions.row_lengths(), tf.int32)
     questions = questions[:, :max_query_length]
     asked = tf.cast(questions.row_lengths(), tf.int32)

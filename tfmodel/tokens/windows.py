@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from tfmodel.config import ConfigError
 from tfmodel.tokens.batches import TokenRows
+from tfmodel.tokens.combining_marks import whole_offsets
 from tfmodel.tokens.row_tokenizer import RowTokenizer, check_limit
 from tfmodel.tokens.tokenizer import Tokenizer
 
@@ -82,7 +83,7 @@ def cut_windows(
         before = tf.concat([before, between], axis=1)
         leading += tf.cast(before.row_lengths(), tf.int32)
     room = tf.maximum(limits - leading - 1, 1)
-    shared = tf.minimum(limits // _OVERLAPS if overlap is None else overlap, room // 2)
+    shared = tf.minimum(overlap_of(limits) if overlap is None else overlap, room // 2)
     stride = room - shared
     over = tf.maximum(lengths - room, 0)
     counts = 1 + -(-over // stride)
@@ -125,6 +126,11 @@ def cut_windows(
         pieces=token_ids.with_flat_values(of_pieces),
         is_read=token_ids.with_flat_values(read),
     )
+
+
+def overlap_of(max_length: int | tf.Tensor) -> int | tf.Tensor:
+    """Pieces that a window of `max_length` tokens shares with the next, if nothing else is said."""
+    return max_length // _OVERLAPS
 
 
 def _positions(lengths: tf.Tensor) -> tf.Tensor:
@@ -193,7 +199,7 @@ class WindowRows:
 
         def cut(start: int) -> tuple[np.ndarray, ...]:
             chunk = slice(start, start + _ROWS_AT_ONCE)
-            ids, starts, ends = tokenizer.tokenize_with_offsets(_strings(texts[chunk]))
+            ids, starts, ends = whole_offsets(tokenizer, _strings(texts[chunk]))
             before = None
             if befores is not None:
                 before = tokenizer.tokenize(_strings(befores[chunk]))[:, :kept]

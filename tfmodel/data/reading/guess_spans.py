@@ -12,6 +12,7 @@ from tfmodel.data.reading.encoding import read_lines
 from tfmodel.data.targets.tagged_words import OUTSIDE
 
 _ROWS_LOOKED_AT = 200
+_LEAST_SHARE = 0.9
 _STARTS = ("start", "start_offset", "begin", "start_pos", "from")
 _ENDS = ("end", "end_offset", "stop", "end_pos", "to")
 _LABELS = ("label", "type", "tag", "entity", "category", "entity_group")
@@ -36,14 +37,12 @@ def guess_spans(file: DataFile, encoding: str) -> dict[str, Any] | None:
             continue
         if isinstance(row, dict):
             rows.append(row)
-    columns: dict[str, list[Any]] = {}
-    for row in rows:
-        for name, value in row.items():
-            columns.setdefault(name, []).append(value)
-    full = {name: values for name, values in columns.items() if len(values) == len(rows)}
-    for name, values in full.items():
+    columns = {
+        name: [row.get(name) for row in rows] for name in dict.fromkeys(itertools.chain(*rows))
+    }
+    text = _longest_text(columns)
+    for name, values in columns.items():
         fields = _fields_of_spans(values)
-        text = _longest_text(full)
         if fields is not None and text is not None:
             own = {
                 key: field
@@ -51,8 +50,8 @@ def guess_spans(file: DataFile, encoding: str) -> dict[str, Any] | None:
                 if key != field
             }
             return {"text": text, "label": name, **({"spans": own} if own else {})}
-    for name, values in full.items():
-        for words, others in full.items():
+    for name, values in columns.items():
+        for words, others in columns.items():
             if words != name and _are_tags(values, others):
                 return {"text": words, "label": name}
     return None
@@ -60,25 +59,24 @@ def guess_spans(file: DataFile, encoding: str) -> dict[str, Any] | None:
 
 def _fields_of_spans(values: Sequence[Any]) -> tuple[str, str, str] | None:
     """The names of start, end and label, where values are lists of spans; ours for triples."""
-    if not all(isinstance(value, list) for value in values):
+    lists = [value for value in values if isinstance(value, list)]
+    spans = [span for value in lists for span in value]
+    if not spans or not _most(len(lists), values):
         return None
-    spans = [span for value in values for span in value]
-    if not spans:
-        return None
-    if all(isinstance(span, list) and _is_triple(span) for span in spans):
+    if _most(sum(isinstance(span, list) and _is_triple(span) for span in spans), spans):
         return "start", "end", "label"
-    if not all(isinstance(span, dict) for span in spans):
-        return None
-    found = [
-        next((name for name in names if all(name in span for span in spans)), None)
+    objects = [span for span in spans if isinstance(span, dict)]
+    start, end, label = (
+        max(names, key=lambda name: sum(name in span for span in objects))
         for names in (_STARTS, _ENDS, _LABELS)
-    ]
-    if None in found:
-        return None
-    start, end, label = found
-    if all(_is_triple([span[start], span[end], span[label]]) for span in spans):
-        return start, end, label
-    return None
+    )
+    whole = sum(_is_triple([span.get(start), span.get(end), span.get(label)]) for span in objects)
+    return (start, end, label) if _most(whole, spans) else None
+
+
+def _most(count: int, of: Sequence[Any]) -> bool:
+    """A mistake in a few rows does not hide what a file holds: reading it counts them."""
+    return count >= _LEAST_SHARE * len(of)
 
 
 def _is_triple(span: Sequence[Any]) -> bool:
@@ -90,19 +88,23 @@ def _is_triple(span: Sequence[Any]) -> bool:
 
 
 def _longest_text(columns: dict[str, list[Any]]) -> str | None:
-    texts = {
-        name: sum(map(len, values))
-        for name, values in columns.items()
-        if all(isinstance(value, str) for value in values)
+    texts = {name: [v for v in values if isinstance(v, str)] for name, values in columns.items()}
+    sizes = {
+        name: sum(map(len, found))
+        for name, found in texts.items()
+        if _most(len(found), columns[name])
     }
-    return max(texts, key=texts.get) if texts else None
+    return max(sizes, key=sizes.get) if sizes else None
 
 
 def _are_tags(tags: Sequence[Any], words: Sequence[Any]) -> bool:
-    """Whether each row has a list of tags, O among them, and as long a list of words."""
-    pairs = [*zip(tags, words, strict=True)]
-    return (
-        all(isinstance(a, list) and isinstance(b, list) and len(a) == len(b) for a, b in pairs)
-        and all(isinstance(each, str) for pair in pairs for side in pair for each in side)
-        and any(OUTSIDE in row for row in tags)
-    )
+    """Whether rows have a list of tags, O among them, and as long a list of words."""
+    pairs = [
+        (a, b)
+        for a, b in zip(tags, words, strict=True)
+        if isinstance(a, list)
+        and isinstance(b, list)
+        and len(a) == len(b)
+        and all(isinstance(each, str) for each in (*a, *b))
+    ]
+    return _most(len(pairs), tags) and any(OUTSIDE in row for row, _ in pairs)

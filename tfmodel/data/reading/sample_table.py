@@ -13,6 +13,7 @@ from tfmodel.data.mistakes import header_alone
 from tfmodel.data.reading.archives import DataFile
 from tfmodel.data.reading.dialect import DELIMITERS, delimiter_name, find_quoting, head_of
 from tfmodel.data.reading.encoding import read_lines
+from tfmodel.data.reading.guess_answers import guess_answers
 from tfmodel.data.reading.guess_columns import (
     ColumnRoles,
     Table,
@@ -117,6 +118,10 @@ def describe_parquet(file: DataFile, settings: dict[str, Any], notes: list[str])
 def _settle_items(
     file: DataFile, items: Iterable[Mapping], settings: dict[str, Any], notes: list[str]
 ) -> None:
+    items = list(items)
+    if (found := guess_answers(items)) is not None:
+        settings |= found
+        return
     leaves = [{name: as_text(value) for name, value in flatten(item).items()} for item in items]
     names = list(dict.fromkeys(name for item in leaves for name in item))
     rows = [[item.get(name) or "" for name in names] for item in leaves]
@@ -143,8 +148,11 @@ def describe_delimited(
     if len(rows) < 2:
         raise header_alone(path)
     if has_header(rows):
-        table = Table([name.strip() for name in rows[0]], rows[1:])
-        _settle(path, table, settings, notes)
+        names = [name.strip() for name in rows[0]]
+        if found := guess_answers([dict(zip(names, row, strict=True)) for row in rows[1:]]):
+            settings |= found
+        else:
+            _settle(path, Table(names, rows[1:]), settings, notes)
     else:
         names = [f"column_{number}" for number in range(1, len(rows[0]) + 1)]
         _name_columns(path, names, rows, settings, notes)

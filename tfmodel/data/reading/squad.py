@@ -30,13 +30,14 @@ def read_squad(
         name: what origins call it.
         encoding: its encoding.
         fields: the settings; `records` names the field with the articles, `data` by default.
-        facts: receives `answers_placed`, those without an offset, and `answers_moved`, those
-            that stand elsewhere than it says.
+        facts: receives, where answers are read, `answers_placed`, those without an offset, and
+            `answers_moved`, those that stand elsewhere than it says.
 
     Raises:
         ConfigError: there is no list of articles, or the file ends too early.
     """
-    facts |= {"answers_placed": 0, "answers_moved": 0}
+    if fields.target.name == "answers":
+        facts |= {"answers_placed": 0, "answers_moved": 0}
     records = fields.settings.records or "data"
     stream = JsonStream(file, encoding)
     try:
@@ -93,17 +94,28 @@ def _read_question(
     answers = question.get("answers", question.get("answer"))
     if question.get("is_impossible"):
         answers = []
-    if answers is None:
+    if answers is None and fields.target.name == "answers":
         return Reject("missing_field", origin, _raw(question), "answers")
-    answers = answers if isinstance(answers, list) else [answers]
+    answers = _as_list(answers)
     row = Row(text, context, {"answers": answers, "id": question.get("id", "")}, origin)
     found = parse_row(row, fields.settings, fields.target, raw=_raw(question))
-    if isinstance(found, Row):
+    if isinstance(found, Row) and fields.target.name == "answers":
         for answer, placed in zip(answers, found.label["answers"], strict=True):
             said = answer.get("answer_start") if isinstance(answer, dict) else None
             facts["answers_placed"] += said is None
             facts["answers_moved"] += said is not None and said != placed["start"]
     return found
+
+
+def _as_list(answers: Any) -> list:
+    """Answers as a list: one alone is one, and lists of texts and of starts are as many."""
+    if isinstance(answers, list):
+        return answers
+    if isinstance(answers, dict) and isinstance(texts := answers.get("text"), list):
+        starts = answers.get("answer_start", [None] * len(texts))
+        if isinstance(starts, list) and len(starts) == len(texts):
+            return [{"text": t, "answer_start": s} for t, s in zip(texts, starts, strict=True)]
+    return [answers]
 
 
 def _malformed(value: Any, origin: str, detail: str) -> Reject:

@@ -34,10 +34,12 @@ def parse_spans(row: Row, settings: DataSettings) -> list[dict[str, Any]]:
         raise BadLabel("not_text", f"{settings.text} holds a {type(row.text).__name__}, not a text")
     names = settings.spans
     spans = []
-    for start, end, label in _raw_spans(row.label, settings):
-        label = as_text(label)
+    for start, end, raw_label in _raw_spans(row.label, settings):
+        label = as_text(raw_label)
         if not _is_offset(start) or not _is_offset(end) or not (label or "").strip():
-            raise BadLabel("bad_span", f"a span without {names.start}, {names.end}, {names.label}")
+            given = [(names.start, start), (names.end, end), (names.label, raw_label)]
+            shown = ", ".join(f"{key} {_shown(value)}" for key, value in given)
+            raise BadLabel("bad_span", f"not two whole numbers and a label: {shown}")
         end += names.inclusive
         if not 0 <= start < end <= len(row.text):
             detail = f"{start}:{end} ({label}) in a text of {len(row.text)} characters"
@@ -72,6 +74,10 @@ def _raw_spans(raw: Any, settings: DataSettings) -> Iterable[tuple[Any, Any, Any
                     yield (*pair, label) if _is_pair(pair) else (MISSING, MISSING, label)
     else:
         raise BadLabel("bad_span", f"{settings.label} holds a {type(raw).__name__}, not spans")
+
+
+def _shown(value: Any) -> str:
+    return "missing" if value is MISSING else repr(value)[:40]
 
 
 def _is_pair(value: Any) -> bool:

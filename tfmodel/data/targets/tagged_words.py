@@ -16,6 +16,7 @@ from typing import Any
 OUTSIDE = "O"
 
 _PREFIXED = re.compile(r"([BIESLUM])[-_](\S.*)")
+_BARE = re.compile(r"[BIESLUM][-_]\s*")
 _SAME = {"L": "E", "U": "S", "M": "I"}
 _CJK = re.compile(
     "[\u3000-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff00-\uff65\U00020000-\U0002fa1f]"
@@ -33,6 +34,11 @@ def parts_of_tag(tag: str) -> tuple[str, str]:
     if found is None:
         return "S", tag
     return _SAME.get(found[1], found[1]), found[2]
+
+
+def is_bare_prefix(tag: str) -> bool:
+    """Whether a tag such as `B-` has a prefix, and no label behind it."""
+    return _BARE.fullmatch(tag) is not None
 
 
 def spans_of_tags(tags: Sequence[str]) -> list[tuple[int, int, str]]:

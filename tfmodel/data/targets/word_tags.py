@@ -9,6 +9,7 @@ from tfmodel.data.cleaning import clean_and_tell, clean_label
 from tfmodel.data.reading.json_values import as_text
 from tfmodel.data.rows import BadLabel, Row, encodable
 from tfmodel.data.settings import DataSettings
+from tfmodel.data.targets.tagged_words import is_bare_prefix
 
 
 def parse_tags(row: Row, settings: DataSettings) -> dict[str, list[str]]:
@@ -37,6 +38,11 @@ def words_and_tags(row: Row, settings: DataSettings) -> tuple[list[str], list[st
     tags = [tag.strip() for tag in tags]
     if not all(tags):
         raise BadLabel("bad_tags", f"word {tags.index('') + 1} has no tag")
+    for number, tag in enumerate(tags, start=1):
+        if is_bare_prefix(tag):
+            raise BadLabel(
+                "bad_tags", f"word {number} has the tag {tag}, without a label behind it"
+            )
     return words, tags
 
 

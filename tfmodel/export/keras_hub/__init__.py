@@ -1,5 +1,7 @@
 """A KerasHub preset: `keras_hub.models.BertTextClassifier.from_preset(FOLDER)` loads it.
 
+That of sentence vectors is loaded by `BertTextEmbedder`.
+
 It is written without KerasHub, whose files are JSON and HDF5, and proved with it. Two things are
 KerasHub's own, and no file changes them: its BERT computes GELU by the tanh approximation (ours
 and Hugging Face's mostly compute it exactly), and its tokenizer folds some characters that BERT's
@@ -28,8 +30,10 @@ from tfmodel.export.keras_hub.preset import (
     TASK_WEIGHTS,
     VOCABULARY,
     backbone_weights,
+    classifier_head,
     configs,
     dense,
+    embedder_head,
     head_weights,
     write_weights,
 )
@@ -43,7 +47,7 @@ from tfmodel.export.manifest import (
 from tfmodel.export.places import make_folder
 from tfmodel.export.settings import ExportSettings
 from tfmodel.export.trained import Trained
-from tfmodel.export.weights import HEAD, read_classifier
+from tfmodel.export.weights import HEAD, read_classifier, read_vector_model
 from tfmodel.model.encoder import encoder_config
 from tfmodel.model.sizes import BertConfig
 from tfmodel.run_folder import write_aside
@@ -77,7 +81,8 @@ def export_keras_hub(
             hold them.
         max_length: tokens a row: KerasHub's preprocessor pads and cuts to it.
         has_pairs: whether a row is two texts.
-        task: one of `tasks.TASKS`; of `regress` the classifier's one logit is the number.
+        task: one of `tasks.TASKS`; of `regress` the classifier's one logit is the number, and
+            `embed` is KerasHub's `BertTextEmbedder`.
         decoding: what the task's answers are decoded by beside the labels.
 
     Returns:
@@ -95,9 +100,13 @@ def export_keras_hub(
         >>> keras_hub.models.BertTextClassifier.from_preset("preset").predict(["Fine."])
     """
     graph.check_exportable(
-        model, labels=labels, max_length=max_length, positions=graph.positions_of(model)
+        model, labels=labels, max_length=max_length, positions=graph.positions_of(model), task=task
     )
-    shape, tensors = read_classifier(model, door="KerasHub")
+    pooling = None
+    if tasks.gives_vectors(task):
+        shape, tensors, pooling = read_vector_model(model, door="KerasHub")
+    else:
+        shape, tensors = read_classifier(model, door="KerasHub")
     _check_shape(shape)
     _check_pieces(tokenizer.vocabulary.pieces)
     manifest = Trained(
@@ -118,13 +127,16 @@ def export_keras_hub(
         for name in (LABELS_FILE, MANIFEST_FILE):
             (aside / name).write_bytes(written[name])
         parameters = sum(value.size for name, value in tensors.items() if HEAD not in name)
-        dropout = model.get_layer("pooled_dropout").rate
-        for name, values in configs(
-            shape, manifest, parameters=parameters, dropout=dropout
-        ).items():
+        head = (
+            classifier_head(manifest, dropout=model.get_layer("pooled_dropout").rate)
+            if pooling is None
+            else embedder_head(pooling)
+        )
+        for name, values in configs(shape, manifest, parameters=parameters, head=head).items():
             (aside / name).write_text(json.dumps(values, indent=4) + "\n", "utf-8")
         write_weights(aside / BACKBONE_WEIGHTS, backbone_weights(shape, tensors))
-        write_weights(aside / TASK_WEIGHTS, head_weights(tensors))
+        if pooling is None:
+            write_weights(aside / TASK_WEIGHTS, head_weights(tensors))
     return folder
 
 
@@ -158,6 +170,15 @@ def write_artifacts(
 def _call(trained: Trained) -> str:
     """How a preset is asked, in Markdown."""
     texts = '(["some text"], ["another"])' if trained.has_pairs else '["some text"]'
+    if tasks.gives_vectors(trained.task):
+        return """
+```python
+import keras_hub
+
+embedder = keras_hub.models.BertTextEmbedder.from_preset("this folder")
+vectors = embedder.predict(["some text"])
+```
+"""
     asked = {
         "classes": f"scores = keras.ops.softmax(classifier.predict({texts}))"
         "  # in the order of labels.txt",
@@ -181,7 +202,8 @@ def _limits(folder: Path, trained: Trained) -> list[str]:
     if keras_hub_shape(shape := encoder_config(trained.model.get_layer("encoder"))) != shape:
         limits.append(
             "KerasHub computes GELU by the tanh approximation, in training it was computed "
-            "exactly: scores are about 0.001 off, and near-ties may fall the other way."
+            f"exactly: {_given(trained.task)} are about 0.001 off, and near-ties may fall the "
+            "other way."
         )
     if texts := trained.calibration_texts:
         differ = token_skew(folder, texts, trained.calibration_pairs)
@@ -190,6 +212,10 @@ def _limits(folder: Path, trained: Trained) -> list[str]:
             "tokens than those of training."
         )
     return limits
+
+
+def _given(task: str) -> str:
+    return "vectors" if tasks.gives_vectors(task) else "scores"
 
 
 def require_extra(settings: ExportSettings) -> None:
@@ -242,15 +268,21 @@ def _verify(folder: Path, model: keras.Model, tokenizer: Tokenizer) -> None:
     """
     from tfmodel.model.checkpoints import assign_encoder
     from tfmodel.model.encoder import build_encoder
-    from tfmodel.tasks import sequence_head
+    from tfmodel.tasks import embed, sequence_head
 
-    manifest, _, classifier = read_preset(folder)
-    shape, tensors = read_classifier(model, door="KerasHub")
-    encoder = build_encoder(keras_hub_shape(shape), sequence=False, dtype="float32")
+    manifest, _, loaded = read_preset(folder)
+    task = tasks.find(manifest.task)
+    is_embedder = tasks.gives_vectors(manifest.task)
+    read = read_vector_model if is_embedder else read_classifier
+    shape, tensors, *pooling = read(model, door="KerasHub")
+    encoder = build_encoder(keras_hub_shape(shape), sequence=is_embedder, dtype="float32")
     assign_encoder(encoder, {name: value for name, value in tensors.items() if HEAD not in name})
-    same = sequence_head.build(encoder, len(manifest.labels), name="same")
-    activate = tasks.find(manifest.task).activate
-    same.get_layer("head").set_weights(dense(tensors, HEAD))
+    if is_embedder:
+        (how,) = pooling
+        same = embed.build(encoder, pooling=how.pooling, normalize=how.normalize)
+    else:
+        same = sequence_head.build(encoder, len(manifest.labels), name="same")
+        same.get_layer("head").set_weights(dense(tensors, HEAD))
     generator = np.random.default_rng(0)
     length = manifest.max_length
     ids = generator.integers(0, len(tokenizer.vocabulary), (2, length), dtype=np.int32)
@@ -261,12 +293,12 @@ def _verify(folder: Path, model: keras.Model, tokenizer: Tokenizer) -> None:
         "padding_mask": real.astype(np.int32),
     }
     wanted, given = (
-        np.asarray(activate(each(batch, training=False))) for each in (same, classifier)
+        np.asarray(task.activate(each(batch, training=False))) for each in (same, loaded)
     )
     difference = float(np.max(np.abs(given - wanted)) / max(1.0, np.max(np.abs(wanted))))
     if not difference <= _LARGEST_DIFFERENCE:
         raise RuntimeError(
-            f"KerasHub: expected the model's scores within {_LARGEST_DIFFERENCE}. Received: a "
-            f"preset whose scores differ by {difference:.3g}. This is a fault of tfmodel's; "
-            "report it with the model's config."
+            f"KerasHub: expected the model's {_given(manifest.task)} within {_LARGEST_DIFFERENCE}. "
+            f"Received: a preset whose {_given(manifest.task)} differ by {difference:.3g}. This is "
+            "a fault of tfmodel's; report it with the model's config."
         )

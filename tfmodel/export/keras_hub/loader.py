@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tfmodel import tasks
 from tfmodel.config import ConfigError
 from tfmodel.export import graph
 from tfmodel.export.keras_hub.preset import NAME, VOCABULARY
@@ -50,16 +51,16 @@ def load_keras_hub(folder: Path) -> Predictor:
     """
     from tfmodel.export.artifacts import _utf8
 
-    manifest, tokenizer, classifier = read_preset(folder)
+    manifest, tokenizer, model = read_preset(folder)
     tokenize = graph.batch_function(
         tokenizer, max_length=manifest.max_length, has_pairs=manifest.has_pairs
     ).get_concrete_function()
-    scores = graph.scores_function(classifier, manifest.task).get_concrete_function()
+    scores = graph.scores_function(model, manifest.task).get_concrete_function()
 
     def answer(texts: list[str], text_pairs: list[str] | None) -> np.ndarray:
         return scores(**tokenize(*_utf8(texts, text_pairs))).numpy()
 
-    answer.model = classifier  # a traced function does not keep its weights alive
+    answer.model = model  # a traced function does not keep its weights alive
     return Predictor(answer, manifest, kind=NAME, where=str(folder))
 
 
@@ -81,18 +82,18 @@ def token_skew(
     """
     from tfmodel.export.artifacts import _utf8
 
-    manifest, tokenizer, classifier = read_preset(Path(folder))
+    manifest, tokenizer, model = read_preset(Path(folder))
     ours = tokenizer(texts, text_pairs, length=manifest.max_length)
     columns = _utf8(list(texts), None if text_pairs is None else list(text_pairs))
     # Called as a layer it would take the second of two for labels.
-    classifier.preprocessor.build(None)
-    theirs = classifier.preprocessor.call(tuple(columns))
+    model.preprocessor.build(None)
+    theirs = model.preprocessor.call(tuple(columns))
     ours, theirs = (np.asarray(batch["token_ids"]) for batch in (ours, theirs))
     return int(np.sum(np.any(ours != theirs, axis=1)))
 
 
 def read_preset(folder: Path) -> tuple[Manifest, RowTokenizer, Any]:
-    """A preset's manifest, tokenizer, and the classifier that KerasHub makes of it.
+    """A preset's manifest, tokenizer, and the model that KerasHub makes of it.
 
     Raises:
         ConfigError: as `load_keras_hub`.
@@ -104,7 +105,8 @@ def read_preset(folder: Path) -> tuple[Manifest, RowTokenizer, Any]:
     tokenizer = read_tokenizer(files, manifest, name=str(folder))
     keras_hub = import_keras_hub()
     try:
-        classifier = keras_hub.models.BertTextClassifier.from_preset(str(folder), dtype="float32")
+        kind = "BertTextEmbedder" if tasks.gives_vectors(manifest.task) else "BertTextClassifier"
+        model = getattr(keras_hub.models, kind).from_preset(str(folder), dtype="float32")
     except MemoryError:
         raise
     except Exception as error:  # Keras and h5py report damage with errors of any type
@@ -113,8 +115,8 @@ def read_preset(folder: Path) -> tuple[Manifest, RowTokenizer, Any]:
             f"{' '.join(str(error).split())[:300]}. Copy or export it again."
         ) from None
     pieces = tokenizer.vocabulary.pieces
-    _check_preprocessor(folder, classifier.preprocessor, manifest, pieces)
-    return manifest, tokenizer, classifier
+    _check_preprocessor(folder, model.preprocessor, manifest, pieces)
+    return manifest, tokenizer, model
 
 
 def _check_preprocessor(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 
 from tfmodel.export.manifest import Manifest
 from tfmodel.export.weights import HEAD
+from tfmodel.model.pooling import SentencePooling
 from tfmodel.model.sizes import BertConfig
 
 NAME = "keras_hub"
@@ -25,8 +27,37 @@ _WRITTEN_AS = "0.32.0"  # the KerasHub whose files these are
 _LEARNING_RATE = 5e-5  # of the optimizer that a task is compiled with there
 
 
+@dataclasses.dataclass(frozen=True)
+class Head:
+    """What KerasHub puts on its backbone.
+
+    Attributes:
+        module: where its class stands, below `keras_hub.src.models.bert`, and its name.
+        kind: its class.
+        task: what KerasHub calls the kind of task.
+        config: the arguments of the class.
+    """
+
+    module: str
+    kind: str
+    task: str
+    config: Mapping[str, Any]
+
+
+def classifier_head(manifest: Manifest, *, dropout: float) -> Head:
+    """Logits of labels, with `dropout` before them."""
+    config = {"num_classes": len(manifest.labels), "activation": "linear", "dropout": dropout}
+    return Head("bert_text_classifier", "BertTextClassifier", "TextClassifier", config)
+
+
+def embedder_head(pooling: SentencePooling) -> Head:
+    """The vector of a text, pooled as `pooling` does."""
+    config = {"pooling_mode": pooling.pooling, "normalize": pooling.normalize}
+    return Head("bert_text_embedder", "BertTextEmbedder", "TextEmbedder", config)
+
+
 def configs(
-    shape: BertConfig, manifest: Manifest, *, parameters: int, dropout: float
+    shape: BertConfig, manifest: Manifest, *, parameters: int, head: Head
 ) -> dict[str, dict[str, Any]]:
     """The preset's JSON files.
 
@@ -34,7 +65,7 @@ def configs(
         shape: the encoder's.
         manifest: what the artifact says of itself.
         parameters: of the encoder.
-        dropout: of the head.
+        head: what stands on the encoder.
 
     Returns:
         What goes into each file, by its name.
@@ -68,21 +99,15 @@ def configs(
         special_tokens_in_strings=False,
     )
     preprocessor = _object(
-        "bert_text_classifier_preprocessor",
-        "BertTextClassifierPreprocessor",
+        f"{head.module}_preprocessor",
+        f"{head.kind}Preprocessor",
         tokenizer=tokenizer,
         config_file="preprocessor.json",
         sequence_length=manifest.max_length,
         truncate="round_robin",
     )
     task = _object(
-        "bert_text_classifier",
-        "BertTextClassifier",
-        backbone=backbone,
-        preprocessor=preprocessor,
-        num_classes=len(manifest.labels),
-        activation="linear",
-        dropout=dropout,
+        head.module, head.kind, backbone=backbone, preprocessor=preprocessor, **head.config
     )
     del task["config"]["trainable"], task["config"]["dtype"]  # a task takes neither
     return {
@@ -94,7 +119,7 @@ def configs(
             "keras_version": keras.__version__,
             "keras_hub_version": _WRITTEN_AS,
             "parameter_count": parameters,
-            "tasks": ["TextClassifier"],
+            "tasks": [head.task],
         },
     }
 

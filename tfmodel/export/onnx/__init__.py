@@ -27,18 +27,32 @@ from tfmodel.export.manifest import (
     read_files,
     read_tokenizer,
 )
-from tfmodel.export.onnx.graph import INPUTS, OUTPUT, classifier_graph
+from tfmodel.export.onnx.graph import (
+    ENDS,
+    INPUTS,
+    OUTPUT,
+    VECTOR,
+    classifier_graph,
+    tokens_graph,
+    vector_graph,
+)
 from tfmodel.export.onnx.tokenizer import TOKENIZER_FILE, tokenizer_json
 from tfmodel.export.places import make_folder
 from tfmodel.export.predictor import Predictor
 from tfmodel.export.settings import ExportSettings
+from tfmodel.export.spans import Spans, filled
 from tfmodel.export.trained import Trained
-from tfmodel.export.weights import read_classifier
+from tfmodel.export.weights import read_classifier, read_tokens_model, read_vector_model
+from tfmodel.export.windows import windows_answer
 from tfmodel.model.checkpoints import CONFIG_FILE
 from tfmodel.model.encoder import encoder_config
+from tfmodel.model.families import FAMILIES
 from tfmodel.run_folder import write_aside
 from tfmodel.tasks.sequence_head import huggingface_head
+from tfmodel.tasks.span_windows import DOC_STRIDE, MAX_QUERY_LENGTH
+from tfmodel.tasks.token_head import id_labels
 from tfmodel.tokens.row_tokenizer import RowTokenizer
+from tfmodel.tokens.windows import overlap_of
 
 NAME = "onnx"
 MODEL_FILE = "model.onnx"
@@ -77,8 +91,10 @@ def export_onnx(
     Returns:
         `folder`: `model.onnx` takes `input_ids`, `attention_mask` and, of an encoder with
         segments, `token_type_ids`, int64 (B, T), and gives `logits`, float32 (B, C): of `regress`
-        the number. `tokenizer.json` makes the inputs with `tokenizers.Tokenizer.from_file`;
-        `config.json` names the labels.
+        the number, of `tag` (B, T, C); of `span` `start_logits` and `end_logits` (B, T), of
+        `embed` `sentence_embedding` (B, D). `tokenizer.json` makes the inputs with
+        `tokenizers.Tokenizer.from_file`, of `tag` and `span` in windows, the further ones as
+        `overflowing`; `config.json` names the labels.
 
     Raises:
         ConfigError: the package onnx is missing, labels or `max_length` do not fit the model, it
@@ -90,13 +106,9 @@ def export_onnx(
         PosixPath('served')
     """
     import_extra("onnx")
-    check_exportable(model, labels=labels, max_length=max_length, positions=positions_of(model))
-    shape, tensors = read_classifier(model, door="ONNX", families=_FAMILIES)
-    if (size := sum(value.nbytes for value in tensors.values())) > _LARGEST_BYTES:
-        raise ConfigError(
-            "ONNX: expected a model of at most 2 GB, which is what one file can hold. Received: "
-            f"one of {size:,} bytes. Export it as a SavedModel."
-        )
+    check_exportable(
+        model, labels=labels, max_length=max_length, positions=positions_of(model), task=task
+    )
     manifest = Trained(
         model,
         tokenizer,
@@ -106,11 +118,7 @@ def export_onnx(
         task=task,
         decoding=decoding or {},
     ).manifest()
-    config = {
-        **shape.to_huggingface(),
-        **huggingface_head(labels, tasks.find(task).PROBLEM_TYPE, family=shape.family),
-    }
-    proto = classifier_graph(shape, tensors, classes=len(labels), producer=manifest.version)
+    proto, config = _written(model, manifest)
     folder = Path(folder)
     make_folder(folder.parent)
     with write_aside(folder, replace=True) as aside:
@@ -122,12 +130,61 @@ def export_onnx(
             (aside / name).write_bytes(content)
         for name, values in (
             (CONFIG_FILE, config),
-            (TOKENIZER_FILE, tokenizer_json(tokenizer, max_length=max_length)),
+            (TOKENIZER_FILE, tokenizer_json(tokenizer, **_cut(tokenizer, manifest))),
         ):
             text = json.dumps(values, ensure_ascii=False, indent=2)
             (aside / name).write_text(text + "\n", "utf-8")
         (aside / MODEL_FILE).write_bytes(proto.SerializeToString())
     return folder
+
+
+def _written(model: keras.Model, manifest: Manifest) -> tuple[Any, dict[str, Any]]:
+    """The ONNX model, and what `config.json` says of it."""
+    task, labels = tasks.find(manifest.task), manifest.labels
+    known = {"door": "ONNX", "families": _FAMILIES}
+    made: dict[str, Any] = {"producer": manifest.version}
+    if task.ANSWERS == "vectors":
+        shape, tensors, pooling = read_vector_model(model, **known)
+        write = vector_graph
+        made |= {"pooling": pooling.pooling, "normalize": pooling.normalize}
+    elif tasks.reads_tokens(manifest.task):
+        shape, tensors = read_tokens_model(model, **known)
+        write = tokens_graph
+        made |= {"classes": len(labels), "apart": ENDS if task.ANSWERS == "span" else ()}
+    else:
+        shape, tensors = read_classifier(model, **known)
+        write = classifier_graph
+        made |= {"classes": len(labels)}
+    if (size := sum(value.nbytes for value in tensors.values())) > _LARGEST_BYTES:
+        raise ConfigError(
+            "ONNX: expected a model of at most 2 GB, which is what one file can hold. Received: "
+            f"one of {size:,} bytes. Export it as a SavedModel."
+        )
+    architecture = "BertModel" if task.ANSWERS == "vectors" else task.ARCHITECTURE
+    head = {"architectures": [FAMILIES[shape.family].named(architecture)]}
+    if task.ANSWERS == "spans":
+        head |= id_labels(labels)
+    elif write is classifier_graph:
+        head = huggingface_head(labels, task.PROBLEM_TYPE, family=shape.family)
+    return write(shape, tensors, **made), {**shape.to_huggingface(), **head}
+
+
+def _cut(tokenizer: RowTokenizer, manifest: Manifest) -> dict[str, Any]:
+    """How `tokenizer.json` cuts longer texts."""
+    limit, answers = manifest.max_length, tasks.find(manifest.task).ANSWERS
+    if answers == "spans":
+        return {"max_length": limit, "overlap": overlap_of(limit)}
+    if answers == "span":
+        room = limit - 2 - tokenizer.ends_between - _longest_question(tokenizer, manifest)
+        overlap = max(room - manifest.decoding.get("doc_stride", DOC_STRIDE), 0)
+        return {"max_length": limit, "overlap": overlap, "only_second": True}
+    return {"max_length": limit}
+
+
+def _longest_question(tokenizer: RowTokenizer, manifest: Manifest) -> int:
+    """Tokens that a question is cut to before its context; here no question is cut."""
+    room = manifest.max_length - 3 - tokenizer.ends_between
+    return max(min(manifest.decoding.get("max_query_length", MAX_QUERY_LENGTH), room), 0)
 
 
 def write_artifacts(
@@ -163,28 +220,50 @@ def write_artifacts(
 def _call(trained: Trained) -> str:
     """How the folder is asked, in Markdown."""
     row = '("some text", "another")' if trained.has_pairs else '"some text"'
-    reads = {
-        "classes": "softmax gives the scores, in the order of labels.txt",
-        "number": "the number",
-        "sets": "a sigmoid gives the scores, in the order of labels.txt",
-    }[tasks.find(trained.task).ANSWERS]
+    answers = tasks.find(trained.task).ANSWERS
+    outputs, reads = _outputs(trained.task), _READS[answers]
     segments = ""
     if encoder_config(trained.model.get_layer("encoder")).segments > 1:
         segments = '    "token_type_ids": numpy.array([row.type_ids for row in rows]),\n'
+    windows, width = "", f"(rows, {len(trained.labels)})"
+    if answers == "vectors":
+        width = "(rows, numbers)"
+    elif tasks.reads_tokens(trained.task):
+        windows = "rows = [each for row in rows for each in (row, *row.overflowing)]  # windows\n"
+        width = "(rows, tokens)" if len(outputs) > 1 else f"(rows, tokens, {len(trained.labels)})"
+    names, asked = ", ".join(outputs), ", ".join(f'"{name}"' for name in outputs)
+    only = "[0]" if len(outputs) == 1 else ""
     return f"""
 ```python
 import numpy, onnxruntime, tokenizers
 
 rows = tokenizers.Tokenizer.from_file("{TOKENIZER_FILE}").encode_batch([{row}])
-logits = onnxruntime.InferenceSession("{MODEL_FILE}").run(["{OUTPUT}"], {{
+{windows}session = onnxruntime.InferenceSession("{MODEL_FILE}")
+{names} = session.run([{asked}], {{
     "input_ids": numpy.array([row.ids for row in rows]),
     "attention_mask": numpy.array([row.attention_mask for row in rows]),
-{segments}}})[0]  # {reads}
+{segments}}}){only}  # {reads}
 ```
 
-Inputs are int64 (rows, tokens), the output is float32 (rows, {len(trained.labels)}); any number of
-rows and tokens.
+Inputs are int64 (rows, tokens), {"the output is" if only else "outputs are"} float32 {width}; any \
+number of rows and tokens.
 """
+
+
+_READS = {
+    "classes": "softmax gives the scores, in the order of labels.txt",
+    "number": "the number",
+    "sets": "a sigmoid gives the scores, in the order of labels.txt",
+    "spans": "softmax gives the scores of each token, in the order of labels.txt",
+    "span": "the answer is where the sum of both is highest, from row.offsets of both tokens",
+    "vectors": "a vector a row",
+}
+
+
+def _outputs(task: str) -> list[str]:
+    """What `model.onnx` gives."""
+    own = {"span": [*ENDS], "vectors": [VECTOR]}
+    return own.get(tasks.find(task).ANSWERS, [OUTPUT])
 
 
 def require_extra(settings: ExportSettings) -> None:
@@ -233,19 +312,32 @@ def load_onnx(folder: Path, *, threads: int | None = None) -> Predictor:
     from tfmodel.export.artifacts import _utf8
 
     manifest, tokenizer = _read(folder)
-    session = _session(folder / MODEL_FILE, threads)
-    tokenize = batch_function(
-        tokenizer, max_length=manifest.max_length, has_pairs=manifest.has_pairs
-    ).get_concrete_function()
-    to_values = tasks.find(manifest.task).values
+    task, outputs = tasks.find(manifest.task), _outputs(manifest.task)
+    session = _session(folder / MODEL_FILE, threads, outputs)
 
-    def answer(texts: list[str], text_pairs: list[str] | None) -> np.ndarray:
-        batch = tokenize(*_utf8(texts, text_pairs))
+    def run(batch: Mapping[str, np.ndarray]) -> np.ndarray:
         feed = {
-            each.name: batch[_BATCH_OF_INPUTS[each.name]].numpy().astype(np.int64)
+            each.name: np.asarray(batch[_BATCH_OF_INPUTS[each.name]], np.int64)
             for each in session.get_inputs()
         }
-        return to_values(session.run([OUTPUT], feed)[0])
+        found = session.run(outputs, feed)
+        return found[0] if len(found) == 1 else np.stack(found, axis=-1)
+
+    if task.ANSWERS == "span":
+        spans = Spans(tokenizer, max_length=manifest.max_length, decoding=manifest.decoding)
+        ask = spans.ask(run, None)
+
+        def answer(texts: list[str], text_pairs: list[str] | None) -> np.ndarray:
+            return ask(*_utf8(texts, text_pairs))
+    elif tasks.gives_lists(manifest.task):
+        answer = windows_answer(lambda batch: task.values(run(batch)), tokenizer, manifest)
+    else:
+        tokenize = batch_function(
+            tokenizer, max_length=manifest.max_length, has_pairs=manifest.has_pairs
+        ).get_concrete_function()
+
+        def answer(texts: list[str], text_pairs: list[str] | None) -> np.ndarray:
+            return task.values(run(tokenize(*_utf8(texts, text_pairs))))
 
     return Predictor(answer, manifest, kind=NAME, where=str(folder))
 
@@ -261,23 +353,52 @@ def token_skew(
         text_pairs: n second texts, for a model of pairs.
 
     Returns:
-        A number from 0 to n.
+        A number from 0 to n. Of `span` the first window of each is compared, where its question is
+        not cut.
 
     Raises:
         ConfigError: `tokenizers` is missing, or the folder is not ours.
     """
     folder = Path(folder)
-    _, tokenizer = _read(folder)
+    manifest, tokenizer = _read(folder)
     theirs = import_extra("tokenizers").Tokenizer.from_file(str(folder / TOKENIZER_FILE))
+    if tasks.find(manifest.task).ANSWERS == "span":
+        ours, texts, text_pairs = _first_windows(tokenizer, manifest, texts, text_pairs)
+    else:
+        ours = {name: values.numpy() for name, values in tokenizer(texts, text_pairs).items()}
     rows = list(texts) if text_pairs is None else list(zip(texts, text_pairs, strict=True))
     encoded = theirs.encode_batch(rows)
-    ours = {name: values.numpy().tolist() for name, values in tokenizer(texts, text_pairs).items()}
+    ours = {name: values.tolist() for name, values in ours.items()}
     return sum(
         row.ids != ids or row.attention_mask != mask or row.type_ids != segments
         for row, ids, mask, segments in zip(
             encoded, ours["token_ids"], ours["padding_mask"], ours["segment_ids"], strict=True
         )
     )
+
+
+def _first_windows(
+    tokenizer: RowTokenizer,
+    manifest: Manifest,
+    questions: Sequence[str],
+    contexts: Sequence[str],
+) -> tuple[dict[str, np.ndarray], list[str], list[str]]:
+    """The first window of each question that is not cut, as training reads it; and those rows."""
+    from tfmodel.export.artifacts import _utf8
+
+    most = _longest_question(tokenizer, manifest)
+    (texts,) = _utf8(list(questions))
+    kept = np.flatnonzero(tokenizer.tokenize(texts).row_lengths().numpy() <= most)
+    questions, contexts = [questions[row] for row in kept], [contexts[row] for row in kept]
+    spans = Spans(tokenizer, max_length=manifest.max_length, decoding=manifest.decoding)
+    windows = spans.windows(*_utf8(questions, contexts))
+    batch = {name: values.numpy() for name, values in windows.batch().items()}
+    first = np.flatnonzero(np.diff(windows.rows.numpy(), prepend=-1))
+    batch = {
+        name: values[first]
+        for name, values in filled(batch, None, tokenizer.vocabulary.padding_id).items()
+    }
+    return batch, questions, contexts
 
 
 def _read(folder: Path) -> tuple[Manifest, RowTokenizer]:
@@ -292,7 +413,7 @@ def _read(folder: Path) -> tuple[Manifest, RowTokenizer]:
         found = json.loads(files[TOKENIZER_FILE])
     except (KeyError, ValueError) as error:
         found = f"none that can be read ({error!r})"
-    if found != tokenizer_json(tokenizer, max_length=manifest.max_length):
+    if found != tokenizer_json(tokenizer, **_cut(tokenizer, manifest)):
         told = f"{MANIFEST_FILE} and {TOKENIZER_FILES[manifest.tokenizer][0]}"
         raise ConfigError(
             f"{folder / TOKENIZER_FILE}: expected the tokenizer that {told} tell of. Received: "
@@ -301,7 +422,7 @@ def _read(folder: Path) -> tuple[Manifest, RowTokenizer]:
     return manifest, tokenizer
 
 
-def _session(path: Path, threads: int | None) -> Any:
+def _session(path: Path, threads: int | None, expected: Sequence[str]) -> Any:
     runtime = import_extra("onnxruntime")
     options = runtime.SessionOptions()
     options.log_severity_level = 3
@@ -317,9 +438,10 @@ def _session(path: Path, threads: int | None) -> Any:
         ) from None
     inputs = [each.name for each in session.get_inputs()]
     outputs = [each.name for each in session.get_outputs()]
-    if not {*INPUTS[:2]} <= {*inputs} <= {*INPUTS} or outputs != [OUTPUT]:
+    if not {*INPUTS[:2]} <= {*inputs} <= {*INPUTS} or outputs != [*expected]:
         raise ConfigError(
-            f"{path}: expected inputs {', '.join(INPUTS)} and the output {OUTPUT}. Received: "
-            f"inputs {', '.join(inputs)} and outputs {', '.join(outputs)}. Export it again."
+            f"{path}: expected inputs {', '.join(INPUTS)} and the output "
+            f"{', '.join(expected)}. Received: inputs {', '.join(inputs)} and outputs "
+            f"{', '.join(outputs)}. Export it again."
         )
     return session

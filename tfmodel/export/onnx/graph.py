@@ -1,8 +1,8 @@
-"""The graph of a classifier on a BERT or its like, node by node in ONNX's standard operators.
+"""The graph of a task on a BERT or its like, node by node in ONNX's standard operators.
 
 Operators and their order are those that ONNX Runtime knows how to fuse (attention, GELU, layer
-normalization with what is added before it), and the last layer is computed for the first token
-alone, as everywhere in tfmodel.
+normalization with what is added before it), and where the first token alone is asked, the last
+layer is computed for it alone, as everywhere in tfmodel.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ OPSET = 17
 IR_VERSION = 8  # of the same age
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 OUTPUT = "logits"
+ENDS = ("start_logits", "end_logits")
+"""Of answers in a text: as Hugging Face's exporters call them."""
+VECTOR = "sentence_embedding"
 
 _HIDDEN_FROM_PADDING = -10_000.0  # the value that ONNX Runtime's fusion looks for
 _GELU_SCALE = float(np.sqrt(2 / np.pi))
@@ -196,6 +199,39 @@ class _Graph:
         hidden = self.add("Add", narrowed, hidden, name=f"{name}/fed_forward")
         return self.normalize(hidden, theirs["feed_forward_norm"], epsilon)
 
+    def encode(self, shape: BertConfig, *, first_only: bool = False) -> str:
+        """The hidden states of all tokens (B, T, D), or of the first of each row (B, 1, D)."""
+        family = FAMILIES[shape.family]
+        mask = self.mask()
+        hidden = self.embed(shape, family)
+        for index in range(shape.layers):
+            last, name = first_only and index == shape.layers - 1, f"encoder.layer.{index}"
+            theirs = {part: each.format(index) for part, each in family.layer.items()}
+            hidden = self.layer(hidden, mask, name, theirs, shape, last=last)
+        return hidden
+
+    def mean(self, hidden: str) -> str:
+        """The mean of each row's tokens without its padding, (B, T, D) to (B, D)."""
+        axis, last = (self.constant(f"mean.{at}", [at], np.int64) for at in (1, 2))
+        real = self.add("Cast", INPUTS[1], name="mean/mask", to=1)
+        wide = self.add("Unsqueeze", real, last, name="mean/wide")
+        kept = self.add("Mul", hidden, wide, name="mean/kept")
+        total = self.add("ReduceSum", kept, axis, name="mean/sum", keepdims=0)
+        count = self.add("ReduceSum", wide, axis, name="mean/count", keepdims=0)
+        count = self.add("Max", count, self.constant("mean.least", 1.0), name="mean/at_least_one")
+        return self.add("Div", total, count, name="mean")
+
+    def only_token(self, hidden: str) -> str:
+        """(B, 1, D) to (B, D)."""
+        axis = self.constant("first.token", [1], np.int64)
+        return self.add("Squeeze", hidden, axis, name="first_token")
+
+    def unit(self, vector: str) -> str:
+        """Vectors (B, D) of length 1; one of zeros stays one."""
+        length = self.add("ReduceL2", vector, name="unit/length", axes=[1], keepdims=1)
+        length = self.add("Max", length, self.constant("unit.least", 1e-12), name="unit/not_zero")
+        return self.add("Div", vector, length, name="unit")
+
 
 _FIRST = (("start", 0), ("end", 1), ("axis", 1))
 _SCALARS = (("one", 1), ("zero", 0))
@@ -221,31 +257,102 @@ def classifier_graph(
         An `onnx.ModelProto`. Inputs as `inputs_of` says, int64 (B, T) with any B and T; output
         `logits`, float32 (B, C).
     """
-    from onnx import TensorProto, helper, numpy_helper
-
     graph, family = _Graph(tensors), FAMILIES[shape.family]
-    mask = graph.mask()
-    hidden = graph.embed(shape, family)
-    for index in range(shape.layers):
-        last, name = index == shape.layers - 1, f"encoder.layer.{index}"
-        theirs = {part: each.format(index) for part, each in family.layer.items()}
-        hidden = graph.layer(hidden, mask, name, theirs, shape, last=last)
+    hidden = graph.encode(shape, first_only=True)
     flat = graph.constant("flat", [-1, shape.hidden_size], np.int64)
     first = graph.add("Reshape", hidden, flat, name="first_token")
     pooled = graph.dense(first, family.pooler[0])
     pooled = graph.activate(pooled, "pooled", family.pooler_activation)
     graph.dense(pooled, HEAD)
     graph.nodes[-1].output[0] = OUTPUT
+    return _model(graph, "classifier", shape, {OUTPUT: ["batch", classes]}, producer)
+
+
+def tokens_graph(
+    shape: BertConfig,
+    tensors: Mapping[str, np.ndarray],
+    *,
+    classes: int,
+    producer: str,
+    apart: Sequence[str] = (),
+) -> Any:
+    """Write a model that answers each token as an ONNX model.
+
+    Args:
+        shape: the encoder's.
+        tensors: as `read_tokens_model` gives them.
+        classes: C.
+        producer: version of tfmodel.
+        apart: names of C outputs (B, T), where each number of a token is one.
+
+    Returns:
+        An `onnx.ModelProto`, inputs as of `classifier_graph`; output `logits`, float32 (B, T, C),
+        or those of `apart`.
+    """
+    graph = _Graph(tensors)
+    logits = graph.dense(graph.encode(shape), HEAD)
     sizes = ["batch", "sequence"]
+    if not apart:
+        graph.nodes[-1].output[0] = OUTPUT
+        return _model(graph, "tagger", shape, {OUTPUT: [*sizes, classes]}, producer)
+    for index, name in enumerate(apart):
+        place = graph.constant(f"output.{index}", index, np.int64)
+        graph.add("Gather", logits, place, name=name, axis=2)
+    return _model(graph, "answerer", shape, dict.fromkeys(apart, sizes), producer)
+
+
+def vector_graph(
+    shape: BertConfig,
+    tensors: Mapping[str, np.ndarray],
+    *,
+    pooling: str,
+    normalize: bool,
+    producer: str,
+) -> Any:
+    """Write a model of sentence vectors as an ONNX model.
+
+    Args:
+        shape: the encoder's.
+        tensors: as `read_vector_model` gives them.
+        pooling: `mean` or `cls`, as `SentencePooling` has it.
+        normalize: whether vectors are brought to length 1.
+        producer: version of tfmodel.
+
+    Returns:
+        An `onnx.ModelProto`, inputs as of `classifier_graph`; output `sentence_embedding`,
+        float32 (B, D), as Hugging Face's exporters call it.
+    """
+    graph = _Graph(tensors)
+    hidden = graph.encode(shape, first_only=pooling == "cls")
+    vector = graph.mean(hidden) if pooling == "mean" else graph.only_token(hidden)
+    if normalize:
+        vector = graph.unit(vector)
+    graph.nodes[-1].output[0] = VECTOR
+    return _model(graph, "embedder", shape, {VECTOR: ["batch", shape.hidden_size]}, producer)
+
+
+def _model(
+    graph: _Graph,
+    name: str,
+    shape: BertConfig,
+    outputs: Mapping[str, Sequence[str | int]],
+    producer: str,
+) -> Any:
+    """What is written of a graph: outputs are named with their sizes."""
+    from onnx import TensorProto, helper, numpy_helper
+
     return helper.make_model(
         helper.make_graph(
             graph.nodes,
-            "classifier",
+            name,
             [
-                helper.make_tensor_value_info(name, TensorProto.INT64, sizes)
+                helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "sequence"])
                 for name in inputs_of(shape)
             ],
-            [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["batch", classes])],
+            [
+                helper.make_tensor_value_info(name, TensorProto.FLOAT, sizes)
+                for name, sizes in outputs.items()
+            ],
             [
                 numpy_helper.from_array(np.ascontiguousarray(value).reshape(value.shape), name)
                 for name, value in graph.constants.items()

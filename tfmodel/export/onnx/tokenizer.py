@@ -13,12 +13,21 @@ if TYPE_CHECKING:
 TOKENIZER_FILE = "tokenizer.json"
 
 
-def tokenizer_json(tokenizer: RowTokenizer, *, max_length: int) -> dict[str, Any]:
+def tokenizer_json(
+    tokenizer: RowTokenizer,
+    *,
+    max_length: int,
+    overlap: int = 0,
+    only_second: bool = False,
+) -> dict[str, Any]:
     """A tokenizer in the format of Hugging Face's `tokenizers`.
 
     Args:
         tokenizer: ours.
         max_length: tokens a row at most.
+        overlap: tokens that the rows of a longer text share with the next one, where the rest is
+            not left away: its encodings have them as `overflowing`.
+        only_second: whether the second of two texts alone is cut.
 
     Returns:
         What goes into `tokenizer.json`. Special tokens are not added ones: `[SEP]` in a user's
@@ -41,8 +50,8 @@ def tokenizer_json(tokenizer: RowTokenizer, *, max_length: int) -> dict[str, Any
         "truncation": {
             "direction": "Right",
             "max_length": max_length,
-            "strategy": "LongestFirst",
-            "stride": 0,
+            "strategy": "OnlySecond" if only_second else "LongestFirst",
+            "stride": overlap,
         },
         "padding": {
             "strategy": "BatchLongest",

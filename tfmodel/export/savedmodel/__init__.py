@@ -152,7 +152,7 @@ def _span_module(trained: Trained, manifest: Manifest) -> tf.Module:
     answer = graph.scores_function(trained.model, manifest.task).get_concrete_function()
     graph.check_float32(answer)
     spans = Spans(trained.tokenizer, max_length=manifest.max_length, decoding=manifest.decoding)
-    best = spans.function(answer)
+    best = spans.flat_function(_answer(trained, "float32"))
     columns = ("text", "text_pair")
     texts = {name: tf.TensorSpec((None,), tf.string, name=name) for name in columns}
     batch = {name: tf.TensorSpec((None, None), tf.int32, name=name) for name in graph.BATCH_NAMES}

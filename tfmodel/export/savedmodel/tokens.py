@@ -9,6 +9,7 @@ import tensorflow as tf
 from tfmodel import tasks
 from tfmodel.export.manifest import Manifest
 from tfmodel.export.savedmodel.unpadded import flatten_batch
+from tfmodel.tokens.combining_marks import whole_offsets
 from tfmodel.tokens.row_tokenizer import SHORTEST_LIMIT
 from tfmodel.tokens.tokenizer import Tokenizer
 from tfmodel.tokens.windows import cut_windows
@@ -31,7 +32,7 @@ def token_functions(
     served, labels = tasks.find(manifest.task).served, list(manifest.labels)
 
     def from_texts(text: tf.Tensor, limit: int | tf.Tensor = manifest.max_length):
-        pieces, starts, ends = tokenizer.tokenize_with_offsets(text)
+        pieces, starts, ends = whole_offsets(tokenizer, text)
         windows = cut_windows(tokenizer, pieces, max_length=limit)
         lengths = tf.cast(windows.token_ids.row_lengths(), tf.int32)
         scores = answer(windows.token_ids.flat_values, windows.segment_ids.flat_values, lengths)[
