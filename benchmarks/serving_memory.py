@@ -24,8 +24,9 @@ import time
 from pathlib import Path
 
 import numpy as np
-from serving import in_process, read_texts, write_models
 from serving_load import HOST, PATH, Served, bodies_of, closed_load, machine, ours, written
+
+from serving import in_process, read_texts, write_models
 
 WRONG = [
     ("POST", PATH, b"{"),

@@ -28,8 +28,9 @@ import time
 from pathlib import Path
 
 import numpy as np
-from serving import LABELS, MAX_LENGTH, in_process, read_texts
 from serving_load import machine
+
+from serving import LABELS, MAX_LENGTH, in_process, read_texts
 
 
 def main() -> None:

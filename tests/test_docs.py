@@ -28,10 +28,11 @@ from tfmodel.data.corpus.settings import CorpusSettings, DocumentCleaningSetting
 from tfmodel.data.label_noise import LabelNoiseSettings
 from tfmodel.data.privacy.settings import PrivacySettings
 from tfmodel.data.settings import CleaningSettings, DataSettings, SpanSettings
-from tfmodel.export.settings import ExportSettings
+from tfmodel.export.settings import ExportSettings, FillExportSettings
 from tfmodel.kinds import KINDS, PretrainingSettings, RunSettings, TaskSettings, load_run_config
 from tfmodel.tokens.vocabulary_training import VocabularySettings
 from tfmodel.train.adversarial.settings import AdversarialSettings
+from tfmodel.train.few_labels.settings import ContrastiveSettings, PromptSettings
 from tfmodel.train.pretrain_settings import PretrainSettings
 from tfmodel.train.regularize.settings import (
     AveragingSettings,
@@ -69,6 +70,7 @@ TABLES = [
     ("task", TaskSettings, "config.md"),
     ("", RunSettings, "config.md"),
     ("", PretrainingSettings, "pretraining.md"),
+    ("export", FillExportSettings, "pretraining.md"),
     ("corpus", CorpusSettings, "pretraining.md"),
     ("corpus.cleaning", DocumentCleaningSettings, "pretraining.md"),
     ("corpus.lines", LineSettings, "pretraining.md"),
@@ -182,6 +184,16 @@ def test_table_has_every_key_with_its_default(section, model, page):
             if isinstance(default, pydantic.BaseModel):
                 default = default.model_dump(mode="json")
             assert shown == "MiniLM" or yaml.safe_load(shown) == default, name
+
+
+def test_one_table_has_the_keys_of_all_ways_to_learn_from_few_labels():
+    table = documented(ROOT / "docs" / "tasks.md")
+    prefix = "train.few_labels."
+    shown = {key.removeprefix(prefix) for key in table if key.startswith(prefix)}
+    assert shown == {*ContrastiveSettings.model_fields, *PromptSettings.model_fields}
+    for name, field in (*ContrastiveSettings.model_fields.items(),):
+        if not field.is_required():
+            assert yaml.safe_load(table[prefix + name]) == field.default
 
 
 @pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.name)

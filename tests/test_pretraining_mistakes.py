@@ -71,7 +71,7 @@ def pretrain(place, tfmodel):
         (["vocabulary={sise: 500}"], ["unknown key vocabulary.sise", "mean vocabulary.size?"]),
         (
             ["data.train=rows.csv"],
-            ["supervised run (data, task, export)", "both data and corpus", "Remove the keys"],
+            ["supervised run (data, task)", "both data and corpus", "Remove the keys"],
         ),
     ],
     ids=lambda value: value[0] if "=" in value[0] else "",
@@ -87,7 +87,16 @@ def test_a_missing_trainer_is_named_before_any_work(pretrain, monkeypatch):
     assert not (RUN / "corpus").exists()
 
 
-@pytest.mark.parametrize("command", ["data", "finetune", "evaluate", "export"])
+@pytest.mark.parametrize("command", ["evaluate", "export"])
+def test_a_stage_before_the_training(command, place, tfmodel):
+    told(
+        tfmodel(command, "words.yaml"),
+        f"{command} needs the stage pretrain done with this config",
+        "Type: tfmodel pretrain words.yaml",
+    )
+
+
+@pytest.mark.parametrize("command", ["data", "finetune"])
 def test_a_stage_of_the_other_kind(command, place, tfmodel):
     told(
         tfmodel(command, "words.yaml"),

@@ -177,7 +177,8 @@ def _is_chosen(stage: Stage, settings: Any, only: str | None) -> bool:
 def _require_same_kind(kind: Kind, run: Run) -> None:
     """Refuse the folder of another kind's run, whose weights this one would replace."""
     for other in KINDS:
-        if other is not kind and any(run.stage_fingerprint(name) for name in other.commands):
+        own = [name for name in other.commands if name not in kind.commands]
+        if other is not kind and any(run.stage_fingerprint(name) for name in own):
             raise ConfigError(
                 f"{run.folder}: expected the folder of a {kind.name} run, or a new one. Received: "
                 f"that of a {other.name} run. Set run: to another folder."

@@ -6,8 +6,10 @@ import pytest
 
 from tfmodel.config import ConfigError
 from tfmodel.export.manifest import Manifest, files_of, read_files, read_tokenizer
+from tfmodel.serve import rollout
 from tfmodel.tokens import Tokenizer, Vocabulary
 from tfmodel.tokens.byte_pairs import SPECIAL_PIECES, BytePairTokenizer, byte_letters
+from tfmodel.tokens.prompts import PromptTokenizer
 
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "好", "\u2028", "a b"]
 TEXTS = ["", "aa", " Aa a好\u2028"]
@@ -97,8 +99,8 @@ def test_a_damaged_manifest_is_refused(content):
 
 def test_a_newer_format_asks_for_a_newer_tfmodel():
     values = json.loads(Manifest(labels=("a", "b"), max_length=16, version="9.0").to_json())
-    with pytest.raises(ConfigError, match=r"format 3, written by tfmodel 9\.0\. Update"):
-        Manifest.from_json(json.dumps(values | {"format": 3}), name="tfmodel.json")
+    with pytest.raises(ConfigError, match=r"format 4, written by tfmodel 9\.0\. Update"):
+        Manifest.from_json(json.dumps(values | {"format": 4}), name="tfmodel.json")
     with pytest.raises(ConfigError, match="a tokenizer of wordpiece, byte_pairs. .* 'syllables'"):
         Manifest.from_json(json.dumps(values | {"tokenizer": "syllables"}), name="tfmodel.json")
 
@@ -108,6 +110,27 @@ def test_only_what_an_older_tfmodel_cannot_read_has_a_newer_format(word_pieces, 
     values = json.loads(manifest_of(word_pieces).to_json())
     del values["tokenizer"]  # as an older one wrote it
     assert Manifest.from_json(json.dumps(values), name="x").tokenizer == "wordpiece"
+
+
+def test_a_template_travels_with_the_tokenizer():
+    plain = Tokenizer(Vocabulary([*PIECES, "[MASK]"]), lowercase=False, max_length=16)
+    prompts = PromptTokenizer(plain, "{text} [MASK]好")
+    manifest = manifest_of(prompts, template=prompts.template)
+    assert manifest.format == 3
+    files = files_of(manifest, prompts)
+    again = read_tokenizer(files, read_files(files, name="x"), name="x")
+    assert again.template == prompts.template and again.max_length == 16
+    ids = again(["a b好"])["token_ids"].numpy().tolist()
+    assert ids == prompts(["a b好"])["token_ids"].numpy().tolist() and ids[0][-3:] == [7, 4, 3]
+
+
+def test_a_rollout_refuses_what_fills_gaps(tmp_path):
+    plain = Tokenizer(Vocabulary([*PIECES, "[MASK]"]), lowercase=False, max_length=16)
+    (tmp_path / "assets").mkdir()
+    for name, content in files_of(manifest_of(plain, labels=(), task="fill"), plain).items():
+        (tmp_path / "assets" / name).write_bytes(content)
+    with pytest.raises(ConfigError, match="answers a rollout compares. Received: fill"):
+        rollout.manifest_of(tmp_path)
 
 
 def test_keys_that_a_later_version_added_are_passed_over():

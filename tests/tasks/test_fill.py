@@ -8,8 +8,9 @@ import tensorflow as tf
 from safetensors.numpy import load_file, save_file
 
 from tfmodel.config import ConfigError
+from tfmodel.export.gaps import Filler
 from tfmodel.model import BertConfig, build_encoder, load_encoder, save_encoder
-from tfmodel.tasks import fill
+from tfmodel.tasks import fill, load_model
 from tfmodel.tasks.tied_cross_entropy import tied_cross_entropy
 from tfmodel.tokens import Tokenizer, Vocabulary
 
@@ -165,7 +166,7 @@ def test_gaps_are_filled(model, tokenizer):
     assert gaps == [1, 2]
     assert inputs["token_ids"].tolist() == [[2, 5, 4, 7, 3], [2, 4, 6, 4, 3]]
     logits = model(inputs).numpy()
-    assert found[1][1][0]["piece"] == PIECES[logits[1, 1].argmax()]
+    assert found[1][1][0]["token"] == PIECES[logits[1, 1].argmax()]
     whole = fill.fill(model, tokenizer, ["a [MASK]"], top=99)[0][0]
     assert len(whole) == len(PIECES) and sum(a["score"] for a in whole) == pytest.approx(1)
 
@@ -175,21 +176,88 @@ def test_words_for_augmentation_are_the_likeliest_whole_ones(model, tokenizer):
     texts = ["a [MASK] c", "[MASK]", "a b c d e f g h i [MASK]", "a [MASK] [MASK]"]
     found = replace(texts, ["b", "J", "j", "b"])
     (likeliest,), _ = fill.fill(model, tokenizer, texts[:2], top=99)
-    whole = [each["piece"] for each in likeliest if each["piece"].isalpha()]
+    whole = [each["token"] for each in likeliest if each["token"].isalpha()]
     assert found[0] == [piece for piece in whole if piece != "b"][:3]
     assert len(found[1]) == 3 and "j" not in found[1]
     assert found[2] == found[3] == []  # beyond what the model reads; not one gap alone
 
 
 def test_rows_of_the_table_without_a_piece_are_no_answers():
-    answers = fill.decode(np.array([[0.0, 9.0, 1.0]]), ["a", "b"], top=9)
-    assert [answer["piece"] for answer in answers[0]] == ["b", "a"]
+    assert fill.likeliest(np.array([[0.0, 9.0, 1.0]]), ["a", "b"], top=9).tokens == [["b", "a"]]
 
 
 @pytest.mark.parametrize("text", ["a b", "", "a b c d e f g h i j [MASK]"])
 def test_a_text_without_a_gap_is_refused(model, tokenizer, text):
     with pytest.raises(ConfigError, match="MASK"):
         fill.fill(model, tokenizer, [text])
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens", "expected"),
+    [
+        ("a [MASK] c", ["b"], "a b c"),
+        ("play [MASK] or [MASK].", ["##ing", "not"], "playing or not."),
+        ("[MASK][MASK]", ["a", "##b"], "ab"),
+        ("a [MASK] [MASK]", ["b"], "a b [MASK]"),  # the second was not read
+        ("no gap, ##, é 😀 中", [], "no gap, ##, é 😀 中"),
+        ("\n[MASK] \t", ["##"], "\n## \t"),
+    ],
+)
+def test_a_text_is_filled_in_and_out_of_a_graph(text, tokens, expected):
+    assert fill.filled(text, tokens) == expected
+    given = [text, "another [MASK]", ""]
+    answers = tf.RaggedTensor.from_row_lengths(
+        tf.constant([[token, "x"] for token in [*tokens, "y"]]), [len(tokens), 1, 0]
+    )
+    scores = answers.with_values(tf.ones((len(tokens) + 1, 2)))
+    served = fill.served({"text": tf.constant(given), "tokens": answers, "scores": scores})
+    assert [each.decode() for each in served["filled"].numpy()] == [expected, "another y", ""]
+    assert served["tokens"].shape == served["scores"].shape == (3, max(len(tokens), 1), 2)
+    values = fill.values_of_served({name: each.numpy() for name, each in served.items()})
+    assert [each.tokens for each in values] == [[[t, "x"] for t in tokens], [["y", "x"]], []]
+
+
+def test_the_graph_of_an_export_answers_as_the_function_does(model, tokenizer):
+    texts = ["a [MASK] c", "[MASK] b [MASK]", "a b", "", "a b c d e f g h i j [MASK]", "[MASK]"]
+    filler = Filler(tokenizer, max_length=10, decoding={"top": 3})
+    rows = filler.rows(tf.constant(texts))
+    inputs, _ = fill.batch(texts[:2], tokenizer)
+    assert rows.to_list()[:2] == [[2, 5, 4, 7, 3], [2, 4, 6, 4, 3]]
+    assert filler.positions(rows).to_list() == [[2], [1, 3], [], [], [], [1]]
+    found = filler.function(model)(rows)
+    served = fill.served({"text": tf.constant(texts), **found})
+    values = fill.values_of_served({name: each.numpy() for name, each in served.items()})
+    answers = fill.decode(values, texts=texts)
+    whole = fill.fill(model, tokenizer, texts[:2], top=3)
+    for gaps, expected in zip([answers[0]["gaps"], answers[1]["gaps"]], whole, strict=True):
+        assert [[a["token"] for a in gap] for gap in gaps] == [
+            [a["token"] for a in gap] for gap in expected
+        ]
+        assert gaps[0][0]["score"] == pytest.approx(expected[0][0]["score"], abs=1e-6)
+    assert [answer["gaps"] for answer in answers[2:5]] == [[]] * 3
+    assert answers[4]["filled"] == texts[4]
+    # One gap at a time, as a phone is asked.
+    ask = filler.ask(lambda batch: model(batch).numpy()[:, 0], length=10)
+    for one, other in zip(ask(tf.constant(texts)), values, strict=True):
+        assert one.tokens == other.tokens
+        np.testing.assert_allclose(one.scores, other.scores, atol=1e-5)
+    assert inputs["token_ids"].shape == (2, 5)
+
+
+def test_what_could_not_be_filled_is_said():
+    one = fill.Gaps([["b"]], np.ones((1, 1)))
+    none = fill.Gaps([], np.zeros((0, 1)))
+    assert fill.notice([one], ["a [MASK]"], max_length=9) == ""
+    said = fill.notice([one, none, none], ["[MASK] a [MASK]", "a b", "a"], max_length=9)
+    assert "2 of 3 texts have no [MASK]: nothing is filled there." in said
+    assert "1 [MASK] in 1 texts stand behind the first 9 tokens" in said
+
+
+def test_a_vocabulary_without_a_mask_is_refused():
+    pieces = [piece for piece in PIECES if piece != "[MASK]"]
+    without = Tokenizer(Vocabulary(pieces), max_length=10)
+    with pytest.raises(ConfigError, match=r"a vocabulary with \[MASK\]. Received: one without"):
+        Filler(without, max_length=10, decoding={})
 
 
 # --- folders ------------------------------------------------------------------------------
@@ -241,6 +309,15 @@ def test_a_damaged_head_is_refused(model, tokenizer, tmp_path, change, message):
         fill.load(folder)
 
 
+def test_another_family_is_refused_by_name(model, tokenizer, tmp_path):
+    folder = fill.save(model, tmp_path / "model", tokenizer=tokenizer)
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "roberta", "architectures": ["RobertaForMaskedLM"], "pad_token_id": 1}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ConfigError, match="model_type bert, distilbert, electra, whose"):
+        load_model(folder)
+
+
 @pytest.mark.slow
 def test_transformers_gives_the_same_logits_both_ways(model, batch, tokenizer, tmp_path):
     torch = needs.package("torch")
@@ -270,3 +347,40 @@ def test_transformers_gives_the_same_logits_both_ways(model, batch, tokenizer, t
     tokenizer.save(tmp_path / "theirs")
     loaded = fill.load(tmp_path / "theirs")
     np.testing.assert_allclose(loaded.model(row), logits_of(other), atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["DistilBert", "Electra"])
+def test_heads_of_other_families_fill_the_same_both_ways(family, tokenizer, tmp_path):
+    torch, transformers = needs.package("torch"), needs.package("transformers")
+    sizes = {"vocab_size": len(PIECES), "max_position_embeddings": 12, "pad_token_id": 0}
+    config = {
+        "DistilBert": lambda: transformers.DistilBertConfig(
+            **sizes, dim=16, n_layers=2, n_heads=2, hidden_dim=32, initializer_range=0.3
+        ),
+        "Electra": lambda: transformers.ElectraConfig(
+            **sizes, hidden_size=16, embedding_size=8, num_hidden_layers=2, num_attention_heads=2,
+            intermediate_size=32, initializer_range=0.3,
+        ),
+    }[family]()  # fmt: skip
+    torch.manual_seed(1)
+    kind = getattr(transformers, f"{family}ForMaskedLM")
+    theirs = kind(config).eval()
+    theirs.save_pretrained(tmp_path / "theirs")
+    tokenizer.save(tmp_path / "theirs")
+    loaded = load_model(tmp_path / "theirs")
+    assert loaded.task == "fill"
+    inputs, _ = fill.batch(["a [MASK] c d", "[MASK] b [MASK]"], tokenizer)
+    ours = loaded.model(inputs).numpy()
+    fill.save(loaded.model, tmp_path / "ours", tokenizer=tokenizer)
+    again, said = kind.from_pretrained(tmp_path / "ours", output_loading_info=True)
+    assert not said["missing_keys"]
+    for model in (theirs, again.eval()):
+        with torch.no_grad():
+            logits = model(
+                input_ids=torch.tensor(inputs["token_ids"], dtype=torch.long),
+                attention_mask=torch.tensor(inputs["padding_mask"], dtype=torch.long),
+            ).logits.numpy()
+        wanted = np.take_along_axis(logits, inputs["masked_positions"][..., None], axis=1)
+        np.testing.assert_allclose(ours[0, 0], wanted[0, 0], atol=1e-4)
+        np.testing.assert_allclose(ours[1], wanted[1], atol=1e-4)

@@ -119,10 +119,11 @@ def predictor_of(
         has_pairs=has_pairs,
         task=task,
         decoding=decoding or {},
+        template=tokenizer.template,
         output=output_of(task),
     )
-    if tasks.find(task).ANSWERS == "span":
-        answer = _span_answer(model, tokenizer, manifest)
+    if tasks.find(task).ANSWERS in _ANSWERS_OF_MODEL:
+        answer = _ANSWERS_OF_MODEL[tasks.find(task).ANSWERS](model, tokenizer, manifest)
         return Predictor(answer, manifest, kind="model", where=where)
     batch = graph.batch_function(tokenizer, max_length=max_length, has_pairs=has_pairs)
     tokenize = batch.get_concrete_function()
@@ -170,6 +171,35 @@ def _span_answer(model: Any, tokenizer: Any, manifest: Manifest) -> Answer:
 
     answer.model = model  # a traced function does not keep its weights alive
     return answer
+
+
+def _gaps_answer(model: Any, tokenizer: Any, manifest: Manifest) -> Answer:
+    """Ask a Keras model of what stands in the gaps of texts."""
+    import tensorflow as tf
+
+    from tfmodel.export.gaps import Filler
+
+    filler = Filler(tokenizer, max_length=manifest.max_length, decoding=manifest.decoding)
+    fill = filler.function(model)
+    served = tasks.find(manifest.task).served
+
+    @tf.function(input_signature=[tf.TensorSpec((None,), tf.string)], autograph=False)
+    def ask(text):
+        return served({"text": text, **fill(filler.rows(text))})
+
+    function = ask.get_concrete_function()
+
+    def answer(texts: list[str], text_pairs: list[str] | None) -> list:
+        found = function(*_utf8(texts))
+        return tasks.find(manifest.task).values_of_served(
+            {name: values.numpy() for name, values in found.items()}
+        )
+
+    answer.model = model  # a traced function does not keep its weights alive
+    return answer
+
+
+_ANSWERS_OF_MODEL = {"span": _span_answer, "gaps": _gaps_answer}
 
 
 def _utf8(*columns: list[str] | None) -> list[Any]:
@@ -333,6 +363,12 @@ def _tflite_answer(path: Path, manifest: Manifest, tokenizer: Any, threads: int 
         spans = Spans(tokenizer, max_length=manifest.max_length, decoding=manifest.decoding)
         ask = spans.ask(run, run.length)
         return lambda texts, text_pairs: ask(*_utf8(texts, text_pairs))
+    if tasks.fills_gaps(manifest.task):
+        from tfmodel.export.gaps import Filler
+
+        filler = Filler(tokenizer, max_length=manifest.max_length, decoding=manifest.decoding)
+        fill = filler.ask(run, run.length)
+        return lambda texts, text_pairs: fill(*_utf8(texts))
     if tasks.gives_lists(manifest.task):
         from tfmodel.export.windows import windows_answer
 

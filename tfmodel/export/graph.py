@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import keras
 import tensorflow as tf
@@ -10,6 +10,7 @@ import tensorflow as tf
 from tfmodel import tasks
 from tfmodel.config import ConfigError
 from tfmodel.model.sizes import BertConfig
+from tfmodel.tasks.readings import reading_of
 from tfmodel.tokens.row_tokenizer import RowTokenizer
 
 BATCH_NAMES = ("token_ids", "segment_ids", "padding_mask")
@@ -47,17 +48,26 @@ def vector_function(model: keras.Model) -> tf.types.experimental.GenericFunction
 
     Returns:
         A function of `token_ids`, `segment_ids` and `padding_mask`, int32 (B, T), that gives
-        the encoder's `pooled` output, float32 (B, D).
+        the encoder's `pooled` output, or what the head reads in its place, float32 (B, D).
     """
     signature = [tf.TensorSpec((None, None), tf.int32, name=name) for name in BATCH_NAMES]
-    encoder = model.get_layer("encoder")
+    reads = read_by_head(model)
 
     @tf.function(input_signature=signature, autograph=False)
     def vector(token_ids, segment_ids, padding_mask):
         batch = dict(zip(BATCH_NAMES, (token_ids, segment_ids, padding_mask), strict=True))
-        return tf.cast(encoder(batch, training=False)["pooled"], tf.float32)
+        return tf.cast(reads(batch), tf.float32)
 
     return vector
+
+
+def read_by_head(model: keras.Model) -> Callable[[Mapping[str, tf.Tensor]], tf.Tensor]:
+    """A model up to the vector that its head reads: token batch to (B, D)."""
+    if reading_of(model) is None:
+        encoder = model.get_layer("encoder")
+        return lambda batch: encoder(batch, training=False)["pooled"]
+    vector = keras.Model(model.input, model.get_layer("pooled_dropout").input, name="read_by_head")
+    return lambda batch: vector(batch, training=False)
 
 
 def batch_function(
@@ -120,7 +130,16 @@ def check_exportable(
             'Name the classes: labels=["no", "yes"].'
         )
     classes = model.output_shape[-1]
-    if tasks.gives_vectors(task):
+    if tasks.fills_gaps(task):
+        from tfmodel.export.gaps import require_filler
+
+        require_filler(model)
+        if len(labels):
+            raise ConfigError(
+                f"Expected no labels, for the answers of {task} are pieces of the vocabulary. "
+                f"Received: {len(labels)} labels. Leave them out: labels=[]."
+            )
+    elif tasks.gives_vectors(task):
         if len(model.output_shape) != 2 or len(labels):
             raise ConfigError(
                 f"Expected a model that gives a vector a row, and no labels. Received: one that "
@@ -155,9 +174,20 @@ def _shape_of(model: keras.Model) -> BertConfig | None:
     from tfmodel.model.encoder import encoder_config
 
     try:
-        return encoder_config(model.get_layer("encoder"))
+        return encoder_config(encoder_of(model))
     except ValueError:
         return None
+
+
+def encoder_of(model: keras.Model) -> keras.Model:
+    """The encoder in a task's model.
+
+    Raises:
+        ValueError: it has none of `build_encoder`.
+    """
+    # A model that fills gaps takes its encoder's layers one by one.
+    found = getattr(model, "encoder", None)
+    return model.get_layer("encoder") if found is None else found
 
 
 def check_float32(function: tf.types.experimental.ConcreteFunction) -> None:

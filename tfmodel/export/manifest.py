@@ -31,9 +31,9 @@ TOKENIZER_FILES = {
     "unigram": ("tokenizer.json", "tokenizer_config.json"),
 }
 """What each kind of tokenizer is read from, beside what the manifest says of it."""
-FORMAT = 2
+FORMAT = 3
 """Raised when an older tfmodel could no longer read the files rightly: 2 may have other tokenizers
-than WordPiece, without which an artifact is still of 1."""
+than WordPiece, 3 a template, without which an artifact is still of 1."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +48,7 @@ class Manifest:
         has_pairs: whether a row is two texts.
         task: one of `tasks.TASKS`; answers are decoded by it.
         decoding: what they are decoded by beside the labels.
+        template: what texts are put into before they are split, as `PromptTokenizer` has it.
         precision: `float32`, `float16`, `int8`, `int8_weights`, `int8_full` or
             `mixed_bfloat16`.
         output: `scores` (the task's values: of `classify` a probability for each label) or
@@ -64,6 +65,7 @@ class Manifest:
     has_pairs: bool = False
     task: str = "classify"
     decoding: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    template: str = ""
     precision: str = "float32"
     output: str = "scores"
     version: str = ""
@@ -71,7 +73,8 @@ class Manifest:
 
     def __post_init__(self):
         if not self.format:
-            object.__setattr__(self, "format", 1 if self.tokenizer == "wordpiece" else FORMAT)
+            oldest = 3 if self.template else 1 if self.tokenizer == "wordpiece" else 2
+            object.__setattr__(self, "format", oldest)
 
     def to_json(self) -> str:
         """The content of `tfmodel.json`."""
@@ -102,8 +105,8 @@ class Manifest:
         for is_other, expected, other in (
             (newer, f"format {FORMAT} or older", f"format {manifest.format}"),
             (
-                manifest.task not in tasks.TASKS,
-                f"a task of {', '.join(tasks.TASKS)}",
+                manifest.task not in tasks.ANSWERING,
+                f"a task of {', '.join(tasks.ANSWERING)}",
                 f"the task {manifest.task!r}",
             ),
             (
@@ -191,6 +194,11 @@ def read_tokenizer(files: Mapping[str, bytes], manifest: Manifest, *, name: str)
     Raises:
         ConfigError: a file is damaged.
     """
+    if manifest.template:
+        from tfmodel.tokens.prompts import PromptTokenizer
+
+        plain = dataclasses.replace(manifest, template="")
+        return PromptTokenizer(read_tokenizer(files, plain, name=name), manifest.template)
     if manifest.tokenizer == "wordpiece":
         from tfmodel.tokens.tokenizer import Tokenizer
         from tfmodel.tokens.vocabulary import Vocabulary

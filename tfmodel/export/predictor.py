@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,6 +13,8 @@ from tfmodel import tasks
 from tfmodel.config import ConfigError
 from tfmodel.export.manifest import Manifest
 from tfmodel.tasks.span_search import COLUMNS
+
+_log = logging.getLogger(__name__)
 
 Answer = Callable[[list[str], list[str] | None], np.ndarray | list]
 """Texts and, for pairs, as many second texts, at least one, to values (n, C) or vectors (n, D);
@@ -107,7 +110,8 @@ class Predictor:
             float32 (n, C), in the order of `texts`: of `classify` the probability of each label,
             of `regress` the number, where C is 1, of `embed` the vector, of `span` start, end,
             score and margin of the best span. Of `tag` a list of n `Words`: where the words of a
-            text are, and the probability of each tag.
+            text are, and the probability of each tag; of `fill` a list of n `Gaps`: the likeliest
+            tokens of each gap.
 
         Raises:
             ConfigError: not a list of strings, pairs where there should be none or the other way
@@ -176,7 +180,8 @@ class Predictor:
             have several labels `{"text", "labels": [label, …], "scores"}`, of `regress` `{"text",
             "score"}`, of `tag` `{"text", "entities": [{"text", "label", "start", "end", "score"},
             …]}` and of `span` `{"text", "answer", "start", "end", "score"}`, with places in
-            characters (Unicode code points) of the text, and `text_pair` for
+            characters (Unicode code points) of the text, of `fill` `{"text", "filled", "gaps":
+            [[{"token", "score"}, …], …]}`, and `text_pair` for
             pairs; `vector`, a list of numbers, in place of the
             answer where what was loaded gives vectors alone.
 
@@ -203,6 +208,10 @@ class Predictor:
             beside["text_pairs"] = text_pairs
         if self.gives_lists:
             beside["texts"] = texts
+        if hasattr(task, "notice") and (
+            said := task.notice(values, texts, max_length=self.max_length)
+        ):
+            _log.warning("%s: %s", self.where, said)
         return task.decode(values, self.labels, **beside)
 
     @property

@@ -136,7 +136,17 @@ def _refuse_early(settings: ExportSettings, trained: Trained) -> None:
     from tfmodel.export import onnx as onnx_model
     from tfmodel.export.graph import family_of
     from tfmodel.export.tflite.phone_runtimes import choose_runtime
+    from tfmodel.tasks.readings import require_pooled_output
 
+    asked = [key for key in ("keras_hub", "onnx") if getattr(settings, key)]
+    if asked and tasks.fills_gaps(trained.task):
+        raise ConfigError(
+            f"export.{asked[0]}: expected a task with one answer a row. Received: "
+            f"{trained.task}, which fills gaps, and which it has no form for. Leave it out; the "
+            "model folder is a Hugging Face one."
+        )
+    if asked and not tasks.gives_vectors(trained.task):
+        require_pooled_output(trained.model, f"export.{asked[0]}")
     if settings.keras_hub and tasks.reads_tokens(trained.task):
         raise ConfigError(
             "export.keras_hub: expected a task that KerasHub has. Received: "

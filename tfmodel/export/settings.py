@@ -20,6 +20,36 @@ ONNX_FAMILIES = ("bert", "distilbert", "electra", "roberta")
 """Kinds of encoder whose graph is written as ONNX."""
 
 
+class FillExportSettings(Settings):
+    """What to export of a model that fills gaps (config key `export` of a pretraining run)."""
+
+    savedmodel: bool = Field(True, description="Write a SavedModel for TF Serving.")
+    tflite: list[Literal["float32", "float16", "int8", "int8_weights"]] = Field(
+        ["float32", "float16", "int8"],
+        description="TFLite files to write: float32, float16 (half the size), int8 (a quarter, "
+        "dynamic range), int8_weights (a quarter, computed with in float32).",
+        examples=[["float32", "int8"]],
+    )
+    top: int = Field(5, ge=1, le=1000, description="Answers for each [MASK].")
+    max_length: int | None = Field(
+        None,
+        ge=4,
+        le=100_000,
+        description="Tokens a text at most in the artifacts; train.max_length where not given.",
+    )
+    max_drop: float = Field(
+        0.01,
+        ge=0,
+        le=1,
+        description="Share of hidden tokens that an artifact of reduced precision may miss more; "
+        "0.01 is a point.",
+    )
+
+    def written(self) -> ExportSettings:
+        """What `export_all` is told."""
+        return ExportSettings(**self.model_dump(exclude={"top"}))
+
+
 class ExportSettings(Settings):
     """What to export (config key `export`)."""
 

@@ -63,6 +63,7 @@ class Trained:
             has_pairs=self.has_pairs,
             task=self.task,
             decoding=dict(self.decoding),
+            template=self.tokenizer.template,
             precision=precision,
             output=output_of(self.task, output),
             version=package_version(),

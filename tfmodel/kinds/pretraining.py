@@ -10,9 +10,14 @@ from pydantic import Field, model_validator
 
 from tfmodel.config import Settings, load_config
 from tfmodel.data.corpus.settings import CorpusSettings
+from tfmodel.export.publish import PARITY_FILE
+from tfmodel.export.settings import FillExportSettings
 from tfmodel.kinds.kind import Kind, unfinished_command
 from tfmodel.stages import (
     CORPUS,
+    EVALUATE_FILLING,
+    EVALUATION_FILE,
+    EXPORT_FILLING,
     HISTORY_FILE,
     PRETRAIN,
     TOKENS,
@@ -23,7 +28,7 @@ from tfmodel.stages import (
     pretrain_along,
     read_if_there,
 )
-from tfmodel.tokens.objectives import MlmSettings, ObjectiveSettings
+from tfmodel.tokens.objectives import FILLING, MlmSettings, ObjectiveSettings
 from tfmodel.tokens.vocabulary_training import VocabularySettings
 from tfmodel.train.pretrain_settings import PretrainSettings
 
@@ -59,6 +64,21 @@ class PretrainingSettings(Settings):
     train: PretrainSettings = Field(
         default_factory=PretrainSettings, description="How the encoder is trained."
     )
+    export: FillExportSettings | None = Field(
+        None,
+        description="What to export of the model, which fills gaps; without this key `tfmodel run` "
+        "exports nothing.",
+    )
+
+    @model_validator(mode="after")
+    def _something_to_fill_with(self) -> PretrainingSettings:
+        if self.export is not None and self.objective.name not in FILLING:
+            raise ValueError(
+                f"export: expected an objective that learns to fill gaps ({', '.join(FILLING)}). "
+                f"Received: {self.objective.name}, whose run keeps an encoder without a head. "
+                "Leave export out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _something_to_tell_apart(self) -> PretrainingSettings:
@@ -132,6 +152,7 @@ def _tell(context: Context, only: str | None) -> str:
         history=read_if_there(run.folder / HISTORY_FILE) if PRETRAIN.name in done else {},
         training=figures.get("train", {}) if PRETRAIN.name in done else {},
         dev=figures.get("dev", {}) if PRETRAIN.name in done else {},
+        parity=read_if_there(run.export / PARITY_FILE) if EXPORT_FILLING.name in done else {},
         timings=context.timings(),
     )
     write_pretraining_report(run.report, results)
@@ -148,8 +169,8 @@ def _next_command(context: Context) -> str:
 PRETRAINING = Kind(
     name="pretraining",
     settings=PretrainingSettings,
-    stages=(CORPUS, VOCABULARY, TOKENS, PRETRAIN),
-    places=(CORPUS.name, VOCABULARY.name, TOKENS.name),
+    stages=(CORPUS, VOCABULARY, TOKENS, PRETRAIN, EVALUATE_FILLING, EXPORT_FILLING),
+    places=(CORPUS.name, VOCABULARY.name, TOKENS.name, EXPORT_FILLING.name, EVALUATION_FILE),
     sources=_sources,
     tell=_tell,
     train_along=pretrain_along,

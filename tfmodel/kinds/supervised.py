@@ -33,6 +33,7 @@ from tfmodel.stages import (
     write_page,
 )
 from tfmodel.tasks import span_windows
+from tfmodel.train.few_labels import METHODS
 from tfmodel.train.settings import FinetuneSettings
 
 _OF_VECTORS = ("loss", "temperature", "margin", "pooling", "normalize")
@@ -185,6 +186,7 @@ class RunSettings(Settings):
                 f"{', '.join(foreign)}: expected a task that has it. Received: task.name {name}. "
                 "Leave it out"
             )
+        self._check_few_labels()
         if key == "span":
             span_windows.check_windows(
                 max_length=self.train.max_length, max_query_length=self.task.max_query_length
@@ -199,6 +201,30 @@ class RunSettings(Settings):
                 )
         return self
 
+    def _check_few_labels(self) -> None:
+        if self.train.few_labels is None:
+            return
+        name = self.train.few_labels.name
+        method = METHODS[name]
+        foreign = [path for path in method.foreign if _is_set(self, path)]
+        if foreign:
+            raise ValueError(
+                f"{', '.join(foreign)}: expected a training that has it. Received: "
+                f"train.few_labels {name}. Leave it out"
+            )
+        has_pairs = self.data.text_pair is not None
+        if has_pairs and not method.pairs:
+            raise ValueError(
+                f"data.text_pair: expected single texts where train.few_labels is {name}. "
+                f"Received: {self.data.text_pair}. Leave it out, or choose prompt"
+            )
+        if name == "prompt" and ("{text_pair}" in self.train.few_labels.template) != has_pairs:
+            raise ValueError(
+                "train.few_labels.template must have {text_pair} where rows are pairs "
+                "(data.text_pair), and only there. Received: "
+                f"{self.train.few_labels.template!r}, data.text_pair {self.data.text_pair}"
+            )
+
     def _check_vectors(self, task: tasks.Task) -> None:
         name, target, loss = self.task.name, self.data.target, self.task.loss
         headless = [path for path in task.headless if _is_set(self, path)]
@@ -207,7 +233,8 @@ class RunSettings(Settings):
                 f"{', '.join(headless)}: expected a task with a head of labels or numbers. "
                 f"Received: task.name {name}, whose answers are vectors. Leave it out"
             )
-        if self.train.epochs == 0 and not task.needs_pairs:
+        taken_as_it_is = task.needs_pairs or self.train.few_labels is not None
+        if self.train.epochs == 0 and not taken_as_it_is:
             raise ValueError(
                 f"train.epochs must be at least 1 where task.name is {name}, whose head has to be "
                 "learned. Received: 0"

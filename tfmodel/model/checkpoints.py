@@ -235,7 +235,7 @@ def write_model_folder(
     tensors: Mapping[str, np.ndarray],
     *,
     tokenizer=None,
-    files: Mapping[str, str] | None = None,
+    files: Mapping[str, str | bytes] | None = None,
 ) -> Path:
     """Write `config.json`, `model.safetensors` and the tokenizer's files, all or nothing.
 
@@ -244,7 +244,7 @@ def write_model_folder(
         config: what goes into `config.json`.
         tensors: arrays by Hugging Face name.
         tokenizer: a `Tokenizer`, or None.
-        files: what else goes into the folder: name to text.
+        files: what else goes into the folder: name to text, or to bytes.
 
     Returns:
         The folder.
@@ -264,7 +264,8 @@ def write_model_folder(
             tokenizer.save(temporary)
         for name, content in (files or {}).items():
             (temporary / name).parent.mkdir(exist_ok=True)
-            (temporary / name).write_text(content, "utf-8")
+            content = content.encode() if isinstance(content, str) else content
+            (temporary / name).write_bytes(content)
     return folder
 
 

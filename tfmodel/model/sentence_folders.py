@@ -22,6 +22,8 @@ _SWITCHES = {
     "pooling_mode_lasttoken": "lasttoken",
 }
 POOLINGS = ("mean", "cls")
+HEAD_FOLDER = "3_Dense"
+"""Where a head on the vector is, of a folder that `sentence_files` made with `outputs`."""
 _TYPES = "sentence_transformers.models"  # which newer releases know by this name, too
 _LENGTH_FILES = tuple(
     f"sentence_{kind}_config.json" for kind in ("bert", "roberta", "distilbert", "xlm-roberta")
@@ -48,11 +50,14 @@ class SentenceSettings:
     prompt: str = ""
 
 
-def read_sentence_settings(folder: str | Path) -> SentenceSettings | None:
+def read_sentence_settings(
+    folder: str | Path, *, with_head: bool = False
+) -> SentenceSettings | None:
     """Read `modules.json` of a sentence-transformers folder, and what it names.
 
     Args:
         folder: a model folder.
+        with_head: whether a dense module in `HEAD_FOLDER` may follow, which is not read here.
 
     Returns:
         What it asks for; None where the folder has no `modules.json`.
@@ -70,6 +75,8 @@ def read_sentence_settings(folder: str | Path) -> SentenceSettings | None:
     if not path.exists():
         return None
     modules = [_module(entry, folder, path) for entry in _read(path, list)]
+    if with_head and modules and modules[-1] == ("Dense", folder / HEAD_FOLDER):
+        modules = modules[:-1]
     kinds = [kind for kind, _ in modules]
     if kinds not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
         raise ConfigError(
@@ -87,12 +94,16 @@ def read_sentence_settings(folder: str | Path) -> SentenceSettings | None:
     )
 
 
-def sentence_files(settings: SentenceSettings, *, width: int) -> dict[str, Any]:
+def sentence_files(
+    settings: SentenceSettings, *, width: int, outputs: int | None = None
+) -> dict[str, Any]:
     """What makes a sentence-transformers folder of an encoder's.
 
     Args:
         settings: how a vector is made; its `encoder_folder` is not written.
         width: numbers of a vector, D.
+        outputs: C of a dense head on the vector, whose weights the caller puts into `HEAD_FOLDER`;
+            None: there is none.
 
     Returns:
         Name of a file in the folder to its content, JSON values; `read_sentence_settings` reads it
@@ -101,6 +112,16 @@ def sentence_files(settings: SentenceSettings, *, width: int) -> dict[str, Any]:
     places = {"Transformer": "", "Pooling": "1_Pooling"}
     if settings.normalize:
         places["Normalize"] = "2_Normalize"
+    head = {}
+    if outputs is not None:
+        places["Dense"] = HEAD_FOLDER
+        settings_of_head = {
+            "in_features": width,
+            "out_features": outputs,
+            "bias": True,
+            "activation_function": "torch.nn.modules.linear.Identity",
+        }
+        head = {f"{HEAD_FOLDER}/config.json": settings_of_head}
     modules = [
         {"idx": index, "name": str(index), "path": place, "type": f"{_TYPES}.{kind}"}
         for index, (kind, place) in enumerate(places.items())
@@ -109,6 +130,7 @@ def sentence_files(settings: SentenceSettings, *, width: int) -> dict[str, Any]:
     return {
         MODULES_FILE: modules,
         "1_Pooling/config.json": {"word_embedding_dimension": width, **switches},
+        **head,
         _LENGTH_FILES[0]: {"max_seq_length": settings.max_length, "do_lower_case": False},
     }
 

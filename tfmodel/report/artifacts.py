@@ -73,6 +73,7 @@ _NAMES = {
     "embed": Names("Same nearest", "neighbour_agreement", _COSINE),
     "tag": Names("Same tags", "label_agreement", "F1"),
     "span": Names("Same answer", "answer_agreement", "F1"),
+    "fill": Names("Same token", "token_agreement", "Accuracy"),
 }
 _OF_ONE_LABEL = Names("Same label", "label_agreement", "Accuracy")
 _QUALITIES = {
@@ -95,7 +96,8 @@ def agreement(figures: Figures) -> str:
         return wording.correlation(figures["score_correlation"])
     if figures.get("neighbour_agreement") is not None:
         return wording.percent(figures["neighbour_agreement"])
-    return wording.percent(figures.get("label_agreement", figures.get("answer_agreement")))
+    keys = ("label_agreement", "answer_agreement", "token_agreement")
+    return wording.percent(next((figures[key] for key in keys if key in figures), None))
 
 
 def quality(figures: Figures, *, interval: bool = False) -> str:

@@ -11,11 +11,13 @@ from typing import Any
 import markupsafe
 
 from tfmodel.report import wording
+from tfmodel.report.artifacts import artifacts
 from tfmodel.report.data import changes, flow, reason_in_words, step_in_words
 from tfmodel.report.html import write_html
 from tfmodel.report.results import Figures
 from tfmodel.report.sections import settings
 from tfmodel.report.tables import bar, column
+from tfmodel.report.terminal import artifact_lines
 
 _WIDTH = 80
 _ROWS_OF_COMMON_REASONS = 3
@@ -60,6 +62,7 @@ class PretrainingResults:
         history: `steps` and `dev`, one dict each.
         training: the `train` part of `metrics.json`.
         dev: its `dev` part, of the last weights.
+        parity: `parity.json` of what was exported.
         timings: stage -> seconds.
     """
 
@@ -75,6 +78,7 @@ class PretrainingResults:
     history: Figures = dataclasses.field(default_factory=dict)
     training: Figures = dataclasses.field(default_factory=dict)
     dev: Figures = dataclasses.field(default_factory=dict)
+    parity: Figures = dataclasses.field(default_factory=dict)
     timings: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
@@ -102,6 +106,7 @@ def write_pretraining_report(path: str | Path, results: PretrainingResults) -> P
         "training": _training(results),
         "corpus": _corpus(account) if account.get("raw") else None,
         "vocabulary": _vocabulary(results) if results.vocabulary else None,
+        "artifacts": artifacts(results.parity),
         "settings": settings(results),
         "footer": " · ".join(
             [
@@ -136,7 +141,7 @@ def pretraining_summary(results: PretrainingResults, *, report: str = "") -> str
         ("next", results.next_command),
     ]
     places = "\n".join(f"{name:<8} {value}" for name, value in where if value)
-    blocks = [figures.replace("\xa0", " "), places]
+    blocks = [figures.replace("\xa0", " "), artifact_lines(results.parity), places]
     return "\n\n".join(block for block in blocks if block).replace("–", "-")
 
 

@@ -31,7 +31,11 @@ def summary_text(results: Results, *, report: str = "", data_report: str = "") -
         Lines of at most 80 columns, but for paths and commands, which are for copying and never
         cut; no newline at the end.
     """
-    blocks = [_figures(results), _artifacts(results.parity), _where(results, report, data_report)]
+    blocks = [
+        _figures(results),
+        artifact_lines(results.parity),
+        _where(results, report, data_report),
+    ]
     return "\n\n".join(block for block in blocks if block).replace("–", "-")
 
 
@@ -58,7 +62,8 @@ def _figures(results: Results) -> str:
     ).replace("\xa0", " ")
 
 
-def _artifacts(parity: Figures) -> str:
+def artifact_lines(parity: Figures) -> str:
+    """A line for each exported file, under their columns; nothing where there is none."""
     found = parity.get("artifacts", {})
     if not found:
         return ""

@@ -143,8 +143,8 @@ def _answers(
             if table:
                 scores = answer.pop("scores", {})
                 answer |= {f"score_{label}": score for label, score in scores.items()}
-                if "entities" in answer:
-                    answer["entities"] = json.dumps(answer["entities"], ensure_ascii=False)
+                for name in {"entities", "gaps"} & {*answer}:
+                    answer[name] = json.dumps(answer[name], ensure_ascii=False)
                 if "labels" in answer:
                     answer["labels"] = ", ".join(answer["labels"])
             yield _renamed(row, {*answer} - same) | answer

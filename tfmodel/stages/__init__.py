@@ -8,6 +8,7 @@ from tfmodel.stages.corpus import CORPUS
 from tfmodel.stages.data import DATA, PAGE_FILE, write_page
 from tfmodel.stages.evaluate import EVALUATE, EVALUATION_FILE
 from tfmodel.stages.export import EXPORT
+from tfmodel.stages.fill import EVALUATE_FILLING, EXPORT_FILLING
 from tfmodel.stages.finetune import FINETUNE, HISTORY_FILE, check_encoder, train_along
 from tfmodel.stages.label_noise import ISSUES_FILE, LABEL_NOISE, LABEL_NOISE_FILE
 from tfmodel.stages.pretrain import PRETRAIN, check_beginning, pretrain_along
@@ -20,8 +21,10 @@ __all__ = [
     "CORPUS",
     "DATA",
     "EVALUATE",
+    "EVALUATE_FILLING",
     "EVALUATION_FILE",
     "EXPORT",
+    "EXPORT_FILLING",
     "FINETUNE",
     "HISTORY_FILE",
     "ISSUES_FILE",

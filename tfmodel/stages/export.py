@@ -65,7 +65,8 @@ def _drawn(split: Split, rows: int, seed: int) -> Split:
     return select_rows(split, np.random.default_rng(seed).permutation(len(split.texts))[:rows])
 
 
-def _is_exported(run: Run) -> bool:
+def is_exported(run: Run) -> bool:
+    """Whether every artifact that was published is there."""
     parity = read_if_there(run.export / PARITY_FILE)
     artifacts = parity.get("artifacts", {}).values()
     return bool(parity) and all((run.export / each["path"]).exists() for each in artifacts)
@@ -75,7 +76,7 @@ EXPORT = Stage(
     "export",
     _export_inputs,
     _export,
-    _is_exported,
+    is_exported,
     after=lambda settings: "finetune",  # not on what was measured
     metrics=("export",),
     is_wanted=lambda settings: settings.export is not None,

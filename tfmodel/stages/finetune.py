@@ -15,6 +15,8 @@ from tfmodel.run_folder import seed_everything, write_json
 from tfmodel.stages.context import Context, Stage, identity_of_source
 from tfmodel.stages.settling import settle
 from tfmodel.stages.workers import hear_chief, start_workers, wait_for_release
+from tfmodel.train import few_labels
+from tfmodel.train.few_labels import METHODS
 from tfmodel.train.settings import FinetuneSettings
 
 if TYPE_CHECKING:
@@ -251,16 +253,43 @@ def train_model(
     scope = contextlib.nullcontext if strategy is None else strategy.scope
     with scope():
         tokens = reads_tokens(context.task_name)
+        needs_sequence = train.few_labels is not None or getattr(
+            context.task, "NEEDS_SEQUENCE", False
+        )
         encoder = load_encoder(
             context.encoder_folder,
-            sequence=tokens or getattr(context.task, "NEEDS_SEQUENCE", False),
-            pooled=not tokens,
+            sequence=tokens or needs_sequence,
+            pooled=not (tokens or train.few_labels),
             recompute=train.recompute,
             dtype=policy,
             **mixing,
         )
     tokenizer = load_tokenizer(context.encoder_folder, max_length=train.max_length)
     _check_vocabulary(tokenizer, encoder_config(encoder), context.encoder_folder)
+    dev = dataset.split("dev") if "dev" in dataset.counts else None
+    watched = {
+        "checkpoints": checkpoints,
+        "logs": logs,
+        "config": {
+            "encoder": settings.encoder,
+            "task": settings.task.name,
+            "rows": len(rows.texts),
+        },
+        "key": key,
+    }
+    if (method := train.few_labels) is not None:
+        return few_labels.find(method.name).train(
+            encoder,
+            tokenizer,
+            rows,
+            dev=dev,
+            method=method,
+            labels=dataset.labels,
+            settings=train,
+            seed=settings.seed,
+            folder=sources.fetch(settings.encoder),
+            **watched,
+        )
     task, options = context.task, settings.task.model_dump()
     head = task.head_arguments(dataset.labels, rows.labels)
     own_loss = {}
@@ -275,16 +304,13 @@ def train_model(
         model,
         tokenizer,
         rows,
-        dataset.split("dev") if "dev" in dataset.counts else None,
+        dev,
         task=task,
         labels=dataset.labels,
         settings=train,
         seed=settings.seed,
-        checkpoints=checkpoints,
-        logs=logs,
-        config={"encoder": settings.encoder, "task": settings.task.name, "rows": len(rows.texts)},
         loss_arguments=own_loss,
-        key=key,
+        **watched,
         decoding=decoding_of(settings),
     )
     return model, tokenizer, result
@@ -324,6 +350,13 @@ def encoder_shape(context: Context) -> BertConfig:
             made of, or texts cannot be split as it wants them.
     """
     shape, export = context.encoder_shape, context.settings.export
+    few = context.settings.train.few_labels
+    if few is not None and shape.family not in METHODS[few.name].families:
+        raise ConfigError(
+            f"{context.settings.encoder}: expected an encoder of model_type "
+            f"{', '.join(METHODS[few.name].families)} for train.few_labels {few.name}. Received: "
+            f"model_type {shape.family}. Choose another encoder."
+        )
     if shape.family != "bert" or not (context.encoder_folder / "vocab.txt").exists():
         from tfmodel.tokens import load_tokenizer
 

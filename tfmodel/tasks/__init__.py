@@ -41,6 +41,10 @@ item a text, and of it:
   `values_of_served(outputs)`: what a SavedModel gives to values.
 - `dev_figures(targets, values, labels)` and `decode(values, labels, texts=…)` take values.
 
+A task of `UNLABELLED` is learned from text alone, by pretraining: nothing of the above that takes
+labels. `fill` has, with its values a list too, `served(found, …)` of what `tfmodel.export.gaps`
+computes, and `notice(values, texts, …)`: what is to be said of texts it could not answer.
+
 A new task is its module, its entry in `TASKS`, its page in `tfmodel.report`, its words in
 `tfmodel.export.card`, and a row in `tests/test_task_contract.py`.
 """
@@ -80,6 +84,7 @@ class Task:
 OF_ONE_CLASS = (
     "train.class_weights",
     "train.calibrate",
+    "train.few_labels",
     "train.regularize.label_smoothing",
     "train.regularize.focal_gamma",
     "train.regularize.class_balance",
@@ -152,6 +157,12 @@ TASKS = {
 NAMES = tuple(dict.fromkeys(task.name for task in TASKS.values()))
 """What `task.name` may be."""
 
+UNLABELLED = ("fill",)
+"""Tasks that answer by what was learned in pretraining, from text without labels."""
+
+ANSWERING = (*TASKS, *UNLABELLED)
+"""Every task that a model folder or an artifact may be of."""
+
 OBJECTIVES = {
     "mlm": "fill",
     "nsp": "pair",
@@ -165,10 +176,13 @@ Such a module has `build` and `save`, and of the loss `TERMS`, `counts` and `sum
 """
 
 __all__ = [
+    "ANSWERING",
     "NAMES",
     "OBJECTIVES",
     "TASKS",
+    "UNLABELLED",
     "Task",
+    "fills_gaps",
     "find",
     "find_objective",
     "gives_lists",
@@ -184,11 +198,13 @@ def find(name: str):
     """The module of a task.
 
     Args:
-        name: one of `TASKS`.
+        name: one of `ANSWERING`.
 
     Raises:
         ConfigError: no such task.
     """
+    if name in UNLABELLED:
+        return importlib.import_module(f"tfmodel.tasks.{name}")
     if name not in TASKS:
         raise ConfigError(f"task.name must be one of {', '.join(NAMES)}. Received: {name!r}.")
     return importlib.import_module(f"tfmodel.tasks.{TASKS[name].module or name}")
@@ -206,7 +222,12 @@ def reads_tokens(name: str) -> bool:
 
 def gives_lists(name: str) -> bool:
     """Whether a task's values are a list, one item a text, and no array."""
-    return find(name).ANSWERS == "spans"
+    return find(name).ANSWERS in ("spans", "gaps")
+
+
+def fills_gaps(name: str) -> bool:
+    """Whether a task answers by what may stand in the gaps of a text."""
+    return find(name).ANSWERS == "gaps"
 
 
 def learning(target: str, *, name: str | None = None) -> str | None:
@@ -271,7 +292,10 @@ def load_model(folder, *, dtype: str = "float32"):
     from tfmodel.model.checkpoints import CONFIG_FILE, read_config
     from tfmodel.model.families import FAMILIES, family_of
     from tfmodel.model.sentence_folders import MODULES_FILE
+    from tfmodel.tasks.sequence_head import has_own_reading
 
+    if has_own_reading(folder):
+        return find("classify").load(folder, dtype=dtype)
     if (Path(folder) / MODULES_FILE).is_file():
         return find("embed").load(folder, dtype=dtype)
     from tfmodel.tasks.sequence_head import problem_type_of
@@ -279,8 +303,12 @@ def load_model(folder, *, dtype: str = "float32"):
     config = read_config(folder)
     family = FAMILIES[family_of(config, name=f"{folder}/{CONFIG_FILE}")]
     architectures = config.get("architectures") or ["none named"]
-    known = [find(name) for name in TASKS if not gives_vectors(name)]
-    fitting = [task for task in known if family.named(task.ARCHITECTURE) in architectures]
+    known = [find(name) for name in ANSWERING if not gives_vectors(name)]
+    fitting = [
+        task
+        for task in known
+        if {*map(family.named, (task.ARCHITECTURE, *getattr(task, "ALSO", ())))} & {*architectures}
+    ]
     if not fitting:
         names = ", ".join(dict.fromkeys(family.named(task.ARCHITECTURE) for task in known))
         raise ConfigError(

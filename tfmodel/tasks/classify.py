@@ -13,6 +13,7 @@ from keras import ops
 from tfmodel.config import ConfigError
 from tfmodel.tasks import sequence_head
 from tfmodel.tasks.cross_entropy import CrossEntropy
+from tfmodel.tasks.readings import AtGap, Pooled
 from tfmodel.tasks.sequence_head import LoadedModel, label_names, problem_type_of
 
 ARCHITECTURE = sequence_head.ARCHITECTURE
@@ -32,6 +33,7 @@ def build(
     classes: int,
     none: int | None = None,
     dropout: float | None = None,
+    reading: Pooled | AtGap | None = None,
     name: str = "classifier",
 ) -> keras.Model:
     """Put a classification head on an encoder.
@@ -43,6 +45,8 @@ def build(
         none: the index of "none of these", if a label means that: its logit is 0 whatever the
             text, so that a text has none of the others where all their logits are below.
         dropout: share of pooled values dropped in training; the encoder's own by default.
+        reading: the vector that the head is put on in place of `pooled`; of an encoder that gives
+            `sequence`.
         name: the model's name.
 
     Returns:
@@ -58,7 +62,9 @@ def build(
     if classes < 2:
         raise ValueError(f"classes must be 2 or more. Received: {classes}.")
     scale = [float(index != none) for index in range(classes)]
-    return sequence_head.build(encoder, classes, dropout=dropout, scale=scale, name=name)
+    return sequence_head.build(
+        encoder, classes, dropout=dropout, scale=scale, reading=reading, name=name
+    )
 
 
 def head_arguments(labels: Sequence[str], targets: Any = None) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,10 @@ from tfmodel.model.checkpoints import (
     write_model_folder,
 )
 from tfmodel.model.encoder import build_encoder, encoder_config
+from tfmodel.model.families import FAMILIES as OF_FAMILIES
 from tfmodel.model.sizes import BertConfig
 from tfmodel.tasks.masked_head import (
+    FAMILIES,
     assign_head,
     head_tensors,
     masked_inputs,
@@ -31,24 +34,41 @@ from tfmodel.tasks.masked_head import (
     masked_loss,
     masked_vectors,
 )
+from tfmodel.tasks.sequence_head import LoadedModel
 
 ARCHITECTURE = "BertForMaskedLM"
+ALSO = ("BertForPreTraining",)
+"""Others that have this head, beside one more."""
+PROBLEM_TYPE = "masked_lm"
+ANSWERS = "gaps"
+VALUES = "scores"
+SERVED = ("tokens", "scores", "filled")
+TITLE = "gap filler"
+GIVES = "the logits of a gap"
+SAYS = "A logit for each line of vocab.txt, of the token at `position`."
+TOP = 5
+"""Answers for each gap."""
 TERMS = {"mlm": 1.0}
 """What the loss of pretraining is made of, and the factor of each."""
 
 _OWN_KEY = "tfmodel"
-_GAP = "[MASK]"
+GAP = "[MASK]"
 _TEXTS_AT_ONCE = 64
+_PART = "##"
+_BLANKS = r"[\t\n\f\r ]+"
 
 
 @dataclasses.dataclass(frozen=True)
-class LoadedModel:
-    """A masked language model and what is needed to use it."""
+class Gaps:
+    """What may stand in the gaps of a text.
 
-    model: keras.Model
-    tokenizer: Any
-    max_length: int
-    task: str = "fill"
+    Attributes:
+        tokens: for each of G gaps its k likeliest pieces, the best first.
+        scores: their probabilities, float32 (G, k).
+    """
+
+    tokens: list[list[str]]
+    scores: np.ndarray
 
 
 class MaskedLanguageModel(keras.Model):
@@ -135,10 +155,10 @@ def batch(texts: Sequence[str], tokenizer) -> tuple[dict[str, np.ndarray], list[
     """
     own = tokenizer.vocabulary
     if own.mask_id is None:
-        raise ConfigError(f"Expected a vocabulary with {_GAP}. Received: one without.")
+        raise ConfigError(f"Expected a vocabulary with {GAP}. Received: one without.")
     rows, gaps = [], []
     for text in texts:
-        parts = tokenizer.tokenize(text.split(_GAP)).to_list()
+        parts = tokenizer.tokenize(text.split(GAP)).to_list()
         ids = [own.start_id, *parts[0]]
         for part in parts[1:]:
             ids += [own.mask_id, *part]
@@ -146,7 +166,7 @@ def batch(texts: Sequence[str], tokenizer) -> tuple[dict[str, np.ndarray], list[
         gaps.append([index for index, piece in enumerate(rows[-1]) if piece == own.mask_id])
         if len(parts) == 1 or len(gaps[-1]) != len(parts) - 1:
             raise ConfigError(
-                f"Expected a text with {_GAP} among its first {tokenizer.max_length} tokens. "
+                f"Expected a text with {GAP} among its first {tokenizer.max_length} tokens. "
                 f"Received: {text[:80]!r}."
             )
     token_ids = _padded(rows, own.padding_id)
@@ -158,27 +178,145 @@ def batch(texts: Sequence[str], tokenizer) -> tuple[dict[str, np.ndarray], list[
     }, [len(places) for places in gaps]
 
 
-def decode(logits: np.ndarray, pieces: Sequence[str], *, top: int = 5) -> list[list[dict]]:
-    """Turn logits into answers.
+def likeliest(logits: np.ndarray, pieces: Sequence[str], *, top: int = TOP) -> Gaps:
+    """Turn logits into what they make likeliest.
 
     Args:
         logits: float (n, V), of n gaps.
         pieces: the V pieces of the vocabulary; an encoder's table may have more rows.
         top: answers for each gap.
+    """
+    logits = np.asarray(logits, np.float32)[:, : len(pieces)]
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    scores = powers / powers.sum(axis=-1, keepdims=True)
+    best = np.argsort(-scores, axis=-1, kind="stable")[:, :top]
+    tokens = [[pieces[index] for index in row] for row in best]
+    return Gaps(tokens, np.take_along_axis(scores, best, axis=-1))
+
+
+def served(found: Mapping[str, Any], labels: Sequence[str] = (), **decoding: Any) -> dict[str, Any]:
+    """The named outputs of a SavedModel, inside its graph.
+
+    Args:
+        found: `text`, strings (B,), where the answers are to texts; `tokens`, strings (B, G, k),
+            and `scores`, float32 (B, G, k), both ragged in G.
+        labels: none.
+        **decoding: not read.
 
     Returns:
-        For each gap `[{"piece": …, "score": probability}, …]`, the likeliest first.
+        `tokens` and `scores`, filled up with "" and 0 to the text with the most gaps, and, of
+        texts, `filled` (B,): each text with the best token in every gap.
     """
-    answers = []
-    for row in np.asarray(logits, np.float32)[:, : len(pieces)]:
-        powers = np.exp(row - row.max())
-        scores = powers / powers.sum()
-        best = np.argsort(-scores, kind="stable")[:top]
-        answers.append([{"piece": pieces[i], "score": float(scores[i])} for i in best])
-    return answers
+    import tensorflow as tf
+
+    tokens, scores = found["tokens"], found["scores"]
+    top = tokens.shape[-1]
+    dense = {
+        "tokens": tokens.to_tensor("", shape=[None, None, top]),
+        "scores": scores.to_tensor(0.0, shape=[None, None, top]),
+    }
+    if "text" not in found:
+        return dense
+    best = tokens.with_values(tokens.values[:, 0])
+    parts = tf.strings.split(found["text"], GAP)
+    place = tf.ragged.range(parts.row_lengths())
+    # Behind the last part there is no gap; one that was not read stays one.
+    closed = place < tf.cast(tf.expand_dims(parts.row_lengths() - 1, 1), place.dtype)
+    missing = tf.cast(parts.row_lengths(), tf.int64) - tf.cast(best.row_lengths(), tf.int64)
+    fill_up = tf.RaggedTensor.from_row_lengths(
+        tf.fill([tf.reduce_sum(missing)], GAP), missing, validate=False
+    )
+    behind = tf.concat([best, fill_up], axis=1).flat_values
+    continues = tf.strings.regex_full_match(behind, _PART + "(?s:.+)")
+    before = tf.where(
+        continues,
+        tf.strings.regex_replace(parts.flat_values, _BLANKS + "$", ""),
+        parts.flat_values,
+    )
+    behind = tf.where(continues, tf.strings.regex_replace(behind, "^" + _PART, ""), behind)
+    behind = tf.where(closed.flat_values, behind, "")
+    whole = tf.strings.reduce_join(parts.with_values(before + behind), axis=-1)
+    return {**dense, "filled": whole}
 
 
-def fill(model: keras.Model, tokenizer, texts: Sequence[str], *, top: int = 5) -> list[list]:
+def values_of_served(outputs: Mapping[str, np.ndarray]) -> list[Gaps]:
+    """What a SavedModel gives, `tokens` and `scores`, to values: one a text."""
+    found = []
+    for tokens, scores in zip(outputs["tokens"], outputs["scores"], strict=True):
+        rows = [[token.decode("utf-8") for token in row] for row in tokens.tolist() if row[0]]
+        found.append(Gaps(rows, np.asarray(scores, np.float32)[: len(rows)]))
+    return found
+
+
+def decode(
+    values: Sequence[Gaps], labels: Sequence[str] = (), *, texts: Sequence[str], **decoding: Any
+) -> list[dict[str, Any]]:
+    """Turn values into answers.
+
+    Args:
+        values: of n texts.
+        labels: none.
+        texts: the n texts.
+        **decoding: not read.
+
+    Returns:
+        For each text `{"filled": the text with the best token in every gap, "gaps": [[{"token",
+        "score"}, …], …]}`.
+    """
+    return [
+        {
+            "filled": filled(text, [tokens[0] for tokens in gaps.tokens]),
+            "gaps": [
+                [
+                    {"token": token, "score": float(score)}
+                    for token, score in zip(tokens, scores, strict=True)
+                ]
+                for tokens, scores in zip(gaps.tokens, gaps.scores, strict=True)
+            ],
+        }
+        for text, gaps in zip(texts, values, strict=True)
+    ]
+
+
+def filled(text: str, tokens: Sequence[str]) -> str:
+    """Put pieces into the gaps of a text, in their order; further gaps stay.
+
+    A piece that continues a word (`##ly`) is written behind it.
+    """
+    first, *rest = text.split(GAP)
+    for place, part in enumerate(rest):
+        token = tokens[place] if place < len(tokens) else GAP
+        if token.startswith(_PART) and token != _PART:
+            first, token = re.sub(_BLANKS + r"\Z", "", first), token[len(_PART) :]
+        first += token + part
+    return first
+
+
+def notice(values: Sequence[Gaps], texts: Sequence[str], *, max_length: int) -> str:
+    """What whoever asked must know of texts that could not be answered; empty where all were.
+
+    Args:
+        values: of n texts.
+        texts: the n texts.
+        max_length: tokens of a text that are read.
+    """
+    without = sum(GAP not in text for text in texts)
+    cut = [text.count(GAP) - len(gaps.tokens) for text, gaps in zip(texts, values, strict=True)]
+    said = []
+    if without:
+        said.append(
+            f"{without:,} of {len(texts):,} texts have no {GAP}: nothing is filled there. Write "
+            f"{GAP} where a word is wanted."
+        )
+    if any(cut):
+        said.append(
+            f"{sum(cut):,} {GAP} in {sum(count > 0 for count in cut):,} texts stand behind the "
+            f"first {max_length} tokens, which are all that is read, and were left as they are."
+        )
+    return " ".join(said)
+
+
+def fill(model: keras.Model, tokenizer, texts: Sequence[str], *, top: int = TOP) -> list[list]:
     """What may stand in the gaps of texts.
 
     Args:
@@ -188,7 +326,7 @@ def fill(model: keras.Model, tokenizer, texts: Sequence[str], *, top: int = 5) -
         top: answers for each gap.
 
     Returns:
-        For each text, for each of its gaps: `[{"piece": …, "score": …}, …]`.
+        For each text, for each of its gaps: `[{"token": …, "score": …}, …]`.
 
     Example:
         >>> loaded = fill.load("runs/wiki/model")
@@ -197,7 +335,10 @@ def fill(model: keras.Model, tokenizer, texts: Sequence[str], *, top: int = 5) -
     inputs, gaps = batch(texts, tokenizer)
     logits = ops.convert_to_numpy(model(inputs))
     pieces = tokenizer.vocabulary.pieces
-    return [decode(row[:count], pieces, top=top) for row, count in zip(logits, gaps, strict=True)]
+    values = [
+        likeliest(row[:count], pieces, top=top) for row, count in zip(logits, gaps, strict=True)
+    ]
+    return [answer["gaps"] for answer in decode(values, texts=texts)]
 
 
 def replacer(
@@ -237,9 +378,9 @@ def replacer(
 
 def _have_one_gap(texts: Sequence[str], tokenizer) -> list[bool]:
     """Whether each text has one gap, among the tokens that the model reads."""
-    before = tokenizer.tokenize([text.partition(_GAP)[0] for text in texts]).row_lengths()
+    before = tokenizer.tokenize([text.partition(GAP)[0] for text in texts]).row_lengths()
     return [
-        text.count(_GAP) == 1 and count + 2 < tokenizer.max_length
+        text.count(GAP) == 1 and count + 2 < tokenizer.max_length
         for text, count in zip(texts, before.numpy().tolist(), strict=True)
     ]
 
@@ -257,6 +398,8 @@ def save(
 ) -> Path:
     """Write a folder that `transformers`' `BertForMaskedLM` loads; `load_encoder` loads it too.
 
+    With an encoder of another family it is that family's: `DistilBertForMaskedLM`.
+
     Args:
         model: from `build`.
         folder: replaced as a whole, once everything is written.
@@ -266,14 +409,16 @@ def save(
     Returns:
         The folder.
     """
+    shape = encoder_config(model.encoder)
+    family = OF_FAMILIES[shape.family]
     config = {
-        **encoder_config(model.encoder).to_huggingface(),
-        "architectures": [ARCHITECTURE],
+        **shape.to_huggingface(),
+        "architectures": [family.named(ARCHITECTURE)],
         "tie_word_embeddings": True,
         _OWN_KEY: {"max_length": max_length or tokenizer.max_length},
     }
     tensors = {
-        **encoder_tensors(model.encoder, prefix="bert."),
+        **encoder_tensors(model.encoder, prefix=family.prefix),
         **head_tensors(model),
     }
     return write_model_folder(folder, config, tensors, tokenizer=tokenizer)
@@ -284,15 +429,16 @@ def load(folder: str | Path, *, dtype: str = "float32") -> LoadedModel:
 
     Args:
         folder: a folder of a BERT with a masked language model's head, such as
-            `BertForMaskedLM` or `BertForPreTraining`.
+            `BertForMaskedLM` or `BertForPreTraining`; or `DistilBertForMaskedLM`, or
+            `ElectraForMaskedLM`, ELECTRA's generator.
         dtype: Keras dtype policy to build with.
 
     Returns:
         The model and its tokenizer.
 
     Raises:
-        ConfigError: no weights, no such head, one of another size or not tied, or a vocabulary
-            larger than the table.
+        ConfigError: a model of another family, no weights, no such head, one of another size or
+            not tied, or a vocabulary larger than the table.
     """
     from tfmodel.tokens.tokenizer import Tokenizer
 
@@ -300,8 +446,14 @@ def load(folder: str | Path, *, dtype: str = "float32") -> LoadedModel:
     config = read_config(folder)
     tensors = read_tensors(folder)
     shape = BertConfig.from_huggingface(config, name=str(folder / CONFIG_FILE))
+    if shape.family not in FAMILIES:
+        raise ConfigError(
+            f"{folder}: expected a masked language model of model_type {', '.join(FAMILIES)}, "
+            f"whose heads are read. Received: model_type {shape.family}. Its encoder loads: "
+            "tm.load_encoder."
+        )
     encoder = build_encoder(shape, dtype=dtype)
-    assign_encoder(encoder, tensors, name=str(folder))
+    assign_encoder(encoder, tensors, pooled=False, name=str(folder))
     model = build(encoder)
     if not assign_head(model, tensors, name=str(folder)):
         raise ConfigError(
@@ -316,7 +468,15 @@ def load(folder: str | Path, *, dtype: str = "float32") -> LoadedModel:
             f"{folder}: expected a vocabulary of at most {shape.vocabulary_size} pieces, as "
             f"{CONFIG_FILE} says. Received: {len(tokenizer.vocabulary)}."
         )
-    return LoadedModel(model=model, tokenizer=tokenizer, max_length=max_length)
+    return LoadedModel(
+        model=model,
+        tokenizer=tokenizer,
+        labels=[],
+        has_pairs=False,
+        max_length=max_length,
+        task="fill",
+        decoding=own.get("decoding", {}),
+    )
 
 
 def take_up_head(model: keras.Model, folder: str | Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -14,8 +15,37 @@ from tfmodel.model.encoder import encoder_config
 from tfmodel.model.layer_norm import LayerNorm
 from tfmodel.tasks.tied_cross_entropy import draw_tied, tied_cross_entropy, times_transposed
 
-_TRANSFORM, _LOGITS = "masked_transform", "masked_logits"
-_PREFIX = "cls.predictions"
+TRANSFORM, _LOGITS = "masked_transform", "masked_logits"
+
+
+class _Names(NamedTuple):
+    """What the parts of the head are called in a family's files."""
+
+    dense: str
+    normalize: str
+    bias: str
+    decoder: str
+
+
+_NAMES = {
+    "bert": _Names(
+        "cls.predictions.transform.dense",
+        "cls.predictions.transform.LayerNorm",
+        "cls.predictions.bias",
+        "cls.predictions.decoder",
+    ),
+    "distilbert": _Names(
+        "vocab_transform", "vocab_layer_norm", "vocab_projector.bias", "vocab_projector"
+    ),
+    "electra": _Names(
+        "generator_predictions.dense",
+        "generator_predictions.LayerNorm",
+        "generator_lm_head.bias",
+        "generator_lm_head",
+    ),
+}
+FAMILIES = tuple(_NAMES)
+"""Kinds of encoder, by `model_type`, whose masked language model's head is read and written."""
 
 
 @keras.saving.register_keras_serializable("tfmodel")
@@ -161,10 +191,10 @@ def masked_vectors(encoder: keras.Model, hidden):
     config = encoder_config(encoder)
     dtype = encoder.get_layer("embeddings").dtype_policy
     return MaskedTransform(
-        config.hidden_size,
+        config.embedding_size or config.hidden_size,
         activation=config.activation,
         epsilon=config.layer_norm_epsilon,
-        name=_TRANSFORM,
+        name=TRANSFORM,
         dtype=dtype,
     )(hidden)
 
@@ -182,15 +212,33 @@ def masked_loss(model: keras.Model, vectors, target_ids, weights):
 
 def head_tensors(model: keras.Model) -> dict[str, np.ndarray]:
     """The head's weights by Hugging Face name."""
-    transform = model.get_layer(_TRANSFORM)
+    names = _NAMES[encoder_config(model.encoder).family]
     bias = ops.convert_to_numpy(model.get_layer(_LOGITS).bias)
+    return {**transform_tensors(model.get_layer(TRANSFORM), names), names.bias: bias}
+
+
+def transform_tensors(
+    transform: MaskedTransform, names: _Names = _NAMES["bert"]
+) -> dict[str, np.ndarray]:
+    """The weights before the logits by Hugging Face name."""
     kernel = ops.convert_to_numpy(transform.dense.kernel)
     return {
-        f"{_PREFIX}.transform.dense.weight": np.ascontiguousarray(kernel.T),
-        f"{_PREFIX}.transform.dense.bias": ops.convert_to_numpy(transform.dense.bias),
-        f"{_PREFIX}.transform.LayerNorm.weight": ops.convert_to_numpy(transform.normalize.gamma),
-        f"{_PREFIX}.transform.LayerNorm.bias": ops.convert_to_numpy(transform.normalize.beta),
-        f"{_PREFIX}.bias": bias,
+        f"{names.dense}.weight": np.ascontiguousarray(kernel.T),
+        f"{names.dense}.bias": ops.convert_to_numpy(transform.dense.bias),
+        f"{names.normalize}.weight": ops.convert_to_numpy(transform.normalize.gamma),
+        f"{names.normalize}.bias": ops.convert_to_numpy(transform.normalize.beta),
+    }
+
+
+def transform_variables(
+    transform: MaskedTransform, names: _Names = _NAMES["bert"]
+) -> dict[str, tuple[keras.Variable, Any]]:
+    """Hugging Face name to the variable that it is, and the way from theirs to ours."""
+    return {
+        f"{names.dense}.weight": (transform.dense.kernel, np.transpose),
+        f"{names.dense}.bias": (transform.dense.bias, np.asarray),
+        f"{names.normalize}.weight": (transform.normalize.gamma, np.asarray),
+        f"{names.normalize}.bias": (transform.normalize.beta, np.asarray),
     }
 
 
@@ -208,17 +256,12 @@ def assign_head(model: keras.Model, tensors: Mapping[str, np.ndarray], *, name: 
     Raises:
         ConfigError: some are missing, or have another shape.
     """
-    transform, logits = model.get_layer(_TRANSFORM), model.get_layer(_LOGITS)
-    wanted = {
-        f"{_PREFIX}.transform.dense.weight": (transform.dense.kernel, np.transpose),
-        f"{_PREFIX}.transform.dense.bias": (transform.dense.bias, np.asarray),
-        f"{_PREFIX}.transform.LayerNorm.weight": (transform.normalize.gamma, np.asarray),
-        f"{_PREFIX}.transform.LayerNorm.bias": (transform.normalize.beta, np.asarray),
-        f"{_PREFIX}.bias": (logits.bias, np.asarray),
-    }
+    transform, logits = model.get_layer(TRANSFORM), model.get_layer(_LOGITS)
+    names = _NAMES[encoder_config(model.encoder).family]
+    wanted = {**transform_variables(transform, names), names.bias: (logits.bias, np.asarray)}
     # Older folders name the bias twice, or by the decoder alone.
     known = {**tensors}
-    known.setdefault(f"{_PREFIX}.bias", tensors.get(f"{_PREFIX}.decoder.bias"))
+    known.setdefault(names.bias, tensors.get(f"{names.decoder}.bias"))
     found = {key: known[key] for key in wanted if known.get(key) is not None}
     if not found:
         return False
@@ -230,10 +273,10 @@ def assign_head(model: keras.Model, tensors: Mapping[str, np.ndarray], *, name: 
         if key not in found
         or found[key].shape != to_ours(np.empty(tuple(variable.shape), np.bool_)).shape
     ]  # fmt: skip
-    decoder = tensors.get(f"{_PREFIX}.decoder.weight")
+    decoder = tensors.get(f"{names.decoder}.weight")
     table = tensors.get("embeddings.word_embeddings.weight")
     if decoder is not None and table is not None and not np.array_equal(decoder, table):
-        wrong.append(f"  {_PREFIX}.decoder.weight: another than the token table")
+        wrong.append(f"  {names.decoder}.weight: another than the token table")
     if wrong:
         raise ConfigError(
             f"{name}: expected a masked language model's head, tied to the token table. "

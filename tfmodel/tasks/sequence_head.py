@@ -8,16 +8,19 @@ stands there below its last layer is the encoder's layer of `pooled`.
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+import safetensors.numpy
 
 from tfmodel.config import ConfigError
 from tfmodel.model.checkpoints import (
     CONFIG_FILE,
+    WEIGHTS_FILE,
     assign_encoder,
     encoder_tensors,
     read_config,
@@ -27,7 +30,14 @@ from tfmodel.model.checkpoints import (
 from tfmodel.model.dropout import Dropout
 from tfmodel.model.encoder import build_encoder, encoder_config
 from tfmodel.model.families import FAMILIES, family_of
+from tfmodel.model.sentence_folders import (
+    HEAD_FOLDER,
+    SentenceSettings,
+    read_sentence_settings,
+    sentence_files,
+)
 from tfmodel.model.sizes import BertConfig
+from tfmodel.tasks.readings import AtGap, Pooled, assign_gap, gap_tensors, reading_of
 
 ARCHITECTURE = "BertForSequenceClassification"
 """Of BERT; `Family.named` says what another family calls it."""
@@ -65,17 +75,20 @@ def build(
     dropout: float | None = None,
     mean: float = 0.0,
     scale: float | Sequence[float] = 1.0,
+    reading: Pooled | AtGap | None = None,
     name: str,
 ) -> keras.Model:
     """Put a dense head on an encoder's `pooled` output.
 
     Args:
-        encoder: from `build_encoder` or `load_encoder`; only its `pooled` output is used.
+        encoder: from `build_encoder` or `load_encoder`; only its `pooled` output is used, with a
+            `reading` only its `sequence`.
         outputs: how many numbers C a row is answered with.
         dropout: share of pooled values dropped in training; the encoder's own by default.
         mean: what is added to the head's numbers.
         scale: what they are multiplied with before, so that it learns numbers around 1; one
             number, or one an output.
+        reading: the vector that the head is put on in place of `pooled`.
         name: the model's name.
 
     Returns:
@@ -83,7 +96,7 @@ def build(
 
     Raises:
         ValueError: an encoder of another name than `encoder`, by which `save` and the exports
-            find it.
+            find it, or one that does not give what is read.
     """
     if encoder.name != "encoder":
         raise ValueError(
@@ -92,7 +105,12 @@ def build(
     if dropout is None:
         dropout = encoder_config(encoder).dropout
     inputs = {key: keras.Input((None,), dtype="int32", name=key) for key in encoder.input}
-    pooled = encoder(inputs)["pooled"]
+    if reading is not None and "sequence" not in encoder.output:
+        raise ValueError(
+            "Expected an encoder that gives all hidden states. Received: one built with "
+            "sequence=False. Load it with sequence=True."
+        )
+    pooled = encoder(inputs)["pooled"] if reading is None else reading.vector(encoder, inputs)
     pooled = Dropout(dropout, name="pooled_dropout")(pooled)
     answers = keras.layers.Dense(
         outputs,
@@ -167,6 +185,7 @@ def save(
     encoder = model.get_layer("encoder")
     shape = encoder_config(encoder)
     family = FAMILIES[shape.family]
+    reading = reading_of(model)
     kernel, bias = head_weights(model)
     if len(labels) != len(bias):
         raise ValueError(f"Expected {len(bias)} labels. Received: {len(labels)}.")
@@ -181,12 +200,44 @@ def save(
         family.head_dropout: model.get_layer("pooled_dropout").rate,
         _OWN_KEY: own,
     }
+    head = {"weight": np.ascontiguousarray(kernel.T), "bias": bias}
+    if isinstance(reading, Pooled):
+        return _save_sentence_head(encoder, folder, config, head, reading, tokenizer=tokenizer)
     tensors = {
         **encoder_tensors(encoder, prefix=family.prefix),
-        f"{family.classifier}.weight": np.ascontiguousarray(kernel.T),
-        f"{family.classifier}.bias": bias,
+        **{f"{family.classifier}.{name}": values for name, values in head.items()},
     }
+    if reading is not None:
+        config["architectures"] = [family.named("BertForMaskedLM")]
+        config["tie_word_embeddings"] = True
+        own["template"] = reading.template
+        tensors |= gap_tensors(model)
     return write_model_folder(folder, config, tensors, tokenizer=tokenizer)
+
+
+def _save_sentence_head(encoder, folder, config, head, reading: Pooled, *, tokenizer) -> Path:
+    """A folder whose vectors sentence-transformers computes, and the logits by a dense module."""
+    shape, length = encoder_config(encoder), config[_OWN_KEY]["max_length"]
+    family = FAMILIES[shape.family]
+    settings = SentenceSettings(Path(folder), reading.pooling, reading.normalize, length)
+    written = sentence_files(settings, width=shape.hidden_size, outputs=len(head["bias"]))
+    files: dict[str, str | bytes] = {
+        name: json.dumps(content, indent=2) + "\n" for name, content in written.items()
+    }
+    files[f"{HEAD_FOLDER}/{WEIGHTS_FILE}"] = safetensors.numpy.save(
+        {f"linear.{name}": values for name, values in head.items()}, metadata={"format": "pt"}
+    )
+    config = {**config, "architectures": [family.named("BertModel")]}
+    tensors = encoder_tensors(encoder)
+    return write_model_folder(folder, config, tensors, tokenizer=tokenizer, files=files)
+
+
+def has_own_reading(folder: str | Path) -> bool:
+    """Whether a folder is of a head of `save` that reads a sentence vector, or a gap."""
+    if (Path(folder) / HEAD_FOLDER / WEIGHTS_FILE).is_file():
+        return "id2label" in read_config(folder)
+    is_here = (Path(folder) / CONFIG_FILE).is_file()
+    return is_here and isinstance(read_config(folder).get(_OWN_KEY, {}).get("template"), str)
 
 
 def huggingface_head(
@@ -236,8 +287,13 @@ def load(
     config = read_config(folder)
     family = FAMILIES[family_of(config, name=str(folder / CONFIG_FILE))]
     tensors = read_tensors(folder)
+    template = config.get(_OWN_KEY, {}).get("template")
+    sentence = read_sentence_settings(folder, with_head=True)
+    held, prefix = tensors, f"{family.classifier}."
+    if sentence is not None:
+        held, prefix = read_tensors(folder / HEAD_FOLDER), "linear."
     try:
-        kernel, bias = (tensors[f"{family.classifier}.{each}"] for each in ("weight", "bias"))
+        kernel, bias = (held[f"{prefix}{each}"] for each in ("weight", "bias"))
     except KeyError as error:
         raise ConfigError(
             f"{folder}: expected a classification head. Received: no {error.args[0]}."
@@ -247,20 +303,46 @@ def load(
     if kernel.shape[1] != shape.hidden_size or bias.shape != kernel.shape[:1]:
         raise ConfigError(
             f"{folder}: expected a head on {shape.hidden_size} values. Received: "
-            f"{family.classifier}.weight {kernel.shape}, {family.classifier}.bias {bias.shape}."
+            f"{prefix}weight {kernel.shape}, {prefix}bias {bias.shape}."
         )
-    encoder = build_encoder(shape, sequence=False, dtype=dtype)
-    if missing := assign_encoder(encoder, tensors, under_head=True, name=str(folder)):
+    reading: Pooled | AtGap | None = None
+    if sentence is not None:
+        reading = Pooled(sentence.pooling, sentence.normalize)
+    elif template is not None:
+        reading = AtGap(_mask_id(folder), template)
+    encoder = build_encoder(shape, sequence=reading is not None, dtype=dtype)
+    missing = assign_encoder(
+        encoder,
+        tensors,
+        under_head=reading is None,
+        pooled=reading is None,
+        name=str(folder),
+    )
+    if missing and reading is None:
         raise ConfigError(
             f"{folder}: expected the pooler that the head was trained on. "
             f"Received: no {', '.join(missing)}."
         )
     dropout = config.get(family.head_dropout)
-    model = build(encoder, len(labels), dropout=dropout, name=task)
+    model = build(encoder, len(labels), dropout=dropout, reading=reading, name=task)
+    if template is not None:
+        assign_gap(model, tensors, name=str(folder))
     head = model.get_layer("head")
     head.kernel.assign(kernel.T)
     head.bias.assign(bias)
     return with_tokenizer(model, folder, config, shape, labels=labels, task=task)
+
+
+def _mask_id(folder: Path) -> int:
+    from tfmodel.tokens.folders import load_tokenizer
+
+    mask_id = load_tokenizer(folder).vocabulary.mask_id
+    if mask_id is None:
+        raise ConfigError(
+            f"{folder}: expected a vocabulary with [MASK], for the model reads its answers there. "
+            "Received: one without. Copy the folder again."
+        )
+    return mask_id
 
 
 def with_tokenizer(
@@ -287,6 +369,10 @@ def with_tokenizer(
             f"{folder}: expected a vocabulary of at most {shape.vocabulary_size} pieces, as "
             f"{CONFIG_FILE} says. Received: {len(tokenizer.vocabulary)}."
         )
+    if own.get("template"):
+        from tfmodel.tokens.prompts import PromptTokenizer
+
+        tokenizer = PromptTokenizer(tokenizer, own["template"])
     return LoadedModel(
         model=model,
         tokenizer=tokenizer,

@@ -134,3 +134,6 @@ ObjectiveSettings = Annotated[
     BeforeValidator(_named),
 ]
 """Any of the objectives, told apart by `name`; `mlm` where it is not given."""
+
+FILLING = ("mlm", "nsp", "sop")
+"""Those whose model fills gaps, and keeps the head that does."""

@@ -26,6 +26,7 @@ class RowTokenizer(abc.ABC):
         lowercase: whether texts are lower-cased first.
         ends_between: how many end pieces stand between the two texts of a pair.
         has_segments: whether the second text of a pair has segment ids of its own.
+        template: what texts are put into; empty where they stand by themselves.
     """
 
     kind: str
@@ -34,6 +35,7 @@ class RowTokenizer(abc.ABC):
     lowercase: bool = False
     ends_between: int = 1
     has_segments: bool = True
+    template: str = ""
 
     @abc.abstractmethod
     def tokenize(self, texts: tf.Tensor) -> tf.RaggedTensor:

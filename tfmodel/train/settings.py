@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from tfmodel.config import Settings
 from tfmodel.tasks import TASKS
 from tfmodel.train.adversarial.settings import AdversarialSettings
+from tfmodel.train.few_labels.settings import METHODS, FewLabelsSettings
 from tfmodel.train.regularize.settings import FIGURES, RegularizeSettings
 from tfmodel.train.watch.settings import WatchSettings
 
@@ -74,6 +75,11 @@ class FinetuneSettings(Settings):
         description="Divide the logits by the temperature at which dev's scores are as high as "
         "its answers are right.",
     )
+    few_labels: FewLabelsSettings | None = Field(
+        None,
+        description="How a classifier learns from a few rows a class: contrastive or prompt.",
+        examples=[{"name": "contrastive"}],
+    )
     adversarial: AdversarialSettings | None = Field(
         None,
         description="Train on word embeddings that are moved to where they hurt most.",
@@ -118,6 +124,18 @@ class FinetuneSettings(Settings):
     checkpoint_seconds: float = Field(
         60, gt=0, description="Time between checkpoints that an interrupted run continues from."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_few_labels(cls, values: Any) -> Any:
+        """Where the config does not say how long and how fast, the method does."""
+        try:
+            defaults = dict(METHODS[values["few_labels"]["name"]].defaults)
+        except (KeyError, TypeError, AttributeError):
+            return values
+        if values.get("batch_tokens") is not None:
+            del defaults["batch_size"]
+        return {**defaults, **values}
 
     @model_validator(mode="after")
     def _one_kind_of_batch(self) -> FinetuneSettings:

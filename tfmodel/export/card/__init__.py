@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tfmodel.export.card.text import (
+    gives_gaps,
     gives_number,
     gives_one,
     gives_several,
@@ -167,16 +168,20 @@ _FIGURES = (
     "mrr",
     "triplet_accuracy",
     "candidates",
+    "loss",
+    "perplexity",
+    "mlm_accuracy",
 )
 
 
 def _model(trained: Trained, precision: str) -> dict[str, Any]:
     import dataclasses
 
+    from tfmodel.export.graph import encoder_of
     from tfmodel.model.encoder import encoder_config
 
     try:
-        shape = dataclasses.asdict(encoder_config(trained.model.get_layer("encoder")))
+        shape = dataclasses.asdict(encoder_config(encoder_of(trained.model)))
     except ValueError:  # a model that build_encoder did not make
         shape = None
     return {
@@ -187,6 +192,7 @@ def _model(trained: Trained, precision: str) -> dict[str, Any]:
         "lowercase": trained.tokenizer.lowercase,
         "vocabulary_pieces": len(trained.tokenizer.vocabulary),
         "tokenizer": trained.tokenizer.kind,
+        **({"template": trained.tokenizer.template} if trained.tokenizer.template else {}),
         "parameters": trained.model.count_params(),
         "precision": precision,
         "encoder_shape": shape,
@@ -262,6 +268,11 @@ def _limit_of_answers(model: Mapping[str, Any]) -> str:
         return (
             "Every answer is a span of the context, word for word, or none where the training rows "
             "had questions without an answer: whether it is true is the context's matter."
+        )
+    if gives_gaps(model):
+        return (
+            "Every answer is a piece of the vocabulary that often stood in such a place in the "
+            "texts of pretraining: likely there, not true."
         )
     names = len(model["labels"])
     if gives_spans(model):
@@ -339,6 +350,11 @@ def _limits_of_phones(skew: Mapping[str, Any] | None, model: Mapping[str, Any]) 
             "makes the ids there."
         ]
     limits = []
+    if model.get("template"):
+        return [
+            "Phone runtimes (MediaPipe, tflite-support) put texts into no template: the app makes "
+            "the ids there."
+        ]
     if model["has_pairs"] and not gives_span(model):
         limits.append("Phone runtimes (MediaPipe, tflite-support) cannot be asked pairs.")
     phone = (skew or {}).get("runtimes", {}).get("phone", {})

@@ -18,6 +18,7 @@ _METRICS = {
     "macro_f1": ("f1", "Macro F1"),
     "weighted_f1": ("f1", "Weighted F1"),
     "micro_f1": ("f1", "Micro F1"),
+    "mlm_accuracy": ("accuracy", "Hidden tokens named rightly"),
     "f1": ("f1", "F1"),
     "precision": ("precision", "Precision"),
     "recall": ("recall", "Recall"),
@@ -112,6 +113,8 @@ def _head(card: Mapping[str, Any]) -> str:
     if gives_spans(model):
         gives, below = "entities, by a tag for each word,", below.replace("Labels", "Tags")
         reads_at_most = f"windows of at most {model['max_length']} tokens"
+    if gives_gaps(model):
+        gives, below = "the likeliest tokens of each `[MASK]`", ""
     if gives_vector(model):
         gives, below = f"a vector of {(shape or {}).get('hidden_size', 'some')} numbers", ""
     rows = [
@@ -139,7 +142,8 @@ def _kind(card: Mapping[str, Any]) -> str:
 def _rest(card: Mapping[str, Any]) -> str:
     """How TF Serving is asked, with the model's own labels in the answer."""
     model, name = card["model"], re.sub(r"[^\w.-]+", "_", card["name"] or "model")
-    instance = {"text": "some text"} | ({"text_pair": "another"} if model["has_pairs"] else {})
+    text = "some [MASK] text" if gives_gaps(model) else "some text"
+    instance = {"text": text} | ({"text_pair": "another"} if model["has_pairs"] else {})
     count = len(model["labels"])
     shorter = ", and all but three left out):" if gives_vector(model) else "):"
     answer = _example(model)
@@ -169,6 +173,9 @@ def _example(model: Mapping[str, Any]) -> Any:
     if gives_span(model):
         answer = {"answer": "another", "start": 0, "end": 7, "score": 0.92}
         return answer | {"span": [0.0, 7.0, 0.92, 6.5]}
+    if gives_gaps(model):
+        found = {"tokens": [["more", "good"]], "scores": [[0.31, 0.12]]}
+        return {**found, "filled": "some more text"}
     count = len(model["labels"])
     if gives_spans(model):
         scores = [0.9, *[round(0.1 / (count - 1), 4)] * (count - 1)]
@@ -212,12 +219,18 @@ def gives_span(model: Mapping[str, Any]) -> bool:
     return tasks.find(model["task"]).ANSWERS == "span"
 
 
+def gives_gaps(model: Mapping[str, Any]) -> bool:
+    """Whether a card's `model` answers with what may stand in the gaps of a text."""
+    return tasks.find(model["task"]).ANSWERS == "gaps"
+
+
 def _pipeline(model: Mapping[str, Any]) -> str:
     """What Hugging Face calls the task of a card's `model`."""
     known = {
         "span": "question-answering",
         "spans": "token-classification",
         "vectors": "sentence-similarity",
+        "gaps": "fill-mask",
     }
     return known.get(tasks.find(model["task"]).ANSWERS, "text-classification")
 
@@ -245,6 +258,7 @@ def _figures(evaluation: Mapping[str, Any] | None) -> str:
                 ("triplet_accuracy", "Triplets with the partner nearer"),
                 ("rmse", "Root mean squared error"),
                 ("mae", "Mean absolute error"),
+                ("perplexity", "Perplexity of hidden tokens"),
                 ("target_deviation", "Standard deviation of the right numbers"),
                 ("has_answer_f1", "F1 where there is an answer"),
                 ("no_answer_accuracy", "Right where there is none"),

@@ -155,6 +155,8 @@ def _limits(answers: str, max_drop: float, targets: object) -> dict[str, Any]:
         own = {"label_agreement": None if targets is not None else 1 - 2 * max_drop}
     if answers == "classes":
         own["near_tie"] = NEAR_TIE
+    if answers == "gaps":
+        own = {"token_agreement": None if targets is not None else 1 - 2 * max_drop}
     if answers == "span":
         own = {"answer_agreement": None if targets is not None else 1 - 2 * max_drop}
     return {

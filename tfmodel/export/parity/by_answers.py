@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tfmodel.export.parity.answer_verdicts import answer_quality, compare_answers
 from tfmodel.export.parity.entity_verdicts import compare_spans, span_quality
+from tfmodel.export.parity.gap_verdicts import compare_gaps, gap_quality
 from tfmodel.export.parity.verdicts import (
     compare_numbers,
     compare_scores,
@@ -19,6 +20,7 @@ COMPARE = {
     "sets": compare_sets,
     "spans": compare_spans,
     "span": compare_answers,
+    "gaps": compare_gaps,
 }
 """(given, wanted, targets, precision=…, max_drop=…, **decoding) to figures with `failures`."""
 
@@ -28,6 +30,7 @@ QUALITY = {
     "sets": set_quality,
     "spans": span_quality,
     "span": answer_quality,
+    "gaps": gap_quality,
     "vectors": lambda values, targets: {},
 }
 """(values, targets, **decoding) to figures."""

@@ -18,6 +18,7 @@ from tfmodel.export.artifacts import load
 from tfmodel.export.manifest import Manifest, output_of
 from tfmodel.export.parity.by_answers import COMPARE, read_by
 from tfmodel.export.parity.description import Description, describe
+from tfmodel.export.parity.gap_runtimes import ask_litert_gaps, ask_tensorflow_gaps
 from tfmodel.export.parity.measure import ClientError, percentiles
 from tfmodel.export.parity.phones import PHONE_ROWS, ask_phone, phones
 from tfmodel.export.parity.rows import Rows
@@ -92,7 +93,10 @@ class Gate:
         texts, timeout_seconds = (first.texts, first.text_pairs), self.timeout_seconds
         runtime = RUNTIME_OF_KIND[described.kind]
         try:
-            if tasks.gives_lists(manifest.task):
+            if tasks.fills_gaps(manifest.task):
+                ask = ask_litert_gaps if described.kind == "tflite" else ask_tensorflow_gaps
+                asked = ask(described, first.texts, timeout_seconds=timeout_seconds)
+            elif tasks.gives_lists(manifest.task):
                 ask = ask_litert_windows if described.kind == "tflite" else ask_tensorflow_tokens
                 asked = ask(described, first.texts, timeout_seconds=timeout_seconds)
             elif described.kind == "tflite":
@@ -123,6 +127,10 @@ class Gate:
                 found[name] = {"not_run": phone.missing}
             elif described.manifest.tokenizer != "wordpiece":
                 found[name] = {"not_run": f"it has no tokenizer {described.manifest.tokenizer}"}
+            elif described.manifest.template:
+                found[name] = {"not_run": "it puts texts into no template"}
+            elif tasks.fills_gaps(described.manifest.task):
+                found[name] = {"not_run": "it has no task that fills gaps"}
             elif tasks.gives_lists(described.manifest.task):
                 found[name] = {"not_run": "it has no task that answers each token"}
             elif self.first.text_pairs is not None:

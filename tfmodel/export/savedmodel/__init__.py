@@ -16,6 +16,7 @@ from tfmodel.export.card import card_files, signatures_of
 from tfmodel.export.manifest import Manifest, files_of
 from tfmodel.export.places import make_folder, next_version
 from tfmodel.export.quiet import quiet
+from tfmodel.export.savedmodel.gaps import gaps_module
 from tfmodel.export.savedmodel.mixed_precision import freeze, in_bfloat16
 from tfmodel.export.savedmodel.tokens import token_functions
 from tfmodel.export.savedmodel.unpadded import answer_function, flatten, flatten_batch
@@ -24,6 +25,7 @@ from tfmodel.export.settings import ExportSettings
 from tfmodel.export.spans import Spans
 from tfmodel.export.trained import Trained
 from tfmodel.run_folder import write_aside
+from tfmodel.tasks.fill import GAP
 from tfmodel.tokens.row_tokenizer import SHORTEST_LIMIT, RowTokenizer
 
 TEXT_SIGNATURE = "serving_default"
@@ -108,10 +110,11 @@ def export_savedmodel(
     version = base / str(next_version(base))
     # Its name is no integer until it is whole, and TF Serving looks at integers alone.
     with write_aside(version) as folder, quiet():
+        own = {"span": _span_module, "gaps": gaps_module}.get(tasks.find(task).ANSWERS)
         module = (
-            _span_module(trained, manifest)
-            if tasks.find(task).ANSWERS == "span"
-            else _module(_answer(trained, precision), tokenizer, manifest)
+            _module(_answer(trained, precision), tokenizer, manifest)
+            if own is None
+            else own(trained, manifest)
         )
         _save(module, folder, files_of(manifest, tokenizer))
         signatures = signatures_of(module.signatures_by_name)
@@ -119,7 +122,7 @@ def export_savedmodel(
             trained, precision=precision, signatures=signatures
         ).items():
             (folder / name).write_bytes(content)
-        texts = list(warmup_texts) or list(labels) or ["a text"]
+        texts = list(warmup_texts) or list(labels) or ["a text", GAP][: 1 + tasks.fills_gaps(task)]
         write_warmup(folder, texts, manifest, [*signatures])
     return version
 

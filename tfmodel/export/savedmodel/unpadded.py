@@ -23,6 +23,7 @@ from tfmodel.export.graph import BATCH_NAMES
 from tfmodel.model.attention import SelfAttention
 from tfmodel.model.encoder import encoder_config
 from tfmodel.model.pooling import SentencePooling, unit
+from tfmodel.tasks.readings import reading_of
 from tfmodel.tokens.row_tokenizer import RowTokenizer
 
 Freeze = Callable[[tf.types.experimental.ConcreteFunction], Callable[..., dict[str, tf.Tensor]]]
@@ -67,7 +68,7 @@ def is_unpaddable(model: keras.Model) -> bool:
     except ValueError:
         return False
     names = {layer.name for layer in model.layers} - {*BATCH_NAMES, "encoder", "head"}
-    if names == {"pooling"}:
+    if names in ({"pooling"}, {"pooling", "pooled_dropout"}):
         return model.get_layer("pooling").texts == 1
     return names in ({"pooled_dropout"}, {"sequence_dropout"})
 
@@ -221,7 +222,9 @@ def _answer_rows(
         if all_tokens:
             vector = _means(vector, lengths)
         vector = unit(vector) if pooling.normalize else vector
-        return {"scores": activate(vector), "vector": vector}
+        has_head = "head" in {layer.name for layer in model.layers}
+        outputs = model.get_layer("head")(vector) if has_head else vector
+        return {"scores": activate(outputs), "vector": vector}
     if of_tokens:
         hidden = hidden[: tf.reduce_sum(lengths)]
         return {"scores": activate(model.get_layer("head")(hidden))}
@@ -264,6 +267,11 @@ def _padded(model, activate, token_ids, segment_ids, lengths):
 
     columns = (token_ids, segment_ids, tf.ones_like(token_ids))
     batch = dict(zip(BATCH_NAMES, map(rows, columns), strict=True))
+    if reading_of(model) is not None:
+        # Asked together with the outputs, or all of it would be computed twice.
+        both = keras.Model(model.input, [model.get_layer("pooled_dropout").input, model.output])
+        vector, outputs = both(batch, training=False)
+        return {"scores": activate(outputs), "vector": tf.cast(vector, tf.float32)}
     outputs = model(batch, training=False)
     if outputs.shape.rank == 3:
         outputs = tf.boolean_mask(outputs, batch["padding_mask"] > 0)

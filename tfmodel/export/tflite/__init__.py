@@ -214,6 +214,14 @@ def _export(trained: Trained, paths: dict[_Kind, Path], runtime: str) -> dict[_K
         positions=positions,
         task=trained.task,
     )
+    if tasks.fills_gaps(trained.task) and any(
+        VARIANTS[kind.variant].is_calibrated or (kind.length, kind.output) != ("fixed", "scores")
+        for kind in paths
+    ):
+        raise ConfigError(
+            f"Expected length fixed, output scores and no int8_full of {trained.task}, which gives "
+            "the logits of one gap. Received: others. Leave them out."
+        )
     if any(kind.output == "vector" for kind in paths) and tasks.reads_tokens(trained.task):
         raise ConfigError(
             f"export.tflite_vector: expected a task that reads the sentence vector. Received: "
@@ -283,6 +291,7 @@ def _description(manifest: Manifest, runtime: str) -> str:
     gives = "a vector"
     if manifest.output == "scores":
         gives = tasks.find(manifest.task).GIVES.format(len(manifest.labels))
+        texts = "a row with a gap" if tasks.fills_gaps(manifest.task) else texts
     return (
         f"BERT: {texts} of at most {manifest.max_length} tokens to {gives}. {manifest.precision}, "
         f"for {RUNTIMES[runtime].shown}. Made by tfmodel {manifest.version}."

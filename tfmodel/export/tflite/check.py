@@ -29,7 +29,8 @@ def verify(
 
     Args:
         path: the file.
-        answer: the model, a batch to scores, vectors or logits of tokens.
+        answer: the model, a batch to scores, vectors or logits of tokens, or to the logits of a
+            gap.
         weights: what the file must hold.
         variant: its number format.
         vocabulary: the ids there are.
@@ -41,6 +42,8 @@ def verify(
     _check_size(path, weights, variant)
     run = LiteRT(path, threads=1)
     for batch in _probes(vocabulary, max_length):
+        if run.takes_gap:
+            batch = {**batch, "masked_positions": np.array([[1]], np.int32)}
         wanted = answer(**{name: tf.constant(rows) for name, rows in batch.items()}).numpy()
         given = run(batch)
         if wanted.ndim == 3:  # what is said of padding is nobody's to read

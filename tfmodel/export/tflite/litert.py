@@ -10,7 +10,14 @@ import numpy as np
 
 from tfmodel.config import ConfigError
 from tfmodel.export.quiet import quiet
-from tfmodel.export.tflite.metadata import INPUT_NAMES, LOGIT_NAMES, OUTPUT_NAMES
+from tfmodel.export.tflite.metadata import (
+    GAP_INPUT,
+    GAP_OUTPUT,
+    INPUT_NAMES,
+    LOGIT_NAMES,
+    OUTPUT_NAMES,
+    inputs_beside,
+)
 
 BATCH_OF_INPUTS = dict(zip(INPUT_NAMES, ("token_ids", "padding_mask", "segment_ids"), strict=True))
 """What the phone runtimes call each part of a batch, to what it is called elsewhere."""
@@ -26,6 +33,7 @@ class LiteRT:
     Attributes:
         length: tokens a row, always; None where rows are as long as their texts.
         output: `scores` or `vector`.
+        takes_gap: whether it is asked for one gap of a row.
 
     Raises:
         ConfigError: the file is no model, is cut off, or has other inputs and outputs.
@@ -51,14 +59,20 @@ class LiteRT:
         names = list(outputs)
         if set(outputs) == set(LOGIT_NAMES):
             meanings, names = ["scores"], list(LOGIT_NAMES)
-        if set(inputs) != set(INPUT_NAMES) or not meanings:
+        if set(outputs) == {GAP_OUTPUT}:
+            meanings = ["scores"]
+        if set(inputs) != set(inputs_beside(outputs)) or not meanings:
             raise ConfigError(
                 f"{path}: expected inputs {', '.join(INPUT_NAMES)} and one output of "
                 f"{', '.join(OUTPUT_NAMES.values())} (or {', '.join(LOGIT_NAMES)}), as "
                 "`tfmodel export` writes them. Received: "
                 f"inputs {', '.join(inputs)} and outputs {', '.join(outputs)}."
             )
-        self._inputs = {BATCH_OF_INPUTS[name]: inputs[name]["index"] for name in inputs}
+        self._inputs = {
+            BATCH_OF_INPUTS[name]: inputs[name]["index"] for name in inputs if name != GAP_INPUT
+        }
+        self.takes_gap = GAP_INPUT in inputs
+        self._gap = inputs[GAP_INPUT]["index"] if self.takes_gap else None
         (self.output,) = meanings
         self._outputs = [outputs[name]["index"] for name in names]
         ids = inputs[INPUT_NAMES[0]]
@@ -70,11 +84,13 @@ class LiteRT:
 
         Args:
             batch: `token_ids`, `segment_ids` and `padding_mask`, int32 (B, T); T is `length`
-                where that is given. Else each row runs at the length of its own text.
+                where that is given. Else each row runs at the length of its own text. Of one that
+                fills gaps `masked_positions` too, int32 (B, 1).
 
         Returns:
             Probabilities, float32 (B, C), or vectors, float32 (B, D); of a task that reads tokens
-            probabilities (B, T, C), or logits (B, T, 2), those of padding included.
+            probabilities (B, T, C), or logits (B, T, 2), those of padding included; of one that
+            fills gaps logits (B, V).
         """
         answers = []
         for row in range(len(batch["token_ids"])):
@@ -82,6 +98,8 @@ class LiteRT:
             self._allocate(length)
             for name, index in self._inputs.items():
                 self._interpreter.set_tensor(index, batch[name][row : row + 1, :length])
+            if self.takes_gap:
+                self._interpreter.set_tensor(self._gap, batch["masked_positions"][row : row + 1])
             self._interpreter.invoke()
             found = [self._interpreter.get_tensor(output)[0] for output in self._outputs]
             answers.append(found[0] if len(found) == 1 else np.stack(found, axis=-1))

@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +36,14 @@ OUTPUT_NAMES = {"scores": OUTPUT_NAME, "vector": "vector"}
 """The one output of a file, by what the manifest calls it."""
 LOGIT_NAMES = ("start_logits", "end_logits")
 """The two outputs of a question answerer, in place of `probability`."""
+GAP_INPUT, GAP_OUTPUT = "position", "logits"
+"""What one that fills gaps takes beside, and what it gives in place of `probability`."""
 
 _DESCRIPTIONS = {
     "ids": "Ids of the text's word pieces, padded with [PAD].",
     "mask": "1 for a token, 0 for padding.",
     "segment_ids": "0 for the first text, 1 for the second.",
+    GAP_INPUT: "Where the gap is that is asked for: the index of a [MASK] among the ids.",
 }
 _IDS_OF_APP = (
     "Ids that the app makes, by the tokenizer whose files are inside (its kind in tfmodel.json); "
@@ -94,13 +97,14 @@ def metadata_flatbuffer(
     """Describe a BERT classifier or embedder as MediaPipe and the Task Library want it.
 
     Args:
-        inputs: `INPUT_NAMES` in the order in which the model takes its inputs.
+        inputs: `INPUT_NAMES`, and `GAP_INPUT` where it fills gaps, in the order in which the model
+            takes its inputs.
         name: the model's name.
         description: what the model does, for people.
         version: the model's version, for people.
         says: what the output holds, for people.
-        outputs: one of `OUTPUT_NAMES`, or `LOGIT_NAMES` in the model's order; only `probability`
-            has the labels beside it.
+        outputs: one of `OUTPUT_NAMES`, `GAP_OUTPUT`, or `LOGIT_NAMES` in the model's order; only
+            `probability` has the labels beside it.
         has_vocabulary: whether `vocab.txt` stands in the file; without it, the runtimes are told
             of no tokenizer.
 
@@ -166,7 +170,7 @@ def add_metadata(
     Args:
         model: a `.tflite` as the converter wrote it, with a signature whose inputs are
             `INPUT_NAMES` and whose one output is among `OUTPUT_NAMES`, or the two are
-            `LOGIT_NAMES`.
+            `LOGIT_NAMES`; or with `GAP_INPUT` beside and `GAP_OUTPUT` alone.
         files: name to content; `labels.txt` among them, and `vocab.txt` where the tokenizer is
             WordPiece.
         name: the model's name.
@@ -219,17 +223,22 @@ def _name_tensors(model: Any) -> tuple[list[str], list[str]]:
         names[tensor.tensorIndex] = tensor.name.decode()
     received = [names.get(index) for index in [*subgraph.inputs, *subgraph.outputs]]
     inputs, outputs = received[: len(subgraph.inputs)], received[len(subgraph.inputs) :]
-    known = [*([name] for name in OUTPUT_NAMES.values()), sorted(LOGIT_NAMES)]
+    known = [*([name] for name in OUTPUT_NAMES.values()), sorted(LOGIT_NAMES), [GAP_OUTPUT]]
     is_known = sorted(map(str, outputs)) in known
-    if sorted(map(str, inputs)) != sorted(INPUT_NAMES) or not is_known:
+    if sorted(map(str, inputs)) != sorted(inputs_beside(outputs)) or not is_known:
         raise ValueError(
             f"Expected a model with inputs {', '.join(INPUT_NAMES)} and one output of "
-            f"{', '.join(OUTPUT_NAMES.values())}, or {' and '.join(LOGIT_NAMES)}. "
+            f"{', '.join(OUTPUT_NAMES.values())}, {GAP_OUTPUT}, or {' and '.join(LOGIT_NAMES)}. "
             f"Received: inputs {inputs} and outputs {outputs}."
         )
     for index, name in names.items():
         subgraph.tensors[index].name = name
     return inputs, outputs
+
+
+def inputs_beside(outputs: Iterable[Any]) -> tuple[str, ...]:
+    """The inputs of a file, by the names of its outputs."""
+    return (*INPUT_NAMES, GAP_INPUT) if set(outputs) == {GAP_OUTPUT} else INPUT_NAMES
 
 
 def pack_model(model: Any) -> bytes:

@@ -18,11 +18,18 @@ from tfmodel import tasks
 from tfmodel.export import graph
 from tfmodel.export.manifest import output_of
 from tfmodel.export.tflite.litert import BATCH_OF_INPUTS
-from tfmodel.export.tflite.metadata import INPUT_NAMES, LOGIT_NAMES, OUTPUT_NAMES
+from tfmodel.export.tflite.metadata import (
+    GAP_INPUT,
+    GAP_OUTPUT,
+    INPUT_NAMES,
+    LOGIT_NAMES,
+    OUTPUT_NAMES,
+)
 from tfmodel.model.attention import SelfAttention
 from tfmodel.model.embeddings import BertEmbeddings
 from tfmodel.model.encoder import encoder_config
 from tfmodel.model.pooling import SentencePooling, unit
+from tfmodel.tasks.readings import POOLING, AtGap, reading_of
 
 # Added to the attention score of padding: no share of the softmax is left to it.
 _APART = -1e9
@@ -53,8 +60,11 @@ def phone_module(
         A module with `serve`, a function of `ids`, `mask` (1 for a token, 0 for padding) and
         `segment_ids`, int32 (1, T), that gives `probability`, float32 (1, C), or (1, T, C) of a
         task that reads tokens (or `start_logits` and `end_logits`, float32 (1, T)), or `vector`,
-        float32 (1, D); and `weights`, the variables it reads.
+        float32 (1, D); and `weights`, the variables it reads. Of a task that fills gaps it takes
+        `position`, int32 (1, 1), too, and gives `logits`, float32 (1, V), of what stands there.
     """
+    if tasks.fills_gaps(task):
+        return _gap_module(model, max_length=max_length, small_tables=small_tables)
     length = None if is_dynamic else max_length
     name = OUTPUT_NAMES[output_of(task, output)]
     answer = _by_layers(model, output, task, small_tables) or _by_batch(model, output, task)
@@ -69,6 +79,26 @@ def phone_module(
         if tasks.find(task).ANSWERS == "span":
             return dict(zip(LOGIT_NAMES, tf.unstack(found, axis=-1), strict=True))
         return {name: found}
+
+    module = tf.Module()
+    module.serve = serve
+    module.weights = list(serve.get_concrete_function().variables)
+    return module
+
+
+def _gap_module(model: keras.Model, *, max_length: int, small_tables: bool) -> tf.Module:
+    """As `phone_module`, of a task that fills gaps: one gap of a row is asked for."""
+    hidden_states = _hidden_states(model.encoder, small_tables)
+    transform, head = model.get_layer("masked_transform"), model.get_layer("masked_logits")
+    signature = [tf.TensorSpec((1, max_length), tf.int32, name=name) for name in INPUT_NAMES]
+    signature.append(tf.TensorSpec((1, 1), tf.int32, name=GAP_INPUT))
+
+    @tf.function(input_signature=signature, autograph=False)
+    def serve(ids, mask, segment_ids, position):
+        hidden = hidden_states(ids, mask, segment_ids)
+        vector = transform(tf.gather(hidden, position[0]), training=False)  # (1, E)
+        table = tf.reshape(head.embeddings.token_table.value, (-1, vector.shape[-1]))
+        return {GAP_OUTPUT: tf.matmul(vector, table, transpose_b=True) + head.bias.value}
 
     module = tf.Module()
     module.serve = serve
@@ -98,18 +128,27 @@ def _by_batch(model: keras.Model, output: str, task: str) -> Callable:
 def _by_layers(model: keras.Model, output: str, task: str, small_tables: bool) -> Callable | None:
     """Ask a model on our encoder layer by layer; None for another model."""
     try:
-        encoder = model.get_layer("encoder")
-        layers = encoder_config(encoder).layers
+        hidden_states = _hidden_states(model.get_layer("encoder"), small_tables)
         finish = _finish(model, output, task)
     except ValueError:
         return None
+    return lambda ids, mask, segment_ids: finish(hidden_states(ids, mask, segment_ids), mask)
+
+
+def _hidden_states(encoder: keras.Model, small_tables: bool) -> Callable:
+    """Ask an encoder layer by layer: a row to hidden states (T, D), or (1, D) of the first token.
+
+    Raises:
+        ValueError: it is none of `build_encoder`, or has layers of others.
+    """
+    layers = encoder_config(encoder).layers
     embeddings = encoder.get_layer("embeddings")
     attentions = [encoder.get_layer(f"layer_{index}_attention") for index in range(layers)]
     if {type(embeddings), *map(type, attentions)} != {BertEmbeddings, SelfAttention}:
-        return None
+        raise ValueError("layers of others")
     embed = _embedder(embeddings, small_tables)
 
-    def answer(ids, mask, segment_ids):
+    def states(ids, mask, segment_ids):
         hidden = embed(ids, mask, segment_ids)
         apart = tf.cast(1 - mask, tf.float32)[:, None] * _APART  # (1, 1, T)
         for index, attention in enumerate(attentions):
@@ -119,9 +158,9 @@ def _by_layers(model: keras.Model, output: str, task: str, small_tables: bool) -
             hidden = encoder.get_layer(f"layer_{index}_attention_norm")(attended, hidden)
             widened = encoder.get_layer(f"layer_{index}_feed_forward")(hidden)
             hidden = encoder.get_layer(f"layer_{index}_feed_forward_norm")(widened, hidden)
-        return finish(hidden, mask)
+        return hidden
 
-    return answer
+    return states
 
 
 def _finish(model: keras.Model, output: str, task: str) -> Callable:
@@ -138,10 +177,16 @@ def _finish(model: keras.Model, output: str, task: str) -> Callable:
     head = keras.Model(read, model.output, name="from_tokens" if of_tokens else "from_pooled")
     if of_tokens:
         return lambda hidden, mask: activate(head(hidden[tf.newaxis], training=False))
+    reading = reading_of(model)
+    if isinstance(reading, AtGap):
+        raise ValueError("a row with a gap")
     pooler = model.get_layer("encoder").get_layer("pooler")
 
     def finish(hidden, mask):
-        vector = pooler(tf.reshape(hidden[:1], (1, hidden.shape[-1])))
+        if reading is None:
+            vector = pooler(tf.reshape(hidden[:1], (1, hidden.shape[-1])))
+        else:
+            vector = _pool(model.get_layer(POOLING), hidden, mask)
         return vector if output == "vector" else activate(head(vector, training=False))
 
     return finish

@@ -63,16 +63,17 @@ def choose_runtime(wish: str, trained: Trained) -> str:
         )
     if tasks.find(trained.task).ANSWERS == "span":
         return _answerers_runtime(wish, trained)
-    of_tokens = tasks.reads_tokens(trained.task)
+    of_tokens = tasks.reads_tokens(trained.task) or tasks.fills_gaps(trained.task)
     if wish == "auto":
-        is_taken = trained.tokenizer.kind == "wordpiece" and not (trained.has_pairs or of_tokens)
+        asks_otherwise = trained.has_pairs or of_tokens or trained.tokenizer.template
+        is_taken = trained.tokenizer.kind == "wordpiece" and not asks_otherwise
         wish = next(iter(RUNTIMES)) if is_taken else "litert"
     runtime = RUNTIMES[wish]
     if runtime.takes_text and of_tokens:
         raise ConfigError(
             f"export.runtime={wish}: expected a task that {runtime.shown} has. Received: "
-            f"{trained.task}, which answers each token. Set export.runtime=litert, fill ids, mask "
-            "and segment_ids in the app, and decode there; the guide to tasks says how."
+            f"{trained.task}, which {_reads(trained.task)}. Set export.runtime=litert, fill ids, "
+            "mask and segment_ids in the app, and decode there; the guide to tasks says how."
         )
     if runtime.takes_text and trained.has_pairs:
         raise ConfigError(
@@ -88,6 +89,10 @@ def choose_runtime(wish: str, trained: Trained) -> str:
             runtime.shown,
         )
     return wish
+
+
+def _reads(task: str) -> str:
+    return "fills gaps" if tasks.fills_gaps(task) else "answers each token"
 
 
 def _answerers_runtime(wish: str, trained: Trained) -> str:
@@ -115,6 +120,12 @@ def check_tokenizer(wish: str, tokenizer: RowTokenizer) -> None:
     Raises:
         ConfigError: it splits in another way than WordPiece, which is all that phones have.
     """
+    if wish in RUNTIMES and RUNTIMES[wish].takes_text and tokenizer.template:
+        raise ConfigError(
+            f"export.runtime={wish}: expected texts as they are, for {RUNTIMES[wish].shown} puts "
+            f"them into no template. Received: the template {tokenizer.template!r}. Set "
+            "export.runtime=litert, and fill ids, mask and segment_ids in the app."
+        )
     if wish in RUNTIMES and RUNTIMES[wish].takes_text and tokenizer.kind != "wordpiece":
         raise ConfigError(
             f"export.runtime={wish}: expected a WordPiece tokenizer, the only one that "

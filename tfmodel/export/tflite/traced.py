@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from tfmodel import tasks
 from tfmodel.export import graph
+from tfmodel.export.gaps import gap_logits
 from tfmodel.export.quiet import quiet
 from tfmodel.export.tflite.litert import BATCH_OF_INPUTS
 from tfmodel.export.tflite.phone_graph import phone_module
@@ -34,11 +36,12 @@ class Traced:
         """What the model says to a batch."""
         if output not in self._answers:
             model, task = self.trained.model, self.trained.task
-            function = (
-                graph.vector_function(model)
-                if output == "vector"
-                else graph.scores_function(model, task)
-            )
+            if output == "vector":
+                function = graph.vector_function(model)
+            elif tasks.fills_gaps(task):
+                function = gap_logits(model)
+            else:
+                function = graph.scores_function(model, task)
             self._answers[output] = function.get_concrete_function()
         return self._answers[output]
 

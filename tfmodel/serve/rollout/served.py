@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tfmodel import tasks
+from tfmodel.config import ConfigError
 from tfmodel.export.manifest import Manifest, read_files
 from tfmodel.export.predictor import Predictor
 from tfmodel.serve.client import Client
@@ -20,11 +21,18 @@ def manifest_of(version: str | Path) -> Manifest:
         version: the version folder.
 
     Raises:
-        ConfigError: it is none of this project's.
+        ConfigError: it is none of this project's, or fills gaps.
     """
     assets = Path(version) / "assets"
     files = {path.name: path.read_bytes() for path in assets.iterdir()} if assets.is_dir() else {}
-    return read_files(files, name=str(version))
+    manifest = read_files(files, name=str(version))
+    if tasks.fills_gaps(manifest.task):
+        raise ConfigError(
+            f"{version}: expected a task whose answers a rollout compares. Received: "
+            f"{manifest.task}, whose versions it knows no figure of. Export it as the next "
+            "version, which its own check has compared with the model."
+        )
+    return manifest
 
 
 def served_predictor(client: Client, manifest: Manifest, *, where: str) -> Predictor:

@@ -1,6 +1,7 @@
 """Ask a `.tflite` in LiteRT, on one thread.
 
-A row is `{"ids": [...], "segment_ids": [...]}` without padding; its answer is what the one output
+A row is `{"ids": [...], "segment_ids": [...]}` without padding, and `"position": [...]` of a file
+that fills gaps; its answer is what the one output
 named `output` in the request gives for it, or what each of several does.
 """
 
@@ -26,10 +27,11 @@ def load(interpreter_class, request):
     outputs = {tensor["name"]: tensor for tensor in interpreter.get_output_details()}
     several = isinstance(request["output"], list)
     wanted = request["output"] if several else [request["output"]]
-    if sorted(inputs) != sorted(INPUTS) or sorted(outputs) != sorted(wanted):
+    taken = INPUTS + (("position",) if request["output"] == "logits" else ())
+    if sorted(inputs) != sorted(taken) or sorted(outputs) != sorted(wanted):
         raise ValueError(
             "expected inputs {} and the output {}, received inputs {} and outputs {}".format(
-                ", ".join(INPUTS), ", ".join(wanted), ", ".join(inputs), ", ".join(outputs)
+                ", ".join(taken), ", ".join(wanted), ", ".join(inputs), ", ".join(outputs)
             )
         )
     places = [outputs[name]["index"] for name in wanted]
@@ -49,6 +51,9 @@ def load(interpreter_class, request):
             padded = np.full((1, length), request["padding_id"] if name == "ids" else 0, np.int32)
             padded[0, : len(ids)] = row_values
             interpreter.set_tensor(inputs[name]["index"], padded)
+        if "position" in inputs:
+            place = np.array([row["position"]], np.int32)
+            interpreter.set_tensor(inputs["position"]["index"], place)
         interpreter.invoke()
         found = [interpreter.get_tensor(place)[0].tolist() for place in places]
         return found if several else found[0]

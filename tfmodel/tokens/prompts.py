@@ -1,0 +1,145 @@
+"""Texts in a sentence with a gap, which a masked language model is asked to fill."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import tensorflow as tf
+
+from tfmodel.config import ConfigError
+from tfmodel.tokens.row_tokenizer import RowTokenizer
+
+TEXT, TEXT_PAIR, GAP = "{text}", "{text_pair}", "[MASK]"
+_SHORTEST_TEXT = 4
+"""Tokens of a text that must have room beside the template."""
+
+
+def check_template(template: str, *, has_pairs: bool | None = None) -> None:
+    """Refuse a template that does not say where the text and the gap are.
+
+    Args:
+        template: such as `{text} It was [MASK].`
+        has_pairs: whether rows are two texts; None: not known yet.
+
+    Raises:
+        ConfigError: something is missing, or there more than once.
+    """
+    counts = {part: template.count(part) for part in (TEXT, GAP, TEXT_PAIR)}
+    pairs = counts[TEXT_PAIR] if has_pairs is None else int(has_pairs)
+    if list(counts.values()) != [1, 1, pairs] or pairs > 1:
+        wanted = f"{TEXT} and {GAP} once each" + (f", {TEXT_PAIR} once too" if has_pairs else "")
+        wanted += f" and no {TEXT_PAIR}, for rows are one text" if has_pairs is False else ""
+        raise ConfigError(
+            f"few_labels.template: expected {wanted}. Received: {template!r}. Write for example "
+            f"'{TEXT} It was {GAP}.'"
+        )
+
+
+class PromptTokenizer(RowTokenizer):
+    """Puts texts into a template; what is cut off where a row is too long is text, no template.
+
+    Args:
+        tokenizer: splits text and template, with `[MASK]` in its vocabulary.
+        template: with `{text}`, `{text_pair}` for pairs, and `[MASK]`.
+
+    Raises:
+        ConfigError: the template is as `check_template` refuses it, or leaves no room for a text in
+            the tokenizer's `max_length`, or the vocabulary has no `[MASK]`.
+
+    Source: Schick and Schütze 2021, section 3 (PET); Gao et al. 2021 (LM-BFF).
+
+    Example:
+        >>> prompts = PromptTokenizer(tokenizer, "{text} It was [MASK].")
+    """
+
+    has_segments = False
+
+    def __init__(self, tokenizer: RowTokenizer, template: str):
+        check_template(template)
+        self.template = template
+        self.kind = tokenizer.kind
+        self.vocabulary = tokenizer.vocabulary
+        self.max_length = tokenizer.max_length
+        self.lowercase = tokenizer.lowercase
+        self._tokenizer = tokenizer
+        if self.vocabulary.mask_id is None:
+            raise ConfigError(
+                f"few_labels: expected an encoder whose vocabulary has {GAP}. Received: one "
+                "without. Choose one that was pretrained to fill gaps."
+            )
+        parts = re.split(r"(\{text\}|\{text_pair\}|\[MASK\])", template)
+        with tf.init_scope():
+            self._parts: list[str | list[int]] = [
+                part if part in (TEXT, TEXT_PAIR) else self._ids(part) for part in parts if part
+            ]
+        own = sum(len(part) for part in self._parts if isinstance(part, list))
+        self._own_tokens = own + 2
+        if self.max_length < self._own_tokens + _SHORTEST_TEXT:
+            raise ConfigError(
+                f"train.max_length must be at least {self._own_tokens + _SHORTEST_TEXT}, for the "
+                f"template takes {own} tokens. Received: {self.max_length}."
+            )
+
+    def _ids(self, part: str) -> list[int]:
+        if part == GAP:
+            return [self.vocabulary.mask_id]
+        return self._tokenizer.tokenize(tf.constant([part])).to_list()[0]
+
+    def tokenize(self, texts: tf.Tensor) -> tf.RaggedTensor:
+        """Split texts, without the template, which `join` adds."""
+        return self._tokenizer.tokenize(texts)
+
+    def save(self, folder: str | Path) -> None:
+        """Write the files of the tokenizer without the template."""
+        self._tokenizer.save(folder)
+
+    def join(
+        self,
+        first: tf.RaggedTensor,
+        second: tf.RaggedTensor | None,
+        *,
+        max_length: int | tf.Tensor,
+    ) -> tuple[tf.RaggedTensor, tf.Tensor]:
+        """As `RowTokenizer.join`, around the template; all of it is one segment.
+
+        A row is never shorter than the template: a limit below that leaves no text.
+        """
+        budget = tf.maximum(tf.cast(max_length, first.row_splits.dtype) - self._own_tokens, 0)
+        lengths = first.row_lengths()
+        if second is None:
+            texts = {TEXT: _keep(first, tf.minimum(lengths, budget))}
+        else:
+            # As for pairs without a template: the longer text is cut first.
+            others = second.row_lengths()
+            shorter = tf.minimum(tf.minimum(lengths, others), budget // 2)
+            longer = tf.minimum(tf.maximum(lengths, others), budget - shorter)
+            is_longer = lengths > others
+            texts = {
+                TEXT: _keep(first, tf.where(is_longer, longer, shorter)),
+                TEXT_PAIR: _keep(second, tf.where(is_longer, shorter, longer)),
+            }
+        rows = tf.cast(first.nrows(), tf.int32)
+        ids = tf.concat(
+            [
+                tf.fill([rows, 1], self.vocabulary.start_id),
+                *(
+                    texts[part]
+                    if isinstance(part, str)
+                    else tf.tile(tf.constant([part], tf.int32), [rows, 1])
+                    for part in self._parts
+                ),
+                tf.fill([rows, 1], self.vocabulary.end_id),
+            ],
+            axis=1,
+        )
+        return ids, tf.cast(ids.row_lengths(), tf.int32)
+
+
+def _keep(rows: tf.RaggedTensor, lengths: tf.Tensor) -> tf.RaggedTensor:
+    """The first `lengths[i]` values of row i."""
+    places = tf.ragged.range(rows.row_lengths()).flat_values
+    kept = places < tf.repeat(lengths, rows.row_lengths())
+    return tf.RaggedTensor.from_row_lengths(
+        tf.boolean_mask(rows.flat_values, kept), lengths, validate=False
+    )
