@@ -28,6 +28,7 @@ def context(folder, *, family=None, task=None, export=None):
     settings = SimpleNamespace(encoder=str(folder))
     if task is not None:
         settings.task, settings.export = SimpleNamespace(name=task), export
+        settings.train = SimpleNamespace(few_labels=None)
     return Context(settings, None, [], restart=False, config="small.yaml")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import tensorflow as tf
@@ -89,6 +90,12 @@ class PromptTokenizer(RowTokenizer):
     def tokenize(self, texts: tf.Tensor) -> tf.RaggedTensor:
         """Split texts, without the template, which `join` adds."""
         return self._tokenizer.tokenize(texts)
+
+    def tokenize_with_offsets(
+        self, texts: tf.Tensor | Sequence[str]
+    ) -> tuple[tf.RaggedTensor, tf.RaggedTensor, tf.RaggedTensor]:
+        """Split texts, without the template, and say where in the text each piece stands."""
+        return self._tokenizer.tokenize_with_offsets(texts)
 
     def save(self, folder: str | Path) -> None:
         """Write the files of the tokenizer without the template."""
