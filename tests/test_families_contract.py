@@ -27,7 +27,7 @@ CLASSES = {
     "xlm-roberta": "XLMRoberta",
     "albert": "Albert",
 }
-SLOWER = {"electra", "xlm-roberta", "albert"}
+SLOWER = {"electra", "roberta", "xlm-roberta", "albert"}
 SPLITTERS = {
     "roberta": {"vocab.json", "merges.txt", "tokenizer_config.json"},
     "xlm-roberta": {"tokenizer.json", "tokenizer_config.json"},

@@ -167,6 +167,7 @@ def test_restart_trains_anew_and_leaves_nothing_old_looking_current(workspace, t
     assert "epochs: 1" in (RUN / "config.yaml").read_text()
 
 
+@pytest.mark.slow
 def test_restart_of_an_unchanged_run_measures_and_exports_the_new_weights(workspace, tfmodel):
     done = tfmodel("run", "small.yaml", "--restart")
     assert done.code == 0, done.err
@@ -200,6 +201,7 @@ def test_a_restart_killed_before_its_first_checkpoint_leaves_the_weights_safe(
     assert done.code == 0, done.err
 
 
+@pytest.mark.slow
 def test_a_restart_that_failed_half_way_does_not_pass_for_done(workspace, tfmodel, monkeypatch):
     from tfmodel.tasks import classify
 

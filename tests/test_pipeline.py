@@ -32,6 +32,7 @@ def test_a_run_from_python_gives_folder_figures_and_report(workspace, finished):
         tm.run(config(trian={}))
 
 
+@pytest.mark.slow
 def test_pairs_without_a_test_part(workspace, tfmodel):
     rows = [(*text.split(" ", 3)[::3], label) for text, label in small_run.rows(150)]
     columns = ("first", "second", "topic")

@@ -53,6 +53,7 @@ def test_an_older_savedmodel_that_stays_is_named(tiny, tmp_path, caplog):
     assert "float32 in export.savedmodel_precision" in caplog.text
 
 
+@pytest.mark.slow
 def test_pairs_are_published(tiny_pairs, tmp_path):
     settings = ExportSettings(tflite=["float32"])
     parity = _export(tiny_pairs, tmp_path, settings)

@@ -159,6 +159,7 @@ def test_a_file_for_phones_answers_windows_cut_here(exported, reference):
     assert tensors.inputs == tensors.described_inputs
 
 
+@pytest.mark.slow
 def test_the_gate_holds_both_to_the_model(exported, reference, tokenizer, described, tmp_path):
     texts = (QUESTIONS * 3, CONTEXTS * 3)
     artifacts = {"saved": exported / "savedmodel/1", "phone": exported / "phone.tflite"}

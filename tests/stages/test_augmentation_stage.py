@@ -27,6 +27,7 @@ def figures():
     return json.loads((RUN / "metrics.json").read_text("utf-8"))["train"]
 
 
+@pytest.mark.slow
 def test_training_alone_sees_new_versions(workspace, tfmodel):
     rows = load_dataset(RUN / "data").counts
     files = {path: path.read_bytes() for path in (RUN / "data").iterdir()}

@@ -92,6 +92,7 @@ def noisy(reviewed, tmp_path, monkeypatch):
     return tmp_path / "work"
 
 
+@pytest.mark.slow
 def test_planted_wrong_labels_are_found_and_listed(noisy):
     wrong, found = {*read("wrong.json")}, disputed()
     hits = [row["text"] in wrong for row in found]
@@ -106,6 +107,7 @@ def test_planted_wrong_labels_are_found_and_listed(noisy):
         assert not hit or row["suggested"] == right[row["text"]]
 
 
+@pytest.mark.slow
 def test_data_reviews_and_run_goes_on_from_there(noisy):
     prepared, done = Path("prepared.txt").read_text(), Path("done.txt").read_text()
     assert str((REVIEW / "folds").stat().st_mtime_ns) == Path("scores.txt").read_text()
@@ -122,7 +124,8 @@ def test_data_reviews_and_run_goes_on_from_there(noisy):
     assert "Training was on the labels as they are" in page
 
 
-@pytest.mark.parametrize("action", [pytest.param("drop", marks=pytest.mark.slow), "relabel"])
+@pytest.mark.slow
+@pytest.mark.parametrize("action", ["drop", "relabel"])
 def test_disputed_rows_are_dropped_or_labelled_anew(noisy, tfmodel, action):
     before = read(RUN / "metrics.json")
     command = ["run", "noisy.yaml", f"data.label_noise.action={action}"]
@@ -150,6 +153,7 @@ def test_disputed_rows_are_dropped_or_labelled_anew(noisy, tfmodel, action):
     assert again.code == 0 and done_stages(again) == []
 
 
+@pytest.mark.slow
 def test_another_method_judges_anew_and_trains_nothing(noisy, tfmodel):
     done = tfmodel("data", "noisy.yaml", "data.label_noise.method=by_class")
     assert done.code == 0, done.err
@@ -187,6 +191,7 @@ def test_a_review_that_was_killed_goes_on_in_the_fold_it_was_in(noisy, tfmodel, 
     assert not list(Path("runs/again/data_review/folds").glob("checkpoints*"))
 
 
+@pytest.mark.slow
 def test_training_without_the_review_it_needs_is_refused(noisy, tfmodel):
     (REVIEW / "probabilities.npy").unlink()
     refused = tfmodel("evaluate", "noisy.yaml", "data.label_noise.action=drop")
@@ -196,6 +201,7 @@ def test_training_without_the_review_it_needs_is_refused(noisy, tfmodel):
     assert "Type: tfmodel data noisy.yaml" in refused.err
 
 
+@pytest.mark.slow
 def test_more_folds_than_rows_are_refused(noisy, tfmodel):
     small_run.write_rows(Path("train.csv"), small_run.rows(12))
     refused = tfmodel("data", "noisy.yaml", "data.label_noise.folds=20")

@@ -97,6 +97,7 @@ def test_the_folder_holds_the_scale_in_its_weights(batch, tokenizer, tmp_path):
     np.testing.assert_allclose(loaded.model(batch), model(batch), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_exports_of_a_model_in_memory_have_its_scale(tokenizer, tmp_path):
     from tfmodel.export import export_savedmodel, export_tflite, load, predictor_of
     from tfmodel.export.weights import read_classifier

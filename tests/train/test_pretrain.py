@@ -201,6 +201,7 @@ def test_two_devices_do_what_one_does(objective, tmp_path):
     np.testing.assert_allclose(found[0]["dev"][1]["loss"], found[1]["dev"][1]["loss"], rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_another_runs_checkpoint_is_refused(tokens, tmp_path, monkeypatch):
     from tfmodel.train.callbacks import StepRecorder
 
