@@ -276,6 +276,13 @@ def test_max_rows_below_the_number_of_classes(write, prepared):
         prepared(path, max_rows=2)
 
 
+def test_max_rows_below_the_number_of_sets_of_labels(write, prepared):
+    labels = [f"{one}|{other}" for one in "abcd" for other in "efgh"]
+    path = write("train.csv", as_csv(numbered(160, labels=labels)))
+    found = prepared(path, target="classes", label_separator="|", max_rows=10)
+    assert found.counts["train"] == 10
+
+
 def test_a_folder_that_is_not_ours_is_not_replaced(write, prepared):
     train = write("train.csv", as_csv(numbered(20)))
     kept = write("out/thesis.txt", "years of work")

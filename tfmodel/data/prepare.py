@@ -229,6 +229,7 @@ class _Preparation:
                     _log.warning("%s", note)
         if settings.max_rows is not None:
             count = settings.max_rows
+            chosen["are_classes"] = self.target.name == "class"
             sample(self.parts, self.fates, self.work / "sample", count=count, **chosen)
         return notes
 

@@ -32,14 +32,23 @@ def hash_bounds(shares: Mapping[str, float]) -> np.ndarray:
     return np.cumsum([share * 2.0**64 for share in shares.values()])
 
 
-def sample_counts(sizes: Mapping[str, int], *, count: int, seed: int) -> dict[str, int] | None:
+def sample_counts(
+    sizes: Mapping[str, int], *, count: int, seed: int, are_classes: bool = True
+) -> dict[str, int] | None:
     """Say how many rows of each stratum `sample` keeps; None: all.
 
+    Args:
+        sizes: rows by stratum.
+        count: rows to keep.
+        seed: of which strata are rounded up.
+        are_classes: whether the strata are classes, of each of which a row must stay; else, as
+            sets of several labels, they may go where there are more of them than rows.
+
     Raises:
-        ConfigError: `count` is below the number of strata.
+        ConfigError: `count` is below the number of classes.
     """
     sizes = {stratum: size for stratum, size in sizes.items() if size}
-    if count < len(sizes):
+    if are_classes and count < len(sizes):
         raise ConfigError(
             f"data.max_rows: expected at least one row for each of the {len(sizes)} classes of "
             f"train. Received: {count}. Raise it to {len(sizes)} or more."
@@ -51,7 +60,7 @@ def sample_counts(sizes: Mapping[str, int], *, count: int, seed: int) -> dict[st
         {stratum: size * count / total for stratum, size in sizes.items()},
         total=count,
         most=sizes,
-        least=1,
+        least=int(count >= len(sizes)),
         salt=f"{seed}:sample",
     )
 

@@ -120,17 +120,19 @@ def sample(
     count: int,
     strata: Mapping[str, int],
     seed: int,
+    are_classes: bool = True,
     reason: str = "max_rows",
 ) -> None:
     """Keep this many rows of the split train, each stratum in proportion, at least one of each.
 
-    Why the others are dropped is `reason`, one of `NOT_DRAWN`.
+    Why the others are dropped is `reason`, one of `NOT_DRAWN`. Of strata that are no classes some
+    go where there are more of them than rows.
 
     Raises:
-        ConfigError: `count` is below the number of strata.
+        ConfigError: `count` is below the number of classes.
     """
     chosen = dict(parts=parts, fates=fates, column="sample_rank", strata=strata)
-    drawn = sample_counts(_count(**chosen), count=count, seed=seed)
+    drawn = sample_counts(_count(**chosen), count=count, seed=seed, are_classes=are_classes)
     if drawn is None:
         return
 

@@ -252,7 +252,7 @@ def draw(
     """
     rank = SampleRanked(target.name, seed)
     ranks = rows | "sample: ranks" >> beam.FlatMap(rank.of_train)
-    places = tally | "sample: places" >> beam.Map(_sample_places, count, seed)
+    places = tally | "sample: places" >> beam.Map(_sample_places, count, seed, target.name)
     bounds = ranks_at("sample", ranks, places) | "sample: bounds" >> beam.Map(_bounds)
     keep = beam.ParDo(KeepSample(rank, reason), AsSingleton(bounds))
     return rows | "sample" >> keep.with_outputs(DROPPED, "tally", main="rows")
@@ -276,9 +276,10 @@ class SampleRanked:
             yield self(row[1])
 
 
-def _sample_places(tally: Tally, count: int, seed: int) -> dict[str, list[int]]:
+def _sample_places(tally: Tally, count: int, seed: int, target: str) -> dict[str, list[int]]:
     sizes = kept_strata(tally, "split", SPLITS).get("train", {})
-    drawn = sample_counts(sizes, count=count, seed=seed) or sizes
+    are_classes = target == "class"
+    drawn = sample_counts(sizes, count=count, seed=seed, are_classes=are_classes) or sizes
     return {stratum: [drawn.get(stratum, 0)] for stratum in sizes}
 
 
