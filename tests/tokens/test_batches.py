@@ -68,7 +68,7 @@ def test_second_texts_must_match(tokenizer):
 # --- the plan of an epoch -----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("order", ["random", "length", "given"])
+@pytest.mark.parametrize("order", ["random", "mixed", "length", "given"])
 @pytest.mark.parametrize("size", [{"batch_size": 7}, {"batch_tokens": 128}])
 def test_every_row_comes_once_an_epoch(many, order, size):
     plans = Batches(many, order=order, **size)
@@ -97,6 +97,13 @@ def test_lengths_come_in_a_random_order(many):
     # Sorted batches are shuffled: the learning rate must not rise and fall with the length.
     means = [many.lengths[rows].mean() for rows in Batches(many, batch_size=32).plan(0)]
     assert abs(np.corrcoef(np.arange(len(means)), means)[0, 1]) < 0.5
+
+
+def test_a_mixed_batch_is_like_the_whole(many):
+    plan = Batches(many, batch_size=32, order="mixed").plan(0)
+    spread = [many.lengths[rows].std() for rows in plan]
+    grouped = [many.lengths[rows].std() for rows in Batches(many, batch_size=32).plan(0)]
+    assert np.mean(spread) > 0.8 * many.lengths.std() > np.mean(grouped)
 
 
 def test_a_budget_of_tokens_is_kept_and_used(many):
@@ -184,7 +191,7 @@ def test_mistakes_are_refused(arguments, message):
 
 
 def test_an_unknown_order_is_refused():
-    with pytest.raises(ValueError, match="random, length or given. Received: 'sorted'"):
+    with pytest.raises(ValueError, match="random, mixed, length or given. Received: 'sorted'"):
         Batches(rows_of([3]), batch_size=1, order="sorted")
 
 

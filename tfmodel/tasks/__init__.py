@@ -40,6 +40,7 @@ item a text, and of it:
 - `read(windows, tokenizer, scores)`: what a model says of each token to values;
   `values_of_served(outputs)`: what a SavedModel gives to values.
 - `dev_figures(targets, values, labels)` and `decode(values, labels, texts=…)` take values.
+- `ORDER`: of the batches it is trained on, where that is not `random` (`tfmodel.tokens.batches`).
 
 A task of `UNLABELLED` is learned from text alone, by pretraining: nothing of the above that takes
 labels. `fill` has, with its values a list too, `served(found, …)` of what `tfmodel.export.gaps`

@@ -156,8 +156,9 @@ class Batches:
         weights: float (n,) weight of each row in the loss, or of each token, or None.
         batch_size: rows a batch; give this or `batch_tokens`.
         batch_tokens: tokens a batch at most, padding included.
-        order: `random` draws a new order each epoch, rows of similar length together;
-            `length` goes from short to long; `given` keeps the rows' order.
+        order: `random` draws a new order each epoch, rows of similar length together; `mixed`
+            too, rows of all lengths in a batch (of `batch_tokens` as `random`); `length` goes from
+            short to long; `given` keeps the rows' order.
         seed: of the random orders.
 
     Raises:
@@ -176,8 +177,8 @@ class Batches:
         order: str = "random",
         seed: int = 0,
     ):
-        if order not in ("random", "length", "given"):
-            raise ValueError(f"order must be random, length or given. Received: {order!r}.")
+        if order not in ("random", "mixed", "length", "given"):
+            raise ValueError(f"order must be random, mixed, length or given. Received: {order!r}.")
         if (batch_size is None) == (batch_tokens is None):
             raise ConfigError(
                 "Give batch_size or batch_tokens, one of them. "
@@ -217,6 +218,8 @@ class Batches:
             return self._cut(np.argsort(lengths, kind="stable"), lengths)
         random = np.random.default_rng([self.seed, epoch])
         order = random.permutation(len(lengths))
+        if self.order == "mixed" and self.batch_size:
+            return self._cut(order, lengths)
         # By tokens, all rows are sorted, those of equal length in a random order: the cuts then
         # fall at the same lengths each epoch, and every epoch has as many batches.
         chunk = self.batch_size * _BATCHES_A_CHUNK if self.batch_size else max(len(order), 1)

@@ -341,6 +341,7 @@ def _batches(rows: Learned, task, labels, settings, seed) -> Batches:
         weights=weights,
         batch_size=settings.batch_size,
         batch_tokens=settings.batch_tokens,
+        order=getattr(task, "ORDER", "random"),
         seed=seed,
     )
 
