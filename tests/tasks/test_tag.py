@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from types import SimpleNamespace
 
 import keras
 import needs
@@ -14,7 +15,7 @@ from tfmodel.evaluate.tagging import tagging
 from tfmodel.export import check_parity, export_savedmodel, export_tflite, load, predictor_of
 from tfmodel.model import BertConfig, build_encoder
 from tfmodel.tasks import tag
-from tfmodel.tasks.tag_words import Words
+from tfmodel.tasks.tag_words import Words, places_of_words
 from tfmodel.tokens import Tokenizer, Vocabulary
 from tfmodel.tokens.batches import Batches, TokenValues
 from tfmodel.tokens.windows import WindowRows
@@ -336,3 +337,14 @@ def test_what_training_shows_of_dev():
     broken = words._replace(scores=np.full((2, 5), np.nan, np.float32))
     assert np.isnan(tag.dev_figures(targets, [broken], LABELS)["f1"])
     assert tfmodel.tasks.tag is tag
+
+
+def test_a_text_that_begins_with_a_blank_piece_leaves_the_word_before_it_whole():
+    # "ab cd", then a blank and "ef" in two pieces.
+    windows = SimpleNamespace(
+        starts=np.array([0, 3, 0, 0, 1]),
+        ends=np.array([2, 5, 0, 1, 2]),
+        splits=np.array([0, 2, 5]),
+    )
+    starts, ends, splits = places_of_words(windows, np.array([1, 1, 0, 1, 0], bool))
+    assert (starts.tolist(), ends.tolist(), splits.tolist()) == ([0, 3, 0], [2, 5, 2], [0, 2, 3])

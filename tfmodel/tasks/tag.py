@@ -21,7 +21,8 @@ PROBLEM_TYPE = None
 """Hugging Face has no name for it: the architecture says all."""
 READS_TOKENS = True
 ORDER = "mixed"
-"""Batches of short texts alone have hardly an entity: so few steps learned nothing but `O`."""
+"""Batches of short texts alone have hardly an entity. CLUENER, 2,000 rows, 2 epochs, two seeds: F1
+30.7 and 31.7% with rows of similar length together, 34.1 and 33.5% with mixed ones."""
 ANSWERS = "spans"
 VALUES = "scores"
 SERVED = ("tags", "starts", "ends", "scores")

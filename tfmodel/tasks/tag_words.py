@@ -40,9 +40,12 @@ def places_of_words(windows: Any, begins: np.ndarray) -> tuple[np.ndarray, np.nd
         `splits[i + 1]`.
     """
     first = np.flatnonzero(begins)
-    last = np.append(first[1:], len(begins)) - 1
+    splits = np.asarray(windows.splits)
+    # A text may begin with a piece of no word, a blank: the word before it ends with its own text.
+    of_text = splits[np.searchsorted(splits, first, side="right")]
+    last = np.minimum(np.append(first[1:], len(begins))[: len(first)], of_text) - 1
     counted = np.concatenate([[0], np.cumsum(begins)])
-    return windows.starts[first], windows.ends[last[: len(first)]], counted[windows.splits]
+    return windows.starts[first], windows.ends[last], counted[splits]
 
 
 def read_words(windows: Any, begins: np.ndarray, scores: np.ndarray) -> list[Words]:

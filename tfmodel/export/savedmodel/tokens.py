@@ -37,10 +37,13 @@ def token_functions(
             "scores"
         ]
         of_pieces = tf.boolean_mask(scores, windows.is_read.flat_values)
-        # A word ends where its last piece does: the one before the next that begins.
-        is_last = tf.concat([begins[1:], tf.ones_like(begins[:1])], axis=0)
         counted = tf.pad(tf.cumsum(tf.cast(begins, tf.int64)), [[1, 0]])
         splits = tf.gather(counted, pieces.row_splits)
+        # A word ends where its last piece does: the one before the next word, or before what
+        # stands in front of the next text's first, such as a blank that is a piece.
+        in_word = counted[1:] > tf.gather(splits, pieces.value_rowids())
+        is_next = tf.concat([(begins | ~in_word)[1:], tf.ones_like(begins[:1])], axis=0)
+        is_last = in_word & is_next
 
         def rows(values: tf.Tensor, chosen: tf.Tensor) -> tf.Tensor:
             words = tf.boolean_mask(values, chosen)
