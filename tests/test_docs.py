@@ -22,7 +22,7 @@ import yaml
 
 import tfmodel
 from tfmodel.cli import _parser
-from tfmodel.config import _known_fields
+from tfmodel.config.wording import known_fields
 from tfmodel.data.augmentation import AugmentSettings
 from tfmodel.data.corpus.settings import CorpusSettings, DocumentCleaningSettings, LineSettings
 from tfmodel.data.label_noise import LabelNoiseSettings
@@ -48,7 +48,7 @@ ROOT = Path(__file__).parents[1]
 GUIDES = sorted(path for path in (ROOT / "docs").glob("*.md") if path.name != "LOG.md")
 PAGES = [*GUIDES, *(path for path in [ROOT / "README.md"] if path.exists())]
 LINKED = [*PAGES, *(path for path in [ROOT / "docs" / "LOG.md"] if path.exists())]
-KEYS = {".".join(path): field for kind in KINDS for path, field in _known_fields(kind.settings)}
+KEYS = {".".join(path): field for kind in KINDS for path, field in known_fields(kind.settings)}
 # Every key of a section stands in the table of its guide.
 TABLES = [
     ("data", DataSettings, "data.md"),

@@ -8,17 +8,22 @@ it was written, so that a label column called `1.10` stays `1.10`.
 
 from __future__ import annotations
 
-import copy
 import difflib
-import json
 import re
-import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pydantic
 import yaml
+
+from tfmodel.config.wording import (
+    flat_types,
+    is_model,
+    shown,
+    text_where_text_is_wanted,
+    word_problems,
+)
 
 
 class ConfigError(ValueError):
@@ -43,10 +48,10 @@ class Settings(pydantic.BaseModel):
         for key, value in values.items():
             if key not in cls.model_fields or not (value is None or isinstance(value, bool)):
                 continue
-            wanted = _flat_types(cls.model_fields[key].annotation)
+            wanted = flat_types(cls.model_fields[key].annotation)
             if value is None:
                 # `train:` with every line under it commented out is an empty section.
-                if type(None) not in wanted and any(map(_is_model, wanted)):
+                if type(None) not in wanted and any(map(is_model, wanted)):
                     values[key] = {}
             elif wanted & {int, float} and bool not in wanted:
                 # Python's True is an int, so `epochs: true` would quietly become 1.
@@ -94,12 +99,12 @@ def load_config(
         return schema.model_validate(values)
     except pydantic.ValidationError as error:
         problems = error.errors(include_url=False)
-    as_text = _text_where_text_is_wanted(values, written, problems)
+    as_text = text_where_text_is_wanted(values, written, problems)
     try:
         return schema.model_validate(as_text)
     except pydantic.ValidationError as error:
         problems = error.errors(include_url=False)
-    lines = _word_problems(problems, values, schema, where=where, origins=origins)
+    lines = word_problems(problems, values, schema, where=where, origins=origins)
     raise ConfigError("\n".join(lines))
 
 
@@ -192,7 +197,7 @@ def _read_yaml_file(path: Path, schema: type[pydantic.BaseModel]) -> tuple[dict,
         )
     if not isinstance(values, dict):
         raise ConfigError(
-            f"{path}: expected a mapping with keys such as {keys}. Received: {_shown(values)}. "
+            f"{path}: expected a mapping with keys such as {keys}. Received: {shown(values)}. "
             "Write one `key: value` a line."
         )
     return values, written
@@ -320,7 +325,7 @@ def _put(tree: dict, keys: tuple[str, ...], value: Any, override: str) -> tuple[
             parent = ".".join(keys[:depth])
             raise ConfigError(
                 f"override {override}: expected {parent} to be a mapping of keys. Received: "
-                f"{_shown(tree[key])}. Set the whole of it: {parent}=VALUE."
+                f"{shown(tree[key])}. Set the whole of it: {parent}=VALUE."
             )
         tree = tree[key]
     tree[keys[-1]] = value
@@ -334,217 +339,3 @@ def _with_text_keys(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_with_text_keys(inner) for inner in value]
     return value
-
-
-# --- wording ------------------------------------------------------------------------------
-
-_TEXT_ERRORS = ("string_type", "literal_error", "enum", "path_type")
-
-
-def _data_path(location: tuple, values: Any) -> tuple:
-    """The part of a pydantic location that leads through the data; union tags left out."""
-    path: list = []
-    for part in location:
-        in_list = isinstance(values, list) and isinstance(part, int) and part < len(values)
-        if in_list or (isinstance(values, dict) and part in values):
-            values = values[part]
-            path.append(part)
-    return tuple(path)
-
-
-def _at(values: Any, path: tuple) -> Any:
-    for part in path:
-        try:
-            values = values[part]
-        except (KeyError, IndexError, TypeError):
-            return None
-    return values
-
-
-def _text_where_text_is_wanted(values: dict, written: dict, problems: list[dict]) -> dict:
-    """The values with scalars as written wherever a text field refused a number or boolean."""
-    values = copy.deepcopy(values)
-    for problem in problems:
-        path = _data_path(problem["loc"], values)
-        text = _at(written, path)
-        refused = problem["type"] in _TEXT_ERRORS and path and isinstance(text, str)
-        if refused and isinstance(_at(values, path), bool | int | float | dict):
-            _at(values, path[:-1])[path[-1]] = text
-    return values
-
-
-def _word_problems(
-    problems: list[dict],
-    values: dict,
-    schema: type[pydantic.BaseModel],
-    *,
-    where: str,
-    origins: dict[tuple, str],
-) -> list[str]:
-    """One line per mistake; the branches of a union are one mistake."""
-    by_path: dict[tuple, list[dict]] = {}
-    for problem in problems:
-        *parents, last = problem["loc"] or ("",)
-        if problem["type"] == "missing":
-            path = (*_data_path(tuple(parents), values), last)
-        elif problem["type"].startswith("union_tag"):
-            path = (*_data_path(problem["loc"], values), problem["ctx"]["discriminator"].strip("'"))
-        else:
-            path = _data_path(problem["loc"], values)
-        by_path.setdefault(path, []).append(problem)
-    # Only a union reports both a value and something inside it; what is inside says more.
-    inner = [p for p in by_path if not any(q[: len(p)] == p != q for q in by_path if p)]
-    known = {path: field for path, field in _known_fields(schema)}
-    lines = []
-    for path in inner:
-        origin = next((o for keys, o in origins.items() if path[: len(keys)] == keys), where)
-        lines.append(f"{origin}: {_word_problem(path, by_path[path], values, known)}")
-    return list(dict.fromkeys(lines))
-
-
-def _word_problem(path: tuple, problems: list[dict], values: dict, known: dict) -> str:
-    name, kind = ".".join(map(str, path)), problems[0]["type"]
-    field = known.get(tuple(part for part in path if isinstance(part, str)))
-    if kind == "extra_forbidden":
-        if path in known:  # of another branch of a union, whose tag stands before the key
-            return f"unknown key {name}: {problems[0]['loc'][-2]} has no such key. Remove it."
-        return _word_unknown_key(path, list(known))
-    about = f" ({field.description.rstrip('.')})" if field and field.description else ""
-    if kind in ("missing", "union_tag_not_found"):
-        # What must be there below it; what only a section that may be left out needs is not.
-        inside = [p for p in known if p[: len(path)] == path and p != path]
-        above = {p: [p[:end] for end in range(len(path) + 1, len(p) + 1)] for p in inside}
-        required = [p for p in inside if all(known[each].is_required() for each in above[p])]
-        needed = [".".join(p) for p in required] or [name]
-        return (
-            f"missing key {name}{about}. Received: nothing. "
-            f"Add {', '.join(needed)} to the config, or give {needed[0]}=VALUE."
-        )
-    received = _at(values, path)
-    if kind in ("value_error", "assertion_error"):
-        message = f"{name}: " * bool(path) + str(problems[0]["ctx"]["error"])
-        if "Received:" in message:
-            return message
-        return f"{message.rstrip('.')}. Received: {_shown(received)}. Change it."
-    choices = [choice for problem in problems for choice in _choices(problem)]
-    near = difflib.get_close_matches(str(received), choices, n=1)
-    expected = " or ".join(dict.fromkeys(_expected(problem, field) for problem in problems))
-    if near:
-        fix = f"Did you mean {near[0]}?"
-    elif kind in ("list_type", "tuple_type") and isinstance(received, str | int | float):
-        fix = f"Write [{received}]."
-    elif field is None or field.is_required() or kind == "union_tag_invalid":
-        fix = "Change it."
-    else:
-        default = field.get_default(call_default_factory=True)
-        plain = default is not None and not isinstance(default, pydantic.BaseModel)
-        fix = "Change it, or leave it out" + f" for the default, {_shown(default)}" * plain + "."
-    return f"{name}: expected {expected}. Received: {_shown(received)}. {fix}"
-
-
-def _word_unknown_key(path: tuple, known: list[tuple]) -> str:
-    name, last = ".".join(map(str, path)), str(path[-1])
-    if tuple(last.split(".")) in known and "." in last:
-        nested = "".join(f"{part}: {{" for part in last.split("."))[:-3]
-        return (
-            f"unknown key {last}. Received: a key with dots in it. "
-            f"Write it nested: {nested}: ...{'}' * last.count('.')}"
-        )
-    parent = tuple(part for part in path[:-1] if isinstance(part, str))
-
-    def closeness(candidate: tuple) -> float:
-        alike = difflib.SequenceMatcher(None, last.lower(), candidate[-1].lower()).ratio()
-        # A slip of the finger is likelier beside the right key than far from it.
-        return alike + 0.1 if candidate[:-1] == parent else alike - 0.1 if alike < 1 else alike
-
-    nearest = max(known, key=closeness, default=())
-    if nearest and closeness(nearest) >= 0.7:
-        return f"unknown key {name}. Did you mean {'.'.join(nearest)}?"
-    beside = [candidate[-1] for candidate in known if candidate[:-1] == parent]
-    return f"unknown key {name}. Known here: {', '.join(beside)}. Remove it or use one of these."
-
-
-def _choices(problem: dict) -> list[str]:
-    source = "expected" if problem["type"] in ("literal_error", "enum") else "expected_tags"
-    return re.findall(r"'([^']*)'", problem.get("ctx", {}).get(source, ""))
-
-
-_EXPECTED = (
-    (("int_",), "a whole number"),
-    (("float_",), "a number"),
-    (("finite_number",), "a finite number"),
-    (("bool_",), "true or false"),
-    (("string_too_short",), "text of at least {min_length} characters"),
-    (("string_too_long",), "text of at most {max_length} characters"),
-    (("string_pattern_mismatch",), "text that matches {pattern}"),
-    (("string_",), "text"),
-    (("path_type",), "a path"),
-    (("list_type", "tuple_type", "set_type", "frozen_set_type"), "a list such as [a, b]"),
-    (("dict_type", "mapping_type"), "a mapping of keys to values"),
-    (("none_required",), "nothing"),
-    (("too_short",), "at least {min_length} of them"),
-    (("too_long",), "at most {max_length} of them"),
-)
-_BOUNDS = (("gt", "greater than"), ("ge", "at least"), ("lt", "less than"), ("le", "at most"))
-
-
-def _expected(problem: dict, field: pydantic.fields.FieldInfo | None) -> str:
-    kind, context = problem["type"], problem.get("ctx", {})
-    if choices := _choices(problem):
-        return f"one of {', '.join(choices)}" if len(choices) > 1 else choices[0]
-    if kind.startswith(("greater_than", "less_than")):
-        metadata = field.metadata if field is not None else []  # with both ends of the range
-        bounds = [
-            f"{words} {getattr(item, name)}"
-            for name, words in _BOUNDS
-            for item in metadata
-            if getattr(item, name, None) is not None
-        ]
-        broken = [f"{words} {context[name]}" for name, words in _BOUNDS if name in context]
-        return f"a value {' and '.join(bounds or broken)}"
-    if kind in ("model_type", "model_attributes_type") and field is not None:
-        models = filter(_is_model, _flat_types(field.annotation))
-        keys = dict.fromkeys(key for model in models for key in model.model_fields)
-        return f"a mapping with keys such as {', '.join(keys)}"
-    for prefixes, wording in _EXPECTED:
-        if kind.startswith(prefixes):
-            return wording.format(**context)
-    return problem["msg"].removeprefix("Input should be ")
-
-
-def _shown(value: Any) -> str:
-    """A received value as the user would write it, cut to 80 characters."""
-    if value is None:
-        return "nothing"
-    if isinstance(value, Mapping):
-        return f"a mapping with the keys {', '.join(map(str, value))}"[:80] or "an empty mapping"
-    if isinstance(value, pydantic.BaseModel):
-        return "settings"
-    try:
-        text = json.dumps(value, ensure_ascii=False)
-    except (TypeError, ValueError):
-        text = str(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
-
-
-def _flat_types(annotation: Any) -> set:
-    """The plain types of an annotation, out of unions, lists, mappings and Annotated."""
-    inner, origin = typing.get_args(annotation), typing.get_origin(annotation)
-    if not inner or origin is typing.Literal:
-        return {annotation}
-    inner = inner[:1] if origin is typing.Annotated else inner
-    return set().union(*(_flat_types(part) for part in inner if part is not Ellipsis))
-
-
-def _is_model(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, pydantic.BaseModel)
-
-
-def _known_fields(
-    schema: type[pydantic.BaseModel], path: tuple = ()
-) -> Iterator[tuple[tuple, pydantic.fields.FieldInfo]]:
-    for key, field in schema.model_fields.items():
-        yield (*path, key), field
-        for inner in _flat_types(field.annotation):
-            if _is_model(inner) and len(path) < 8:
-                yield from _known_fields(inner, (*path, key))
