@@ -8,11 +8,13 @@ import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from tfmodel.config import ConfigError
+from tfmodel.tokens.mixing import MixedBatches
 from tfmodel.tokens.pretraining_batches import PretrainingBatches
 from tfmodel.tokens.row_tokenizer import RowTokenizer
 
@@ -278,21 +280,35 @@ class Batches:
             epoch: from 0.
             index: which batch of it, from 0.
         """
-        return self._parts(self.plan(epoch)[index])
+        return self._all_parts(self.plan(epoch)[index])
 
-    def _parts(self, rows: np.ndarray) -> tuple:
+    def _all_parts(self, rows: np.ndarray) -> tuple:
         others = [None if each is None else each[rows] for each in (self.targets, self.weights)]
         return self.rows.batch(rows), *others
+
+    def parts(self, rows: np.ndarray) -> tuple | dict[str, np.ndarray]:
+        """Rows as one batch: inputs, targets and weights, as far as there are any."""
+        parts = tuple(part for part in self._all_parts(rows) if part is not None)
+        return parts if len(parts) > 1 else parts[0]
+
+    def row(self, number: int) -> dict[str, Any]:
+        """What a row holds, in plain values: `row`, target, weight, token_ids."""
+        found: dict[str, Any] = {"row": number}
+        for name, values in (("target", self.targets), ("weight", self.weights)):
+            if values is not None:
+                found[name] = values[number].tolist()
+        token_ids = self.rows.ids[self.rows.splits[number] : self.rows.splits[number + 1]]
+        return {**found, "token_ids": token_ids.tolist()}
 
     def __iter__(self) -> Iterator[tuple]:
         plan = self.plan(self.epoch)[self.skip :]
         self.epoch, self.skip = self.epoch + 1, 0
         for rows in plan:
-            parts = tuple(part for part in self._parts(rows) if part is not None)
-            yield parts if len(parts) > 1 else parts[0]
+            yield self.parts(rows)
 
-    def dataset(self) -> tf.data.Dataset:
-        """A dataset whose every iteration is the next epoch.
+    @property
+    def signature(self) -> tuple | dict[str, tf.TensorSpec]:
+        """Shapes and types of a batch.
 
         The shapes are (None, None) throughout: one trace of the step serves every length.
         """
@@ -301,30 +317,47 @@ class Batches:
         for values in (self.targets, self.weights):
             if values is not None:
                 signature.append(tf.TensorSpec((None, *values.shape[1:]), values.dtype))
-        signature = tuple(signature) if len(signature) > 1 else signature[0]
-        dataset = tf.data.Dataset.from_generator(lambda: iter(self), output_signature=signature)
-        dataset = dataset.prefetch(4)
-        # Keras shows progress, and does not warn of the end, where the number is known. It takes
-        # the number for that of all later epochs: after a `skip` make a new dataset.
-        dataset = dataset.apply(tf.data.experimental.assert_cardinality(len(self) - self.skip))
-        dataset = without_tuning(dataset)
-        dataset.batches = self
-        return dataset
+        return tuple(signature) if len(signature) > 1 else signature[0]
+
+    def dataset(self) -> tf.data.Dataset:
+        """A dataset whose every iteration is the next epoch."""
+        return as_epochs(self, self.signature)
+
+
+def as_epochs(batches: Any, signature: Any) -> tf.data.Dataset:
+    """A dataset whose every iteration is the next epoch of batches.
+
+    Args:
+        batches: of any kind here, iterated anew for each epoch; `skip` of an epoch are left out.
+        signature: of what it gives.
+    """
+    dataset = tf.data.Dataset.from_generator(lambda: iter(batches), output_signature=signature)
+    dataset = dataset.prefetch(4)
+    # Keras shows progress, and does not warn of the end, where the number is known. It takes
+    # the number for that of all later epochs: after a `skip` make a new dataset.
+    count = len(batches) - batches.skip
+    dataset = without_tuning(dataset.apply(tf.data.experimental.assert_cardinality(count)))
+    dataset.batches = batches
+    return dataset
+
+
+_KINDS = (Batches, MixedBatches, PretrainingBatches)
 
 
 def batches_of(
-    data: Batches | PretrainingBatches | tf.data.Dataset,
-) -> Batches | PretrainingBatches:
+    data: Batches | MixedBatches | PretrainingBatches | tf.data.Dataset,
+) -> Batches | MixedBatches | PretrainingBatches:
     """The batches behind a dataset: its rows, and the order of every epoch.
 
     Args:
-        data: `Batches` or `PretrainingBatches`, or the dataset made of them as it was returned.
+        data: `Batches`, `MixedBatches` or `PretrainingBatches`, or the dataset made of them as it
+            was returned.
 
     Raises:
         ValueError: another dataset, or one that was changed since, by `map` or `take`.
     """
-    found = data if isinstance(data, Batches) else getattr(data, "batches", None)
-    if not isinstance(found, (Batches, PretrainingBatches)):
+    found = data if isinstance(data, _KINDS) else getattr(data, "batches", None)
+    if not isinstance(found, _KINDS):
         raise ValueError(
             "Expected the dataset that tm.batches returned, unchanged (no map or take after it). "
             f"Received: {type(data).__name__}."

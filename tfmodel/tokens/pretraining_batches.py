@@ -204,20 +204,14 @@ class PretrainingBatches:
         """A dataset whose every iteration is the next epoch, made ahead of the training."""
         import tensorflow as tf
 
-        from tfmodel.tokens.batches import without_tuning
+        from tfmodel.tokens.batches import as_epochs
 
         def spec(value):
             shape = [None] * value.ndim
             return tf.TensorSpec(shape, value.dtype)
 
         signature = tf.nest.map_structure(spec, _given(self.batch(self.epoch, 0)))
-        dataset = tf.data.Dataset.from_generator(lambda: iter(self), output_signature=signature)
-        dataset = dataset.prefetch(4)
-        # Keras takes the number for that of all later epochs: after a `skip` make a new dataset.
-        dataset = dataset.apply(tf.data.experimental.assert_cardinality(len(self) - self.skip))
-        dataset = without_tuning(dataset)
-        dataset.batches = self
-        return dataset
+        return as_epochs(self, signature)
 
 
 def _given(batch: tuple) -> tuple | dict[str, np.ndarray]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import keras
 import tensorflow as tf
@@ -68,6 +68,7 @@ class AdamW(keras.optimizers.Optimizer):
         self.rate_factors = dict(rate_factors or {})
         self.weight_decays = dict(weight_decays or {})
         self.joined_at: dict[str, int] = {}
+        self._apart: list[list[keras.Variable]] = []
 
     def build(self, variables):
         """Create the moments."""
@@ -77,6 +78,15 @@ class AdamW(keras.optimizers.Optimizer):
         self._momentums, self._velocities = self.add_optimizer_variables(
             variables, ["momentum", "velocity"]
         )
+        self._updates = [
+            self.add_variable((), initializer="zeros", dtype="int32", name=f"updates_{number}")
+            for number in range(len(self._apart))
+        ]
+        self._counted_by = {
+            self._get_variable_index(variable): number
+            for number, group in enumerate(self._apart)
+            for variable in group
+        }
 
     def apply(self, grads, trainable_variables=None, *, gradient_norm=None):
         """Update the weights.
@@ -99,7 +109,32 @@ class AdamW(keras.optimizers.Optimizer):
                 for g, v in zip(grads, variables, strict=True)
             ]
         self._norm = gradient_norm
+        self._count(variables)
         super().apply(grads, trainable_variables)
+
+    def count_apart(self, groups: Sequence[Sequence[keras.Variable]]) -> None:
+        """Correct the moments of weights that not every step updates by their own updates.
+
+        Such are the heads of several tasks of which each step trains one: by the number of all
+        steps a head that is seldom updated would be updated too far.
+
+        Args:
+            groups: of weights that are always updated together.
+
+        Raises:
+            ValueError: the optimizer was built before.
+        """
+        if self.built:
+            raise ValueError("Expected count_apart before build. Received: a built optimizer.")
+        self._apart = [[*group] for group in groups]
+
+    def _count(self, variables) -> None:
+        """Count an update of the groups that weights are of."""
+        if not self._counted_by:
+            return
+        indices = [self._get_variable_index(variable) for variable in variables]
+        for number in sorted({self._counted_by[i] for i in indices if i in self._counted_by}):
+            self._updates[number].assign_add(1)
 
     def join(self, variables) -> None:
         """Correct the moments of weights never updated before as if the first step came now.
@@ -131,19 +166,23 @@ class AdamW(keras.optimizers.Optimizer):
         spared = len(variable.shape) < 2 or not self._use_weight_decay(variable)
         return 0.0 if spared else self.weight_decay or 0.0
 
-    def _correction(self, path: str) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """The powers of both betas, and epsilon: the same for all that joined together."""
-        joined = self.joined_at.get(path, 0)
-        if joined not in self._corrections:
-            # With Keras's own accumulation `iterations` is a number, and no variable.
-            done = keras.ops.convert_to_tensor(self.iterations)
-            step = tf.cast(done + 1 - joined, tf.float32)
+    def _correction(self, index: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """The powers of both betas, and epsilon: the same for all that are counted alike."""
+        joined = self.joined_at.get(self._trainable_variables[index].path, 0)
+        key = (self._counted_by.get(index), joined)
+        if key not in self._corrections:
+            if index in self._counted_by:
+                done = self._updates[self._counted_by[index]].value - 1
+            else:
+                # With Keras's own accumulation `iterations` is a number, and no variable.
+                done = keras.ops.convert_to_tensor(self.iterations) - joined
+            step = tf.cast(done + 1, tf.float32)
             beta_1_power, beta_2_power = tf.pow(self.beta_1, step), tf.pow(self.beta_2, step)
             # TensorFlow's operation corrects the bias of both moments in the rate, which would
             # leave epsilon too large in the first steps.
             epsilon = self.epsilon * tf.sqrt(1 - beta_2_power)
-            self._corrections[joined] = (beta_1_power, beta_2_power, epsilon)
-        return self._corrections[joined]
+            self._corrections[key] = (beta_1_power, beta_2_power, epsilon)
+        return self._corrections[key]
 
     def update_step(self, gradient, variable, learning_rate):
         """Update one weight, or the rows of it that `gradient` names."""
@@ -156,7 +195,7 @@ class AdamW(keras.optimizers.Optimizer):
             rate *= factor
         share = self._decay_of(self._trainable_variables[index])
         decay = rate * share if share else None
-        correction = self._correction(path)
+        correction = self._correction(index)
         if isinstance(gradient, tf.IndexedSlices):
             self._update_rows(gradient, variable, momentum, velocity, rate, decay, correction)
             return

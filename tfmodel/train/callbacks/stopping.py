@@ -109,10 +109,5 @@ class StopOnNaN(keras.callbacks.Callback):
         return f"{words}; they stand in {path}"
 
     def _row(self, row: int) -> dict[str, Any]:
-        own = self.batches
-        found = {"row": row, **(self.describe(row) if self.describe is not None else {})}
-        for name, values in (("target", own.targets), ("weight", own.weights)):
-            if values is not None:
-                found[name] = values[row].tolist()
-        token_ids = own.rows.ids[own.rows.splits[row] : own.rows.splits[row + 1]]
-        return {**found, "token_ids": token_ids.tolist()}
+        described = self.describe(row) if self.describe is not None else {}
+        return {**described, **self.batches.row(row)}
