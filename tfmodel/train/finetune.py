@@ -11,16 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
-from tfmodel.config import ConfigError
 from tfmodel.data import Split
 from tfmodel.tasks import TASKS
-from tfmodel.tokens.batches import Batches
 from tfmodel.tokens.row_tokenizer import RowTokenizer
-from tfmodel.train import adversarial
 from tfmodel.train.callbacks import (
-    DevFigures,
     EpochRecorder,
     KeepBest,
     OneTraining,
@@ -31,14 +26,17 @@ from tfmodel.train.callbacks import (
     Stopwatch,
 )
 from tfmodel.train.checkpoint import Checkpoint
-from tfmodel.train.distribute.workers import from_chief, give_chiefs, is_chief
-from tfmodel.train.learned import Learned, learned
-from tfmodel.train.optimizer import adamw
-from tfmodel.train.out_of_fold import select_rows
+from tfmodel.train.distribute.workers import give_chiefs, is_chief
+from tfmodel.train.learned import learned
+from tfmodel.train.lesson import (
+    dev_rows,
+    learned_batches,
+    loss_of,
+    optimizer_of,
+    training_model,
+)
 from tfmodel.train.regularize import assemble
 from tfmodel.train.settings import FinetuneSettings
-from tfmodel.train.step import TrainingModel
-from tfmodel.train.watch.answers import DevRows
 from tfmodel.train.watch.from_settings import watch_callback
 from tfmodel.train.watch.vectors import sentence_vectors
 
@@ -158,12 +156,18 @@ def finetune(
     if rows.counts:
         words = (f"{name.replace('_', ' ')}: {count:,}" for name, count in rows.counts.items())
         _log.info("trains on %s of %d rows", ", ".join(words), len(train.texts))
-    batches = _batches(rows, task, labels, settings, seed)
+    batches = learned_batches(rows, task, labels, settings, seed)
     total_steps = settings.epochs * len(batches)
     with strategy.scope():
         assemble.prepare(model, settings.regularize, seed=seed)
-        training = _training_model(model, settings, seed)
-        _compile(training, task, settings, total_steps, loss_arguments or {})
+        training = training_model(model, settings, seed)
+        by_weight = assemble.optimizer_arguments(training, settings.regularize)
+        optimizer = optimizer_of(settings, total_steps, **by_weight)
+        # Variables made inside the step would have TensorFlow trace it twice.
+        optimizer.build(training.trainable_variables)
+        loss, jit = loss_of(task, settings, loss_arguments or {}), bool(settings.jit)
+        for each in (training, training.model):  # the task's model, for the caller to evaluate
+            each.compile(optimizer, loss=loss, metrics=task.metrics(), jit_compile=jit)
     give_chiefs(strategy, training.variables)
 
     if settings.monitor == "auto":
@@ -184,7 +188,7 @@ def finetune(
     dev_batches = shown = None
     if dev is not None:
         size = 2 * (settings.batch_size or 32)
-        dev_batches, shown, measuring = _dev(read(dev), dev, task, labels, size)
+        dev_batches, shown, measuring = dev_rows(read(dev), dev, task, labels, size)
     watching = _watching(
         model,
         tokenizer,
@@ -229,26 +233,7 @@ def finetune(
         model=training,
         epochs=settings.epochs,
     )
-    try:
-        callbacks.begin()
-        training.watched = from_chief(strategy, training.watched)  # the step is the same for all
-        for epoch in range(resume.epoch, settings.epochs):
-            training.fit(
-                batches.dataset(),
-                initial_epoch=epoch,
-                epochs=epoch + 1,
-                validation_data=None if dev_batches is None else dev_batches.dataset(),
-                callbacks=callbacks,
-                shuffle=False,
-                verbose=0,
-            )
-            if training.stop_training:
-                break
-        callbacks.end()
-    finally:
-        resume.release()
-        for each in watching:
-            each.close()
+    callbacks.fit(batches, resume=resume, validation=dev_batches, watching=watching)
     return FinetuneResult(
         steps=recorder.history,
         epochs=epochs.history,
@@ -261,37 +246,6 @@ def finetune(
         stopped_early=len(epochs.history) < settings.epochs,
         windows=rows.counts,
     )
-
-
-def _dev(rows: Learned, dev: Split, task, labels, size: int) -> tuple[Batches, DevRows, list]:
-    """The batches of dev, what is shown of it, and what measures its figures."""
-    batches = Batches(
-        rows.rows, rows.targets, weights=rows.weights, batch_size=size, order="length"
-    )
-    order = np.concatenate(batches.plan(0))  # of the outputs
-    if rows.read is None:
-        dev, right = select_rows(dev, order), rows.right[order]
-        shown = DevRows(right, labels, dev.texts, dev.text_pairs, task=task)
-        if not hasattr(task, "dev_figures"):
-            return batches, shown, []
-        return batches, shown, [DevFigures(functools.partial(task.dev_figures, right))]
-
-    def values(outputs: np.ndarray) -> Any:
-        return rows.read(outputs[np.argsort(order)])
-
-    def figures(outputs: np.ndarray) -> dict[str, float]:
-        return task.dev_figures(rows.right, values(outputs), labels)
-
-    shown = DevRows(
-        rows.right,
-        labels,
-        dev.texts,
-        dev.text_pairs,
-        task=task,
-        values=values,
-        outputs=len(order),
-    )
-    return batches, shown, [DevFigures(figures)]
 
 
 def _watching(model, tokenizer, shown, task, settings, total_steps, logs, config, seed) -> list:
@@ -318,55 +272,3 @@ def _watching(model, tokenizer, shown, task, settings, total_steps, logs, config
 
 def _encoder_of(model: keras.Model) -> keras.Model:
     return model.get_layer("encoder")
-
-
-def _batches(rows: Learned, task, labels, settings, seed) -> Batches:
-    weights, right = rows.weights, rows.right
-    if settings.class_weights == "balanced":
-        weights = task.class_weights(right, len(labels))[right]
-    elif isinstance(settings.class_weights, dict):
-        unknown = sorted(set(settings.class_weights) - set(labels))
-        if unknown:
-            raise ConfigError(
-                f"train.class_weights must name labels of the data ({', '.join(labels[:20])}). "
-                f"Received: {', '.join(unknown)}."
-            )
-        by_label = [settings.class_weights.get(label, 1.0) for label in labels]
-        weights = np.array(by_label, np.float32)[right]
-    elif (beta := settings.regularize.class_balance) is not None:
-        weights = task.effective_class_weights(right, len(labels), beta)[right]
-    return Batches(
-        rows.rows,
-        rows.targets,
-        weights=weights,
-        batch_size=settings.batch_size,
-        batch_tokens=settings.batch_tokens,
-        order=getattr(task, "ORDER", "random"),
-        seed=seed,
-    )
-
-
-def _training_model(model: keras.Model, settings: FinetuneSettings, seed: int) -> TrainingModel:
-    adversary, more = adversarial.from_settings(settings.adversarial, seed=seed)
-    return TrainingModel(
-        model,
-        accumulation_steps=settings.accumulation_steps,
-        adversary=adversary,
-        regularizers=[*assemble.regularizers(settings.regularize, seed=seed), *more],
-    )
-
-
-def _compile(training, task, settings, total_steps, loss_arguments) -> None:
-    optimizer = adamw(
-        settings.learning_rate,
-        total_steps=total_steps,
-        warmup_share=settings.warmup_share,
-        weight_decay=settings.weight_decay,
-        global_clipnorm=settings.clip_norm,
-        **assemble.optimizer_arguments(training, settings.regularize),
-    )
-    loss = task.loss(**assemble.loss_arguments(settings.regularize), **loss_arguments)
-    # Variables made inside the step would have TensorFlow trace it twice.
-    optimizer.build(training.trainable_variables)
-    for each in (training, training.model):  # the task's model, for the caller to evaluate
-        each.compile(optimizer, loss=loss, metrics=task.metrics(), jit_compile=bool(settings.jit))

@@ -167,25 +167,7 @@ def pretrain(
         model=training,
         epochs=epochs,
     )
-    try:
-        callbacks.begin()
-        training.watched = from_chief(strategy, training.watched)  # the step is the same for all
-        for epoch in range(resume.epoch, epochs):
-            training.fit(
-                batches.dataset(),
-                initial_epoch=epoch,
-                epochs=epoch + 1,
-                callbacks=callbacks,
-                shuffle=False,
-                verbose=0,
-            )
-            if training.stop_training:
-                break
-        callbacks.end()
-    finally:
-        resume.release()
-        for each in watching:
-            each.close()
+    callbacks.fit(batches, resume=resume, watching=watching)
     return PretrainResult(
         steps=recorder.history,
         dev=dev[0].history if dev else [],

@@ -113,7 +113,7 @@ class EpochRecorder(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         """Record the epoch."""
         figures = {
-            name.replace("val_", "dev_"): float(value)
+            f"dev_{name[4:]}" if name.startswith("val_") else name: float(value)
             for name, value in (logs or {}).items()
             if name not in STEP_FIGURES
         }
