@@ -4,32 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import logging
 import shlex
-import shutil
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tfmodel.config import ConfigError, load_config
-from tfmodel.kinds import KINDS, Kind, RunSettings, TaskSettings, load_run_config
+from tfmodel.config import ConfigError
+from tfmodel.kinds import Kind, RunSettings, TaskSettings, kind_of_run, load_run_config
 from tfmodel.protection import changes, require_own_folder, require_sources_elsewhere
-from tfmodel.run_folder import Run, write_json
-from tfmodel.stages import (
-    TIMINGS_FILE,
-    Context,
-    Stage,
-    dismiss_workers,
-    join_workers,
-    read_if_there,
-    training_under_way,
-)
+from tfmodel.run_folder import Run
+from tfmodel.stages import Context, Stage, join_workers, training_under_way
+from tfmodel.stages.doing import do_stage as _do
+from tfmodel.stages.doing import save_config as _save_config
 from tfmodel.train.distribute.cluster import Cluster
 
 __all__ = ["RunResult", "RunSettings", "TaskSettings", "run"]
-
-_log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +71,11 @@ def run(
     folder = Path(settings.run).expanduser()
     command = shlex.join([name, *overrides])
     cluster = Cluster.from_environment()
+    if cluster is not None and kind.train_along is None:
+        raise ConfigError(
+            f"TF_CONFIG: expected one process for a {kind.name} run. Received: several workers. "
+            "Unset TF_CONFIG."
+        )
     strategy = None
     if cluster is not None and only in (None, kind.training):
         if restart or not _is_trained(kind, settings, folder, command):
@@ -176,39 +170,12 @@ def _is_chosen(stage: Stage, settings: Any, only: str | None) -> bool:
 
 def _require_same_kind(kind: Kind, run: Run) -> None:
     """Refuse the folder of another kind's run, whose weights this one would replace."""
-    for other in KINDS:
-        own = [name for name in other.commands if name not in kind.commands]
-        if other is not kind and any(run.stage_fingerprint(name) for name in own):
-            raise ConfigError(
-                f"{run.folder}: expected the folder of a {kind.name} run, or a new one. Received: "
-                f"that of a {other.name} run. Set run: to another folder."
-            )
-
-
-def _do(context: Context, stage: Stage) -> None:
-    again = context.restart and stage.trains
-    if context.up_to_date(stage.name) and not again:
-        _log.info("%s: up to date", stage.name)
-        if stage.trains:
-            dismiss_workers(context)
-        return
-    _log.info("%s", stage.name)
-    began = time.perf_counter()
-    # No two trainings end with quite the same weights, so what was made from the old ones is
-    # void; data made anew of the same inputs is the same. And a kill in the middle must not leave
-    # a record that vouches for what is being replaced.
-    for name in (stage.name, *(context.built_on(stage.name) if stage.trains else ())):
-        context.run.forget_stage(name, metrics=context.stages[name].metrics)
-    stage.work(context)
-    context.run.record_stage(
-        stage.name, context.fingerprints[stage.name], context.inputs[stage.name]
-    )
-    if stage.trains:
-        dismiss_workers(context)
-        # The model is saved and recorded: nothing is left to continue from.
-        shutil.rmtree(context.run.checkpoints, ignore_errors=True)
-    path = context.run.folder / TIMINGS_FILE
-    write_json(path, {**read_if_there(path), stage.name: time.perf_counter() - began})
+    other = kind_of_run(run.folder)
+    if other not in (None, kind):
+        raise ConfigError(
+            f"{run.folder}: expected the folder of a {kind.name} run, or a new one. Received: "
+            f"that of a {other.name} run. Set run: to another folder."
+        )
 
 
 def _protect_weights(context: Context) -> None:
@@ -254,15 +221,3 @@ def _require_before(context: Context, chosen: Sequence[Stage]) -> None:
                 f"(or tfmodel run {context.config} for all stages)."
             )
         name = context.stages[name].after(context.settings)
-
-
-def _save_config(context: Context) -> None:
-    """Keep the config of the weights; what `auto` meant in their training stays as it was."""
-    run, settings = context.run, context.settings
-    path = run.folder / "config.yaml"
-    if path.exists() and context.up_to_date(context.training):
-        kept = load_config(path, type(settings))
-        settings = settings.model_copy(update={"train": kept.train})
-    elif path.exists() and run.model.exists():
-        return  # until other weights are trained
-    run.save_config(settings)

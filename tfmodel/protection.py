@@ -77,7 +77,7 @@ def require_sources_elsewhere(
     for key, source in named.items():
         if source is None or sources.is_remote(source):
             continue
-        if key.startswith(("data.", "corpus.")):
+        if key.split(".")[-2:-1] in (["data"], ["corpus"]):
             paths = find_place(source, sources.fetch).paths
         else:
             paths = (sources.fetch(source),)

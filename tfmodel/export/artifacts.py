@@ -18,7 +18,7 @@ from tfmodel.export.manifest import (
     read_files,
     read_tokenizer,
 )
-from tfmodel.export.places import versions
+from tfmodel.export.places import task_runs, versions
 from tfmodel.export.predictor import Answer, Predictor
 from tfmodel.model.sentence_folders import MODULES_FILE
 
@@ -218,6 +218,11 @@ def _utf8(*columns: list[str] | None) -> list[Any]:
 
 def _load_run(path: Path) -> Predictor:
     folder = path / "model"
+    if tasks_there := task_runs(path):
+        raise ConfigError(
+            f"{path}: expected the run of one task. Received: a run of several on one encoder. "
+            f"Name one: {', '.join(map(str, tasks_there))}."
+        )
     if not (folder / "config.json").is_file():
         raise ConfigError(
             f"{path}: expected a run folder with a trained model in model/. Received: a run that "

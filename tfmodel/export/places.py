@@ -36,6 +36,11 @@ def make_folder(folder: str | Path) -> Path:
     return folder
 
 
+def task_runs(run: Path) -> list[Path]:
+    """The run folders of the tasks of a run of several; none of any other."""
+    return sorted(path.parent for path in run.glob("tasks/*/config.yaml"))
+
+
 def is_version(name: str) -> bool:
     """Whether TF Serving takes a folder of this name for a version."""
     return name.isascii() and name.isdigit()

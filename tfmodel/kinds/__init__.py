@@ -14,18 +14,22 @@ import pydantic
 from tfmodel.config import ConfigError, json_schema, load_config
 from tfmodel.kinds.kind import Kind
 from tfmodel.kinds.pretraining import PRETRAINING, PretrainingSettings
+from tfmodel.kinds.several import SEVERAL, SeveralSettings
 from tfmodel.kinds.supervised import SUPERVISED, RunSettings, TaskSettings
 
-KINDS = (SUPERVISED, PRETRAINING)
+KINDS = (SUPERVISED, PRETRAINING, SEVERAL)
 
 __all__ = [
     "KINDS",
     "PRETRAINING",
+    "SEVERAL",
     "SUPERVISED",
     "Kind",
     "PretrainingSettings",
     "RunSettings",
+    "SeveralSettings",
     "TaskSettings",
+    "kind_of_run",
     "load_run_config",
     "schema_of_all",
 ]
@@ -70,6 +74,15 @@ def load_run_config(
             f"{', '.join(own[kind.name])}, of a {kind.name} run. Type: tfmodel run {name}."
         )
     return kind, load_config(source, kind.settings, overrides=overrides)
+
+
+def kind_of_run(folder: Path) -> Kind | None:
+    """The kind of run that a folder is of, by the config in it; None where none can be read."""
+    try:
+        given = load_config(folder / "config.yaml", _AnyKeys).model_fields_set
+    except ConfigError:
+        return None
+    return next((kind for kind in KINDS if given & {*_own_keys(kind)}), None)
 
 
 def schema_of_all() -> dict:

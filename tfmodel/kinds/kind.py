@@ -24,6 +24,7 @@ class Kind:
             takes the run's context and the stage that was asked for alone, or None.
         check: refuses, before any work, what a later stage would refuse.
         train_along: what a worker does that trains with a chief (TF_CONFIG); gives words for it.
+            None: such a run is trained by one process.
     """
 
     name: str
@@ -32,7 +33,7 @@ class Kind:
     places: tuple[str, ...]
     sources: Callable[[Any], Mapping[str, str | None]]
     tell: Callable[[Context, str | None], str]
-    train_along: Callable[[Context], str]
+    train_along: Callable[[Context], str] | None
     check: Callable[[Context], None] = lambda context: None
 
     @property

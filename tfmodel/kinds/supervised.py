@@ -17,15 +17,11 @@ from tfmodel.export.publish import PARITY_FILE
 from tfmodel.export.settings import ExportSettings
 from tfmodel.kinds.kind import Kind, unfinished_command
 from tfmodel.stages import (
-    DATA,
-    EVALUATE,
     EVALUATION_FILE,
-    EXPORT,
-    FINETUNE,
     HISTORY_FILE,
-    LABEL_NOISE,
     LABEL_NOISE_FILE,
     PAGE_FILE,
+    STAGES_OF_A_TASK,
     Context,
     check_encoder,
     read_if_there,
@@ -118,6 +114,12 @@ class RunSettings(Settings):
     )
     export: ExportSettings | None = Field(
         None, description="What to export; without this key `tfmodel run` exports nothing."
+    )
+    together: str | None = Field(
+        None,
+        min_length=1,
+        description="Written by a run of several tasks into the config of each: of which training "
+        "its weights are. Not for a config of one's own.",
     )
 
     @model_validator(mode="before")
@@ -356,7 +358,7 @@ def _next_command(context: Context) -> str:
 SUPERVISED = Kind(
     name="supervised",
     settings=RunSettings,
-    stages=(DATA, LABEL_NOISE, FINETUNE, EVALUATE, EXPORT),
+    stages=STAGES_OF_A_TASK,
     places=("data", "data_review", "export", PAGE_FILE, EVALUATION_FILE),
     sources=_sources,
     tell=_tell,

@@ -11,14 +11,24 @@ from tfmodel.report.pretraining import (
     write_pretraining_report,
 )
 from tfmodel.report.results import Results
+from tfmodel.report.several import (
+    SeveralResults,
+    TaskResults,
+    several_summary,
+    write_several_report,
+)
 from tfmodel.report.terminal import summary_text
 
 __all__ = [
     "PretrainingResults",
     "Results",
+    "SeveralResults",
+    "TaskResults",
     "pretraining_summary",
+    "several_summary",
     "summary_text",
     "write_data_report",
     "write_pretraining_report",
     "write_report",
+    "write_several_report",
 ]

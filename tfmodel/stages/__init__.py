@@ -13,6 +13,16 @@ from tfmodel.stages.finetune import FINETUNE, HISTORY_FILE, check_encoder, train
 from tfmodel.stages.label_noise import ISSUES_FILE, LABEL_NOISE, LABEL_NOISE_FILE
 from tfmodel.stages.pretrain import PRETRAIN, check_beginning, pretrain_along
 from tfmodel.stages.settling import training_under_way
+from tfmodel.stages.several import (
+    EVALUATE_SEVERAL,
+    EXPORT_SEVERAL,
+    PREPARE_SEVERAL,
+    STAGES_OF_A_TASK,
+    TASKS_FOLDER,
+    TRAIN_SEVERAL,
+    check_tasks,
+    tasks_of,
+)
 from tfmodel.stages.token_documents import TOKENS
 from tfmodel.stages.vocabulary import VOCABULARY, VOCABULARY_FIGURES
 from tfmodel.stages.workers import dismiss_workers, join_workers
@@ -22,28 +32,36 @@ __all__ = [
     "DATA",
     "EVALUATE",
     "EVALUATE_FILLING",
+    "EVALUATE_SEVERAL",
     "EVALUATION_FILE",
     "EXPORT",
     "EXPORT_FILLING",
+    "EXPORT_SEVERAL",
     "FINETUNE",
     "HISTORY_FILE",
     "ISSUES_FILE",
     "LABEL_NOISE",
     "LABEL_NOISE_FILE",
     "PAGE_FILE",
+    "PREPARE_SEVERAL",
     "PRETRAIN",
+    "STAGES_OF_A_TASK",
+    "TASKS_FOLDER",
     "TIMINGS_FILE",
     "TOKENS",
+    "TRAIN_SEVERAL",
     "VOCABULARY",
     "VOCABULARY_FIGURES",
     "Context",
     "Stage",
     "check_beginning",
     "check_encoder",
+    "check_tasks",
     "dismiss_workers",
     "join_workers",
     "pretrain_along",
     "read_if_there",
+    "tasks_of",
     "train_along",
     "training_under_way",
     "write_page",

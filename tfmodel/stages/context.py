@@ -38,6 +38,7 @@ class Stage:
         is_wanted: whether a config asks for it.
         part_of: the stage whose command does it too.
         trains: whether it makes the run's weights, which nothing replaces unasked.
+        is_whole: whether all that it consists of is up to date too.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Stage:
     is_wanted: Callable[[Any], bool] = lambda settings: True
     part_of: str | None = None
     trains: bool = False
+    is_whole: Callable[[Context], bool] = lambda context: True
 
     @property
     def command(self) -> str:
@@ -67,6 +69,9 @@ class Context:
         config: the config file and its overrides, as one types them.
         beam: flags of the Beam runner that prepares the data; None: this machine does.
         strategy: of the workers that train together; None: this process alone.
+
+    Attributes:
+        tasks: of a run of several tasks what `stages.several` keeps: the runs of each.
     """
 
     def __init__(
@@ -87,6 +92,7 @@ class Context:
         self.config = config
         self.beam = beam
         self.strategy = strategy
+        self.tasks: dict[str, dict[str, Context]] = {}
 
     @property
     def training(self) -> str:
@@ -202,8 +208,9 @@ class Context:
 
     def up_to_date(self, name: str) -> bool:
         """Whether a stage was done with these inputs, and what it left is there."""
-        recorded = self.run.stage_fingerprint(name)
-        return recorded == self.fingerprints[name] and self.stages[name].is_made(self.run)
+        stage, recorded = self.stages[name], self.run.stage_fingerprint(name)
+        is_same = recorded == self.fingerprints[name]
+        return is_same and stage.is_made(self.run) and stage.is_whole(self)
 
 
 def identity_of_source(source: str) -> str:

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import functools
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,12 +29,14 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 # Of devices and workers the result depends by rounding alone, and by which values dropout drops.
-_CHANGES_NO_RESULT = ("checkpoint_seconds", "watch", "devices", "worker_timeout_seconds")
+CHANGES_NO_RESULT = ("checkpoint_seconds", "watch", "devices", "worker_timeout_seconds")
 HISTORY_FILE = "history.json"
 PROBABILITIES_FILE = "probabilities.npy"  # what the stage label_noise leaves for this one
 
 
 def _finetune_inputs(context: Context) -> dict:
+    if context.settings.together is not None:  # of which all that the weights depend on is a hash
+        return {"together": context.settings.together}
     inputs = training_inputs(context)
     if context.settings.data.changes_labels():
         inputs["data.label_noise.action"] = context.settings.data.label_noise.action
@@ -59,17 +62,23 @@ def training_inputs(context: Context) -> dict:
         **{
             f"train.{key}": value
             for key, value in settings.train.model_dump(mode="json").items()
-            if key not in _CHANGES_NO_RESULT
+            if key not in CHANGES_NO_RESULT
         },
     }
 
 
 def _finetune(context: Context) -> None:
-    run, task, dataset = context.run, context.task, context.dataset
+    run = context.run
+    if context.settings.together is not None:
+        raise ConfigError(
+            f"{run.folder}: expected a task that is trained alone. Received: one of several on one "
+            "encoder, trained together (together). Train all of them by their own config: "
+            f"tfmodel run CONFIG, whose copy is {run.folder.parents[1] / 'config.yaml'}."
+        )
     train = _resolved(context, encoder_shape(context))
     key = context.fingerprints["finetune"]
     strategy = start_workers(context, train, key)
-    rows, counts = _augmented(context, *_train_rows(context))
+    rows, counts = training_rows(context)
     model, tokenizer, result = train_model(
         context,
         train,
@@ -79,6 +88,22 @@ def _finetune(context: Context) -> None:
         key=key,
         strategy=strategy,
     )
+    keep_figures(context, result, counts)
+    keep_model(context, model, tokenizer, train)
+
+
+def keep_model(
+    context: Context, model: Any, tokenizer: RowTokenizer, train: FinetuneSettings
+) -> None:
+    """Save a trained model, with what is settled by its answers on dev.
+
+    Args:
+        context: of the task's run.
+        model: from the task's `build`, trained.
+        tokenizer: the one it was trained with.
+        train: resolved settings.
+    """
+    run, task, dataset = context.run, context.task, context.dataset
     save = functools.partial(
         task.save,
         folder=run.model,
@@ -98,6 +123,18 @@ def _finetune(context: Context) -> None:
         settled = task.calibrate(context.trained.model, *_answered_dev(context), **_none(context))
         save(context.trained.model)
         context.__dict__.pop("trained", None)
+    run.update_metrics("train", settled)
+
+
+def keep_figures(context: Context, result: FinetuneResult, counts: Mapping[str, int]) -> None:
+    """Write down what a training says of itself.
+
+    Args:
+        context: of the task's run.
+        result: of the training.
+        counts: what there is to say of its rows.
+    """
+    run = context.run
     write_json(run.folder / HISTORY_FILE, {"steps": result.steps, "epochs": result.epochs})
     run.update_metrics(
         "train",
@@ -112,7 +149,6 @@ def _finetune(context: Context) -> None:
             "epochs": len(result.epochs),
             "best_epoch": None if result.best_epoch is None else result.best_epoch + 1,
             "resumed_at_steps": result.resumed_at_steps,
-            **settled,
         },
     )
 
@@ -161,7 +197,7 @@ def train_along(context: Context) -> str:
     if heard is None:
         return "nothing to train: the chief has trained weights of this config"
     train, key = heard
-    rows, _ = _augmented(context, *_train_rows(context))
+    rows, _ = training_rows(context)
     train_model(
         context,
         train,
@@ -172,6 +208,11 @@ def train_along(context: Context) -> str:
     )
     wait_for_release(context)
     return f"trained along; the chief writes {context.run.folder}"
+
+
+def training_rows(context: Context) -> tuple[Split, dict[str, int]]:
+    """The rows to train on, and what there is to say of them: left out, labelled anew, new."""
+    return _augmented(context, *_train_rows(context))
 
 
 def _train_rows(context: Context) -> tuple[Split, dict[str, int]]:
@@ -240,32 +281,20 @@ def train_model(
     strategy: Any = None,
 ) -> tuple[Any, RowTokenizer, FinetuneResult]:
     """Train the encoder and a new head on rows; dev chooses the epoch."""
-    from tfmodel.model import encoder_config, load_encoder
     from tfmodel.tasks import reads_tokens
-    from tfmodel.tokens import load_tokenizer
     from tfmodel.train.finetune import UNTRAINED, finetune
-    from tfmodel.train.regularize import mixout
 
     settings, dataset = context.settings, context.dataset
     seed_everything(settings.seed)
-    policy = {"bfloat16": "mixed_bfloat16"}.get(train.precision, train.precision)
-    mixing = {} if (rate := train.regularize.mixout) is None else {"projection": mixout(rate)}
     scope = contextlib.nullcontext if strategy is None else strategy.scope
     with scope():
-        tokens = reads_tokens(context.task_name)
-        needs_sequence = train.few_labels is not None or getattr(
-            context.task, "NEEDS_SEQUENCE", False
+        tokens, few = reads_tokens(context.task_name), train.few_labels is not None
+        encoder, tokenizer = read_encoder(
+            context,
+            train,
+            sequence=tokens or few or getattr(context.task, "NEEDS_SEQUENCE", False),
+            pooled=not (tokens or few),
         )
-        encoder = load_encoder(
-            context.encoder_folder,
-            sequence=tokens or needs_sequence,
-            pooled=not (tokens or train.few_labels),
-            recompute=train.recompute,
-            dtype=policy,
-            **mixing,
-        )
-    tokenizer = load_tokenizer(context.encoder_folder, max_length=train.max_length)
-    _check_vocabulary(tokenizer, encoder_config(encoder), context.encoder_folder)
     dev = dataset.split("dev") if "dev" in dataset.counts else None
     watched = {
         "checkpoints": checkpoints,
@@ -290,14 +319,8 @@ def train_model(
             folder=sources.fetch(settings.encoder),
             **watched,
         )
-    task, options = context.task, settings.task.model_dump()
-    head = task.head_arguments(dataset.labels, rows.labels)
-    own_loss = {}
-    if hasattr(task, "own_head"):
-        head |= task.own_head(options, sources.fetch(settings.encoder))
-        own_loss = task.loss_arguments(options, task.targets_of(rows))
     with scope():
-        model = task.build(encoder, dropout=train.dropout, **head, **_none(context))
+        model, own_loss = with_head(context, encoder, rows, train)
     if train.epochs == 0:
         return model, tokenizer, UNTRAINED
     result = finetune(
@@ -305,7 +328,7 @@ def train_model(
         tokenizer,
         rows,
         dev,
-        task=task,
+        task=context.task,
         labels=dataset.labels,
         settings=train,
         seed=settings.seed,
@@ -316,11 +339,56 @@ def train_model(
     return model, tokenizer, result
 
 
+def read_encoder(
+    context: Context, train: FinetuneSettings, *, sequence: bool, pooled: bool
+) -> tuple[Any, RowTokenizer]:
+    """The pretrained encoder and its tokenizer.
+
+    Args:
+        context: of the run.
+        train: resolved settings.
+        sequence: whether all hidden states are wanted.
+        pooled: whether `pooled` will be asked for.
+
+    Raises:
+        ConfigError: the vocabulary is larger than the encoder's table.
+    """
+    from tfmodel.model import encoder_config, load_encoder
+    from tfmodel.tokens import load_tokenizer
+    from tfmodel.train.regularize import mixout
+
+    folder, rate = context.encoder_folder, train.regularize.mixout
+    encoder = load_encoder(
+        folder,
+        sequence=sequence,
+        pooled=pooled,
+        recompute=train.recompute,
+        dtype={"bfloat16": "mixed_bfloat16"}.get(train.precision, train.precision),
+        **({} if rate is None else {"projection": mixout(rate)}),
+    )
+    tokenizer = load_tokenizer(folder, max_length=train.max_length)
+    _check_vocabulary(tokenizer, encoder_config(encoder), folder)
+    return encoder, tokenizer
+
+
+def with_head(
+    context: Context, encoder: Any, rows: Split, train: FinetuneSettings
+) -> tuple[Any, dict[str, Any]]:
+    """The task's model on an encoder, with a new head, and what its loss takes beside."""
+    task, settings = context.task, context.settings
+    options = settings.task.model_dump()
+    head, own_loss = task.head_arguments(context.dataset.labels, rows.labels), {}
+    if hasattr(task, "own_head"):
+        head |= task.own_head(options, sources.fetch(settings.encoder))
+        own_loss = task.loss_arguments(options, task.targets_of(rows))
+    return task.build(encoder, dropout=train.dropout, **head, **_none(context)), own_loss
+
+
 def _resolved(context: Context, shape: BertConfig) -> FinetuneSettings:
     """What `auto` means here; decided once, so that a resumed run is one set of settings."""
     train = settle(
         context,
-        free=_CHANGES_NO_RESULT,
+        free=CHANGES_NO_RESULT,
         hidden_size=shape.hidden_size,
         task=context.task_name,
     )

@@ -36,6 +36,11 @@ def skew_of_run(settings: Any, folder: Path) -> str:
     from tfmodel.data import load_dataset
     from tfmodel.tokens import load_tokenizer
 
+    if not hasattr(settings, "data"):
+        raise ConfigError(
+            f"--skew: expected the config of one task. Received: that of several. Their rows are "
+            f"prepared; type: tfmodel data {folder}/tasks/NAME/config.yaml --skew"
+        )
     tokenizer = load_tokenizer(sources.fetch(settings.encoder))
     if tokenizer.kind != "wordpiece":
         raise ConfigError(

@@ -147,13 +147,16 @@ class FinetuneSettings(Settings):
         self.regularize.check(epochs=self.epochs, class_weights=self.class_weights)
         return self
 
-    def resolve(self, *, hidden_size: int, task: str = "classify") -> FinetuneSettings:
+    def resolve(self, *, hidden_size: int, task: str | None = "classify") -> FinetuneSettings:
         """Replace each `auto` by what it means on this machine, for this encoder and this task.
 
         Args:
             hidden_size: the encoder's width D.
-            task: one of `tasks.TASKS`.
+            task: one of `tasks.TASKS`; None: several, each of which has a figure of its own.
         """
+        monitor = self.monitor
+        if monitor == "auto" and task is not None:
+            monitor = TASKS[task].figures[0]
         rate = self.learning_rate
         if rate == "auto":
             rate = 2e-4 if hidden_size <= 384 else 1e-4 if hidden_size <= 512 else 5e-5
@@ -165,7 +168,7 @@ class FinetuneSettings(Settings):
                 "learning_rate": rate,
                 "precision": precision,
                 "jit": False if self.jit == "auto" else self.jit,
-                "monitor": TASKS[task].figures[0] if self.monitor == "auto" else self.monitor,
+                "monitor": monitor,
                 "batch_size": self.batch_size or (None if self.batch_tokens else 32),
             }
         )

@@ -11,7 +11,7 @@ from tfmodel.config import ConfigError
 from tfmodel.export.linting import lint
 from tfmodel.export.linting.saved_graph import GRAPH_FILE
 from tfmodel.export.manifest import MANIFEST_FILE, Manifest, read_files
-from tfmodel.export.places import is_version, versions
+from tfmodel.export.places import is_version, task_runs, versions
 from tfmodel.export.publish import FAILED_PARITY_FILE, PARITY_FILE, SAVEDMODEL_FOLDER
 from tfmodel.serve.kit.settings import check_name
 
@@ -107,6 +107,11 @@ def _version_folder(path: Path) -> Path:
 
 def _base_of_run(run: Path) -> Path:
     export = run / "export"
+    if tasks := task_runs(run):
+        raise ConfigError(
+            f"{run}: expected the run of one task. Received: a run of several on one encoder. Name "
+            f"those to be served: tfmodel kit {' '.join(map(str, tasks))} --output FOLDER"
+        )
     if (export / FAILED_PARITY_FILE).exists():
         raise ConfigError(
             f"{run}: expected a run whose last export was published. Received: one that was "
