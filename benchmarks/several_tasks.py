@@ -6,7 +6,7 @@ alone; `alone` a run for each. Each line says the steps and the examples that a 
 and its figure on the test part, whole.
 
 Run: TFMODEL_DATA=... python benchmarks/several_tasks.py --output benchmarks/several_tasks.jsonl
-     (--sets trec6 stsb wnut17, --rows 1000, --epochs 3, --seeds 0, --alpha 1, --work FOLDER,
+     (--sets trec6 stsb wnut17, --rows 600, --epochs 3, --seeds 0, --alpha 1, --work FOLDER,
      --table to print what is there)
 
 One JSON line for each set, way and seed is appended to --output; what is there is not run again,
@@ -118,7 +118,7 @@ def print_table(results: list[dict]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sets", nargs="+", default=["trec6", "stsb", "wnut17"], choices=SETS)
-    parser.add_argument("--rows", type=int, default=1000)
+    parser.add_argument("--rows", type=int, default=600)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--alpha", type=float, default=1.0)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tfmodel.kinds import PRETRAINING, SUPERVISED, load_run_config
+from tfmodel.kinds import PRETRAINING, SEVERAL, SUPERVISED, load_run_config
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
 
@@ -13,7 +13,8 @@ CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
 def test_config(path, monkeypatch):
     monkeypatch.setenv("TFMODEL_DATA", "/data")
     kind, settings = load_run_config(path)
-    assert kind is (PRETRAINING if path.name.startswith("pretrain_") else SUPERVISED)
+    kinds = {"pretrain": PRETRAINING, "several": SEVERAL}
+    assert kind is kinds.get(path.stem.partition("_")[0], SUPERVISED)
     assert settings.run == f"runs/{path.stem}"
     assert kind is PRETRAINING or settings.export is not None
     lines = path.read_text("utf-8").splitlines()

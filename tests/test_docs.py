@@ -29,7 +29,16 @@ from tfmodel.data.label_noise import LabelNoiseSettings
 from tfmodel.data.privacy.settings import PrivacySettings
 from tfmodel.data.settings import CleaningSettings, DataSettings, SpanSettings
 from tfmodel.export.settings import ExportSettings, FillExportSettings
-from tfmodel.kinds import KINDS, PretrainingSettings, RunSettings, TaskSettings, load_run_config
+from tfmodel.kinds import (
+    KINDS,
+    PretrainingSettings,
+    RunSettings,
+    SeveralSettings,
+    TaskSettings,
+    load_run_config,
+)
+from tfmodel.kinds.several import OwnTrainSettings, TaskOfSeveral
+from tfmodel.tokens.mixing import MixingSettings
 from tfmodel.tokens.vocabulary_training import VocabularySettings
 from tfmodel.train.adversarial.settings import AdversarialSettings
 from tfmodel.train.few_labels.settings import ContrastiveSettings, PromptSettings
@@ -71,6 +80,10 @@ TABLES = [
     ("", RunSettings, "config.md"),
     ("", PretrainingSettings, "pretraining.md"),
     ("export", FillExportSettings, "pretraining.md"),
+    ("", SeveralSettings, "several.md"),
+    ("tasks.NAME", TaskOfSeveral, "several.md"),
+    ("tasks.NAME.train", OwnTrainSettings, "several.md"),
+    ("mixing", MixingSettings, "several.md"),
     ("corpus", CorpusSettings, "pretraining.md"),
     ("corpus.cleaning", DocumentCleaningSettings, "pretraining.md"),
     ("corpus.lines", LineSettings, "pretraining.md"),
@@ -214,6 +227,8 @@ def test_yaml_examples_load(page):
         values = {"run": "runs/x", **yaml.safe_load(block)}
         own = {"corpus", "vocabulary", "model", "objective"} & {*values}
         missing = {"corpus": {"train": "x"}} if own else {"data": {"train": "x.csv"}}
+        if "tasks" in values:
+            missing = {}
         if own and "encoder" not in values:
             missing["model"] = "mini"
         load_run_config(missing | values)

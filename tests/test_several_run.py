@@ -4,7 +4,8 @@ Run: pytest tests/test_several_run.py
 """
 
 import json
-import random
+import re
+import shlex
 import shutil
 import signal
 from pathlib import Path
@@ -19,56 +20,31 @@ from tfmodel.train.callbacks import StepRecorder
 
 pytestmark = pytest.mark.slow
 
-CONFIG = """\
-run: runs/both
-seed: 3
-encoder: encoder
-tasks:
-  topic:
-    data: {train: topics.csv}
-    export: {tflite: []}
-  stars:
-    data: {train: stars.csv, text: review, label: score}
-    task: {name: regress}
-    weight: 0.5
-    train: {max_length: 10}
-  places:
-    data: {train: places.conll, format: conll}
-    task: {name: tag}
-    train: {max_length: 16}
-mixing: {alpha: 0.5}
-train: {epochs: 3, learning_rate: 0.01, batch_size: 8, max_length: 12, precision: float32}
-"""
-TASKS = Path("runs/both/tasks")
+GUIDE = Path(__file__).parents[1] / "docs" / "several.md"
+TASKS = Path("runs/several/tasks")
 
 
-def write_files() -> None:
-    """The encoder, rows of three tasks and their config."""
-    small_run.write_encoder(Path("encoder"))
-    small_run.write_rows(Path("topics.csv"), small_run.rows(96))
-    worth = {"business": 1.0, "sport": 3.0, "weather": 5.0}
-    rows = [(text, worth[label]) for text, label in small_run.rows(60, seed=1)]
-    small_run.write_rows(Path("stars.csv"), rows, ("review", "score"))
-    words, tags = (
-        ["team", "coach", "rain", "was", "on", "monday"],
-        {"team": "B-WHO", "rain": "B-SKY"},
-    )
-    generator, sentences = random.Random(0), {}
-    while len(sentences) < 40:
-        drawn = [generator.choice(words) for _ in range(6)]
-        lines = [f"{word}\t{tags.get(word, 'O')}" for word in drawn]
-        sentences[" ".join(drawn)] = "\n".join(lines)
-    Path("places.conll").write_text("\n\n".join(sentences.values()) + "\n")
-    Path("several.yaml").write_text(CONFIG)
+def marked(language: str) -> str:
+    """The block of the guide that can be followed."""
+    found = rf"<!-- test -->\n```{language}\n(.*?)^```$"
+    (block,) = re.findall(found, GUIDE.read_text("utf-8"), re.S | re.M)
+    return block
 
 
 @pytest.fixture(scope="module")
 def finished_both(tmp_path_factory):
-    """A folder with the finished run of three tasks, and what it said; not to be changed."""
+    """A folder with the guide's run, finished, and what it said; not to be changed."""
     folder = tmp_path_factory.mktemp("several")
+    (script,) = re.findall(r"^python - <<'END'\n(.*?\n)END$", marked("bash"), re.S | re.M)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        write_files()
+        small_run.write_encoder(Path("encoder"))
+        exec(compile(script, "several.md", "exec"), {})
+        config = yaml.safe_load(Path("several.yaml").read_text())
+        # A random encoder wants a larger rate than a pretrained one.
+        config |= {"encoder": "encoder", "seed": 3}
+        config["train"] |= {"learning_rate": 0.01, "precision": "float32"}
+        Path("several.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
         done = run_command("run", "several.yaml")
     assert done.code == 0, done.err
     return folder, done
@@ -91,13 +67,13 @@ def tensors(folder):
 
 def test_each_task_has_an_ordinary_run_folder_and_the_run_tells_of_all(finished_both):
     folder, done = finished_both
-    run = folder / "runs/both"
+    run = folder / "runs/several"
     metrics = json.loads((run / "metrics.json").read_text())
     train = metrics["train"]
-    assert train["steps"] == sum(each["steps"] for each in train["tasks"].values()) == 57
+    assert train["steps"] == sum(each["steps"] for each in train["tasks"].values())
     assert train["examples"] == sum(each["examples"] for each in train["tasks"].values())
     assert train["dev_mean"] > 0.8 and 1 <= train["best_epoch"] <= 3
-    for name, figure in (("topic", "accuracy"), ("stars", "spearman"), ("places", "f1")):
+    for name, figure in (("topic", "accuracy"), ("stars", "spearman"), ("names", "f1")):
         task = run / "tasks" / name
         own = json.loads((task / "metrics.json").read_text())
         assert own["test"][figure] > 0.8, name
@@ -110,12 +86,26 @@ def test_each_task_has_an_ordinary_run_folder_and_the_run_tells_of_all(finished_
         assert f"tasks/{name}/report.html" in (run / "report.html").read_text("utf-8")
         assert f"{name:<12} {figure}" in done.out
     assert list(metrics["export"]) == ["topic"]
-    assert "next     tfmodel predict runs/both/tasks/topic 'a text of yours'" in done.out
+    assert "next     tfmodel predict runs/several/tasks/topic 'a text of yours'" in done.out
     lengths = [
         yaml.safe_load((run / "tasks" / name / "config.yaml").read_text())["train"]["max_length"]
-        for name in ("topic", "stars", "places")
+        for name in ("topic", "stars", "names")
     ]
-    assert lengths == [12, 10, 16]
+    assert lengths == [32, 24, 32]
+
+
+def test_the_guide_can_be_followed_to_its_end(both, tfmodel, capsys):
+    answers = []
+    for line in re.findall(r"^tfmodel (predict .*)$", marked("bash"), re.M):
+        done = tfmodel(*shlex.split(line))
+        assert done.code == 0, done.err
+        answers.append(json.loads(done.out))
+    assert [[*answer] for answer in answers] == [
+        ["text", "label", "score", "scores"],
+        ["text", "entities"],
+    ]
+    exec(compile(marked("python"), "several.md", "exec"), {})
+    assert capsys.readouterr().out.strip() == "['loss']"
 
 
 def test_every_task_answers_with_the_encoder_of_all(both):
@@ -124,22 +114,25 @@ def test_every_task_answers_with_the_encoder_of_all(both):
     import tfmodel as tm
     from tfmodel.tasks import classify
 
-    texts = ["rain and storm on monday", "the coach said"]
-    shared = tm.load_encoder("runs/both/model", sequence=False)
+    texts = ["after the storm the wind was new", "then the coach said"]
+    shared = tm.load_encoder("runs/several/model", sequence=False)
     model = classify.build(shared, classes=3)
     saved = tensors(TASKS / "topic/model")
     model.get_layer("head").kernel.assign(saved["classifier.weight"].T)
     model.get_layer("head").bias.assign(saved["classifier.bias"])
-    tokenizer = tm.load_tokenizer("runs/both/model", max_length=12)
+    tokenizer = tm.load_tokenizer("runs/several/model", max_length=32)
     expected = keras.ops.softmax(model.predict(tm.batches(texts, tokenizer=tokenizer), verbose=0))
     answers = tm.load(TASKS / "topic").predict(texts)
-    found = [[answer["scores"][label] for label in small_run.TOPICS] for answer in answers]
+    found = [
+        [answer["scores"][label] for label in ("business", "sport", "weather")]
+        for answer in answers
+    ]
     np.testing.assert_allclose(found, expected, atol=1e-6)
     exported = tm.load(TASKS / "topic/export/savedmodel").predict(texts)
     assert [each["label"] for each in exported] == [each["label"] for each in answers]
     encoders = [
         {name.removeprefix("bert."): value for name, value in tensors(folder).items()}
-        for folder in ("runs/both/model", TASKS / "stars/model", TASKS / "places/model")
+        for folder in ("runs/several/model", TASKS / "stars/model", TASKS / "names/model")
     ]
     for name, value in encoders[0].items():
         for other in encoders[1:]:
@@ -159,9 +152,9 @@ def test_commands_of_one_task_work_on_its_folder_and_nothing_else_is_redone(both
     assert done.code == 0, done.err
     answered = tfmodel("predict", str(TASKS / "stars/export/tflite/float32.tflite"), "rain")
     assert answered.code == 0 and "score" in json.loads(answered.out)
-    more = tfmodel("run", "several.yaml", "tasks.places.export={tflite: []}")
+    more = tfmodel("run", "several.yaml", "tasks.names.export={tflite: []}")
     assert more.code == 0 and "finetune: up to date" in more.err, more.err
-    assert (TASKS / "places/export/parity.json").exists()
+    assert (TASKS / "names/export/parity.json").exists()
 
 
 def test_what_would_replace_weights_of_others_is_refused(both, tfmodel):
@@ -175,13 +168,18 @@ def test_what_would_replace_weights_of_others_is_refused(both, tfmodel):
             ["finetune", f"{TASKS}/stars/config.yaml", "--restart"],
             "Received: one of several on one",
         ),
-        (["predict", "runs/both", "rain"], "Name one: runs/both/tasks/places, runs/both/tasks/st"),
-        (["kit", "runs/both", "--output", "kit"], "tfmodel kit runs/both/tasks/places runs/both"),
+        (["predict", "runs/several", "rain"], "Name one: runs/several/tasks/names, runs"),
+        (
+            ["kit", "runs/several", "--output", "kit"],
+            "tfmodel kit runs/several/tasks/names runs/several",
+        ),
         (["data", "several.yaml", "--skew"], "--skew: expected the config of one task"),
     ):
         refused = tfmodel(*arguments)
         assert (refused.code, said in refused.err) == (2, True), refused.err
-    small = small_run.CONFIG.replace("runs/small", "runs/both").replace("train.csv", "topics.csv")
+    small = small_run.CONFIG.replace("runs/small", "runs/several").replace(
+        "train.csv", "topics.csv"
+    )
     Path("small.yaml").write_text(small)
     refused = tfmodel("run", "small.yaml")
     assert refused.code == 2 and "Received: that of a multi-task run" in refused.err
@@ -207,9 +205,9 @@ def test_interrupted_it_ends_as_if_it_had_not_been(finished_both, both, tfmodel,
     monkeypatch.setattr(StepRecorder, "on_train_batch_end", record)
     done = tfmodel("run", "several.yaml")
     assert done.code == 0 and "continues at step 31 (epoch 2)" in done.err, done.err
-    train = json.loads(Path("runs/both/metrics.json").read_text())["train"]
+    train = json.loads(Path("runs/several/metrics.json").read_text())["train"]
     assert train["resumed_at_steps"] == [5, 31]
-    for name in ("topic", "stars", "places"):
+    for name in ("topic", "stars", "names"):
         whole = tensors(finished_both[0] / TASKS / name / "model")
         found = tensors(TASKS / name / "model")
         assert {*found} == {*whole}
@@ -217,7 +215,7 @@ def test_interrupted_it_ends_as_if_it_had_not_been(finished_both, both, tfmodel,
             np.testing.assert_array_equal(found[tensor], value)
     names = (*whole, "steps")
     before, now = (
-        json.loads((folder / "runs/both/history.json").read_text())
+        json.loads((folder / "runs/several/history.json").read_text())
         for folder in (finished_both[0], both)
     )
     assert names and [each["loss"] for each in now["steps"]] == [
@@ -231,10 +229,10 @@ def test_the_training_is_watched_task_by_task(finished_both):
 
     tags = {
         value.tag
-        for path in (finished_both[0] / "runs/both/logs").rglob("events.*")
+        for path in (finished_both[0] / "runs/several/logs").rglob("events.*")
         for event in summary_iterator(str(path))
         for value in event.summary.value
     }
-    for name, figure in (("topic", "accuracy"), ("stars", "spearman"), ("places", "f1")):
+    for name, figure in (("topic", "accuracy"), ("stars", "spearman"), ("names", "f1")):
         assert any(tag.endswith(f"{name}/loss") for tag in tags), tags
         assert any(tag.endswith(f"{name}/{figure}") for tag in tags), tags

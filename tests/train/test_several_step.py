@@ -85,32 +85,6 @@ def test_a_step_of_one_task_leaves_the_heads_of_others(folder):
     assert int(model.optimizer.iterations) == 1
 
 
-@pytest.mark.slow
-def test_a_fit_of_ones_own_learns_both_tasks(folder):
-    rows = small_run.rows(60)
-    texts, topics = [text for text, _ in rows], [[*small_run.TOPICS].index(y) for _, y in rows]
-    stars = np.array(topics, np.float32) + 1
-    tokenizer = tm.load_tokenizer(folder, max_length=12)
-    keras.utils.set_random_seed(0)
-    model = SeveralModel(models(folder), weights={"stars": 0.5})
-    own = {"topic": [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]}
-    mixed = tm.mixed_batches(
-        {
-            name: tm.batches(texts, targets, tokenizer=tokenizer, batch_size=10, shuffle=True)
-            for name, targets in (("topic", topics), ("stars", stars))
-        },
-        alpha=0.5,
-        epochs=12,
-    )
-    model.compile(tm.adamw(5e-3, total_steps=12 * len(mixed)), loss=LOSSES, metrics=own)
-    losses = model.fit(mixed, epochs=12, shuffle=False, verbose=0).history["loss"]
-    assert len(losses) == 12 and losses[-1] < losses[0] / 3
-    asked = tm.batches(texts, topics, tokenizer=tokenizer)
-    assert model.parts["topic"].evaluate(asked, verbose=0, return_dict=True)["accuracy"] > 0.9
-    asked = tm.batches(texts, stars, tokenizer=tokenizer)
-    assert model.parts["stars"].evaluate(asked, verbose=0, return_dict=True)["loss"] < 0.3
-
-
 def test_models_that_do_not_belong_together_are_refused(folder):
     known = models(folder)
     with pytest.raises(ValueError, match="share one encoder. Received: 2 of them"):
