@@ -18,6 +18,7 @@ from tfmodel.kinds.several import SEVERAL, SeveralSettings
 from tfmodel.kinds.supervised import SUPERVISED, RunSettings, TaskSettings
 
 KINDS = (SUPERVISED, PRETRAINING, SEVERAL)
+_WRITTEN = ("together",)  # by a run, not by a user
 
 __all__ = [
     "KINDS",
@@ -108,7 +109,7 @@ def _any_of(schema: Any) -> Any:
 def _own_keys(kind: Kind) -> list[str]:
     """The keys that no other kind has."""
     others = {key for other in KINDS if other is not kind for key in other.settings.model_fields}
-    return [key for key in kind.settings.model_fields if key not in others]
+    return [key for key in kind.settings.model_fields if key not in (*others, *_WRITTEN)]
 
 
 def _meant(given: set[str]) -> list[str]:

@@ -69,6 +69,7 @@ class AdamW(keras.optimizers.Optimizer):
         self.weight_decays = dict(weight_decays or {})
         self.joined_at: dict[str, int] = {}
         self._apart: list[list[keras.Variable]] = []
+        self._counted_by: dict[int, int] = {}  # index of a weight -> number of its group
 
     def build(self, variables):
         """Create the moments."""
@@ -130,8 +131,10 @@ class AdamW(keras.optimizers.Optimizer):
 
     def _count(self, variables) -> None:
         """Count an update of the groups that weights are of."""
-        if not self._counted_by:
+        if not self._apart:
             return
+        if not self.built:
+            self.build(variables)
         indices = [self._get_variable_index(variable) for variable in variables]
         for number in sorted({self._counted_by[i] for i in indices if i in self._counted_by}):
             self._updates[number].assign_add(1)
