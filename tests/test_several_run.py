@@ -79,6 +79,8 @@ def test_each_task_has_an_ordinary_run_folder_and_the_run_tells_of_all(finished_
         assert own["test"][figure] > 0.8, name
         assert metrics["test"][name] == own["test"] and metrics["dev"][name] == own["dev"]
         assert own["train"]["examples"] == train["tasks"][name]["examples"]
+        others = [other for other in ("topic", "stars", "names") if other != name]
+        assert own["train"]["trained_with"] == others
         history = json.loads((task / "history.json").read_text())
         assert len(history["steps"]) == train["tasks"][name]["steps"]
         assert f"dev_{figure}" in history["epochs"][-1] and "loss" in history["epochs"][-1]
@@ -86,6 +88,8 @@ def test_each_task_has_an_ordinary_run_folder_and_the_run_tells_of_all(finished_
         assert f"tasks/{name}/report.html" in (run / "report.html").read_text("utf-8")
         assert f"{name:<12} {figure}" in done.out
     assert list(metrics["export"]) == ["topic"]
+    card = (run / "tasks/topic/export/savedmodel/1/assets.extra/README.md").read_text("utf-8")
+    assert "stars, names" in card
     assert "next     tfmodel predict runs/several/tasks/topic 'a text of yours'" in done.out
     lengths = [
         yaml.safe_load((run / "tasks" / name / "config.yaml").read_text())["train"]["max_length"]

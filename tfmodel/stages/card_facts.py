@@ -26,6 +26,7 @@ _TRAINING_FIGURES = (
     "epochs",
     "best_epoch",
     "seconds",
+    "trained_with",
 )
 # Nothing of a file but its name: where it lay is nobody's business.
 _OF_FILE = ("name", "as", "format", "encoding", "raw", "kept", "dropped")
@@ -98,6 +99,8 @@ def _training(context: Context) -> dict[str, Any]:
     config = load_config(context.run.folder / "config.yaml", type(context.settings))
     train: FinetuneSettings = config.train
     figures = context.run.metrics().get("train", {})
+    if others := figures.get("trained_with"):  # of a run of several tasks
+        figures["trained_with"] = ", ".join(others)
     return {
         "settings": train.model_dump(mode="json", exclude={"checkpoint_seconds"}),
         "figures": {key: figures[key] for key in _TRAINING_FIGURES if key in figures},

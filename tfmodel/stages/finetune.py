@@ -126,20 +126,20 @@ def keep_model(
     run.update_metrics("train", settled)
 
 
-def keep_figures(context: Context, result: FinetuneResult, counts: Mapping[str, int]) -> None:
+def keep_figures(context: Context, result: FinetuneResult, more: Mapping[str, Any]) -> None:
     """Write down what a training says of itself.
 
     Args:
         context: of the task's run.
         result: of the training.
-        counts: what there is to say of its rows.
+        more: what else there is to say, as of its rows.
     """
     run = context.run
     write_json(run.folder / HISTORY_FILE, {"steps": result.steps, "epochs": result.epochs})
     run.update_metrics(
         "train",
         {
-            **counts,
+            **more,
             **result.windows,
             "examples": result.examples,
             "seconds": result.seconds,

@@ -214,7 +214,8 @@ def _train_held(context: Context, runs: dict[str, Context]) -> None:
         key=context.fingerprints[TRAIN_SEVERAL.name],
     )
     for name, each in runs.items():
-        keep_figures(each, result.tasks[name], counts[name])
+        others = [other for other in runs if other != name]
+        keep_figures(each, result.tasks[name], {**counts[name], "trained_with": others})
         own_tokenizer = load_tokenizer(context.encoder_folder, max_length=own[name].max_length)
         keep_model(each, lessons[name].model, own_tokenizer, own[name])
         each.run.record_stage(
