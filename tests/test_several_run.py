@@ -88,7 +88,7 @@ def test_each_task_has_an_ordinary_run_folder_and_the_run_tells_of_all(finished_
         assert f"tasks/{name}/report.html" in (run / "report.html").read_text("utf-8")
         assert f"{name:<12} {figure}" in done.out
     assert list(metrics["export"]) == ["topic"]
-    card = (run / "tasks/topic/export/savedmodel/1/assets.extra/README.md").read_text("utf-8")
+    card = (run / "tasks/topic/export/savedmodel/1/README.md").read_text("utf-8")
     assert "stars, names" in card
     assert "next     tfmodel predict runs/several/tasks/topic 'a text of yours'" in done.out
     lengths = [
