@@ -77,6 +77,20 @@ MISTAKES = {
         "missing key tasks.more.data (Labelled rows: where they are, how they are read). "
         "Received: nothing. Add tasks.more.data.train to the config",
     ),
+    "no task": (
+        {"tasks": None, "mixing": {"alpha": 1}},
+        "missing key tasks (The tasks by name, which is that of their folder in RUN/tasks, each "
+        "with data). Received: nothing. Add tasks.NAME.data.train to the config",
+    ),
+    "a task without a line": (
+        {"tasks__more": {}},
+        "missing key tasks.more.data (Labelled rows: where they are, how they are read). Received",
+    ),
+    "a file in place of a task": (
+        {"tasks__more": "more.csv"},
+        "tasks.more: expected a mapping with keys such as data, task, train, weight, export. "
+        'Received: "more.csv". Change it.',
+    ),
     "a kind of task that there is not": (
         {"tasks__topic__task": {"name": "clasify"}},
         "tasks.topic.task.name: expected one of classify, regress, tag, span, embed. "
@@ -194,6 +208,11 @@ def test_two_tasks_of_one_name_are_refused(tmp_path):
     said = "twice.yaml:4: expected each key once. Received: tasks.topic a second time"
     with pytest.raises(ConfigError, match=said):
         load_run_config(path)
+
+
+def test_a_task_with_every_line_commented_out_lacks_its_data():
+    with pytest.raises(ConfigError, match="missing key tasks.topic.data"):
+        load_run_config({**CONFIG, "tasks": {**CONFIG["tasks"], "topic": None}})
 
 
 def test_overrides_reach_the_sections_of_a_task():

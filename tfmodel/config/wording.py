@@ -89,7 +89,8 @@ def _word_problem(path: tuple, problems: list[dict], values: dict, known: dict) 
         inside = [p for p in known if p[: len(path)] == path and p != path]
         above = {p: [p[:end] for end in range(len(path) + 1, len(p) + 1)] for p in inside}
         required = [p for p in inside if all(known[each].is_required() for each in above[p])]
-        needed = [".".join(p) for p in required] or [name]
+        last = [p for p in required if not any(q[: len(p)] == p != q for q in required)]
+        needed = [".".join(p) for p in last] or [name]
         return (
             f"missing key {name}{about}. Received: nothing. "
             f"Add {', '.join(needed)} to the config, or give {needed[0]}=VALUE."
@@ -235,6 +236,8 @@ def known_fields(
                 named = given if isinstance(given, Mapping) else {"NAME": None}
                 below = {(name,): section for name, section in named.items()}
             for name, section in below.items():
+                if name:
+                    yield (*path, key, *name), field
                 if len(path) < 8:
                     yield from known_fields(inner, section, (*path, key, *name))
 

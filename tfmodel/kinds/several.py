@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -111,6 +112,14 @@ class SeveralSettings(Settings):
         description="What to export of each task that does not say so itself; without it and "
         "theirs `tfmodel run` exports nothing.",
     )
+
+    @field_validator("tasks", mode="before")
+    @classmethod
+    def _empty_sections(cls, tasks: Any) -> Any:
+        """A task with every line under it commented out is one without keys."""
+        if not isinstance(tasks, Mapping):
+            return tasks
+        return {name: {} if task is None else task for name, task in tasks.items()}
 
     @field_validator("tasks")
     @classmethod
