@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -279,7 +280,8 @@ def _next_command(context: Context) -> str:
     if unfinished := unfinished_command(context):
         return unfinished
     name = next(iter(context.settings.tasks))
-    return f"tfmodel predict {context.settings.run}/{TASKS_FOLDER}/{name} 'a text of yours'"
+    where = shlex.quote(f"{context.settings.run}/{TASKS_FOLDER}/{name}")
+    return f"tfmodel predict {where} 'a text of yours'"
 
 
 SEVERAL = Kind(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import shlex
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +64,7 @@ def _runs_of(context: Context, together: str | None = None) -> dict[str, Context
                 Run(context.run.folder / TASKS_FOLDER / name, lock=None),
                 STAGES_OF_A_TASK,
                 restart=context.restart,
-                config=f"{context.settings.run}/{TASKS_FOLDER}/{name}/config.yaml",
+                config=shlex.quote(f"{context.settings.run}/{TASKS_FOLDER}/{name}/config.yaml"),
                 beam=context.beam,
             )
             for name in context.settings.tasks
