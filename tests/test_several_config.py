@@ -215,6 +215,14 @@ def test_a_task_with_every_line_commented_out_lacks_its_data():
         load_run_config({**CONFIG, "tasks": {**CONFIG["tasks"], "topic": None}})
 
 
+def test_pairs_without_a_label_are_a_task_of_vectors():
+    pairs = {"data": {"train": "pairs.csv", "text_pair": "other"}, "task": {"name": "embed"}}
+    _, settings = load_run_config(changed(tasks__near=pairs))
+    assert settings.run_of("near").data.target == "none"
+    again = type(settings).model_validate(settings.model_dump(mode="json"))
+    assert again.run_of("near") == settings.run_of("near")
+
+
 def test_overrides_reach_the_sections_of_a_task():
     overrides = ["tasks.stars.weight=0.25", "mixing.alpha=0", "tasks.topic.data.max_rows=50"]
     _, settings = load_run_config(CONFIG, overrides)

@@ -218,7 +218,8 @@ class SeveralSettings(Settings):
                 "run": f"{self.run}/{TASKS_FOLDER}/{name}",
                 "seed": self.seed,
                 "encoder": self.encoder,
-                "data": task.data.model_dump(mode="json"),
+                # Without defaults: that a label is named is read as that there is one.
+                "data": task.data.model_dump(mode="json", exclude_defaults=True),
                 "task": task.task.model_dump(mode="json"),
                 "train": {**train, **own},
                 "export": None if export is None else export.model_dump(mode="json"),
