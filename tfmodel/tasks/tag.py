@@ -15,7 +15,6 @@ from tfmodel.data.targets.tagged_words import OUTSIDE, spans_of_tags
 from tfmodel.tasks import token_head
 from tfmodel.tasks.sequence_head import LoadedModel, label_names
 from tfmodel.tasks.tag_chain import (
-    LAYER,
     ChainLoss,
     Transitions,
     chained,

@@ -3,8 +3,8 @@
 Letters: B rows, T tokens, C tags. Only the first pieces of words are in a chain; a row may hold
 chains of several texts, and none of them knows of another.
 
-Source: Lafferty et al. 2001; over a neural network's scores Lample et al. 2016, section 2. Deviation:
-what the scheme of tags forbids has no probability, in training as in answers.
+Source: Lafferty et al. 2001; over a neural network's scores Lample et al. 2016, section 2.
+Deviation: what the scheme of tags forbids has no probability, in training as in answers.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def read_transitions(
     if held != shapes or not all(np.isfinite(value).all() for value in values.values()):
         raise ConfigError(
             f"{name}: expected the CRF of {count} tags, finite numbers in "
-            f"{_listed(shapes)}. Received: {_listed(held)}. Copy the folder again, or train it anew."
+            f"{_listed(shapes)}. Received: {_listed(held)}. Copy the folder again."
         )
     layer = Transitions(tags)
     layer.build((None, None, count))
@@ -260,9 +260,7 @@ def log_partition(unaries: Any, following: Any, is_word: Any, goes_on: Any) -> A
             upstream = args[0] if upstream is None else upstream
             messages = _backward(unaries, following, is_word, goes_on)
             of_tags = _tag_marginals(reached, messages, is_word)
-            of_pairs = _pair_counts(
-                reached, messages, unaries, following, goes_on, upstream
-            )
+            of_pairs = _pair_counts(reached, messages, unaries, following, goes_on, upstream)
             return upstream[:, None, None] * of_tags, of_pairs
 
         return total, gradient
@@ -280,14 +278,26 @@ def marginals(unaries: Any, following: Any, is_word: Any, goes_on: Any) -> Any:
         goes_on: see there.
     """
     reached, _ = _forward(unaries, following, is_word, goes_on)
-    return _tag_marginals(
-        reached, _backward(unaries, following, is_word, goes_on), is_word
-    )
+    return _tag_marginals(reached, _backward(unaries, following, is_word, goes_on), is_word)
 
 
-def _by_time(*values: Any) -> tuple:
-    """(B, T, …) to (T, B, …) each."""
-    return tuple(ops.transpose(each, (1, 0, *range(2, len(each.shape)))) for each in values)
+def _by_time(values: Any) -> Any:
+    """(B, T, …) to (T, B, …), or back."""
+    return ops.transpose(values, (1, 0, *range(2, len(values.shape))))
+
+
+def _steps(unaries, is_word, goes_on) -> Any:
+    """What a loop over the tokens reads, (T, B, C + 2), for `_of_step`.
+
+    It is one tensor: Keras's `scan` takes no several ones whose number of steps is not known.
+    """
+    flags = ops.cast(ops.stack([is_word, goes_on], axis=-1), "float32")
+    return _by_time(ops.concatenate([unaries, flags], axis=-1))
+
+
+def _of_step(found) -> tuple[Any, Any, Any]:
+    """Unaries (B, C), and whether there is a word and whether it goes on, bool (B, 1)."""
+    return found[:, :-2], found[:, -2:-1] > 0, found[:, -1:] > 0
 
 
 def _forward(unaries, following, is_word, goes_on) -> tuple[Any, Any]:
@@ -295,32 +305,30 @@ def _forward(unaries, following, is_word, goes_on) -> tuple[Any, Any]:
 
     def step(carry, of_token):
         best, total = carry
-        unary, word, link = of_token
+        unary, word, link = _of_step(of_token)
         led = ops.logsumexp(best[:, :, None] + following, axis=1)
-        found = unary + ops.where(link[:, None], led, 0.0)
-        size = ops.logsumexp(found, axis=1)
-        best = ops.where(word[:, None], found - size[:, None], best)
-        carry = (best, total + ops.where(word, size, 0.0))
+        found = unary + ops.where(link, led, 0.0)
+        size = ops.logsumexp(found, axis=1, keepdims=True)
+        carry = (ops.where(word, found - size, best), total + ops.where(word, size, 0.0))
         return carry, carry
 
-    start = (ops.zeros_like(unaries[:, 0]), ops.zeros_like(unaries[:, 0, 0]))
-    (_, total), (reached, _) = ops.scan(step, start, _by_time(unaries, is_word, goes_on))
-    return _by_time(reached)[0], total
+    start = (ops.zeros_like(unaries[:, 0]), ops.zeros_like(unaries[:, 0, :1]))
+    (_, total), (reached, _) = ops.scan(step, start, _steps(unaries, is_word, goes_on))
+    return _by_time(reached), total[:, 0]
 
 
 def _backward(unaries, following, is_word, goes_on) -> Any:
     """What follows each tag of each token, but for a constant, (B, T, C)."""
 
     def step(message, of_token):
-        unary, word, link = of_token
+        unary, word, link = _of_step(of_token)
         sent = ops.logsumexp(following + (unary + message)[:, None, :], axis=2)
         sent = sent - ops.max(sent, axis=1, keepdims=True)
-        found = ops.where(link[:, None], sent, 0.0)
-        return ops.where(word[:, None], found, message), message
+        return ops.where(word, ops.where(link, sent, 0.0), message), message
 
-    inputs = _by_time(unaries, is_word, goes_on)
-    _, messages = ops.scan(step, ops.zeros_like(unaries[:, 0]), inputs, reverse=True)
-    return _by_time(messages)[0]
+    steps = _steps(unaries, is_word, goes_on)
+    _, messages = ops.scan(step, ops.zeros_like(unaries[:, 0]), steps, reverse=True)
+    return _by_time(messages)
 
 
 def _tag_marginals(reached, messages, is_word) -> Any:
@@ -330,8 +338,8 @@ def _tag_marginals(reached, messages, is_word) -> Any:
 def _pair_counts(reached, messages, unaries, following, goes_on, weights) -> Any:
     """How often one tag is expected to follow another, (C, C), rows weighted by (B,)."""
     before = ops.pad(reached[:, :-1], ((0, 0), (1, 0), (0, 0)))
-    before, after = _by_time(before, unaries + messages)
-    (weights,) = _by_time(ops.cast(goes_on, "float32") * weights[:, None])
+    before, after = _by_time(before), _by_time(unaries + messages)
+    weights = _by_time(ops.cast(goes_on, "float32") * weights[:, None])
 
     def add(token, counts):
         joint = ops.take(before, token, axis=0)[:, :, None] + following
