@@ -33,7 +33,7 @@ TOKENIZER_FILES = {
 """What each kind of tokenizer is read from, beside what the manifest says of it."""
 FORMAT = 4
 """Raised when an older tfmodel could no longer read the files rightly: 2 may have other tokenizers
-than WordPiece, 3 a template, 4 the transitions of a CRF; without these an artifact is still of 1."""
+than WordPiece, 3 a template, 4 a CRF's transitions; without these an artifact is still of 1."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -221,6 +221,8 @@ def _call(trained: Trained) -> str:
     row = '("some text", "another")' if trained.has_pairs else '"some text"'
     answers = tasks.find(trained.task).ANSWERS
     outputs, reads = _outputs(trained.task), _READS[answers]
+    if "transitions" in trained.decoding:
+        reads += f"; words get their tags together, with the transitions in {MANIFEST_FILE}"
     segments = ""
     if encoder_config(trained.model.get_layer("encoder")).segments > 1:
         segments = '    "token_type_ids": numpy.array([row.type_ids for row in rows]),\n'
