@@ -31,7 +31,7 @@ ENTITIES = {"group": ["coach", "team"], "place": ["market", "bank"]}
 
 
 def tagged_rows(count=200, *, seed=0):
-    """Sentences with an entity of each label, of one or two words; some are longer than a window."""
+    """Sentences with an entity of each label; some are longer than a window."""
     generator = random.Random(seed)
     found = {}
     while len(found) < count:

@@ -26,6 +26,7 @@ from tfmodel.model.checkpoints import (
 from tfmodel.model.dropout import Dropout
 from tfmodel.model.encoder import build_encoder, encoder_config
 from tfmodel.model.families import FAMILIES
+from tfmodel.model.google_heads import head_name, head_of_script
 from tfmodel.model.sizes import BertConfig
 from tfmodel.tasks.sequence_head import LoadedModel, with_tokenizer
 
@@ -160,16 +161,18 @@ def load(
     try:
         kernel, bias = tensors[f"{head}.weight"], tensors[f"{head}.bias"]
     except KeyError as error:
+        name = error.args[0]
         raise ConfigError(
-            f"{folder}: expected a head on the hidden states ({head}). Received: no "
-            f"{error.args[0]}."
+            f"{folder}: expected a head on the hidden states ({head})"
+            f"{head_of_script(name, folder)}. Received: no {head_name(name, folder)}."
         ) from None
     labels = labels_of(config, kernel.shape[0], folder)
     shape = BertConfig.from_huggingface(config, name=str(folder / CONFIG_FILE))
     if kernel.shape[1] != shape.hidden_size or bias.shape != kernel.shape[:1]:
         raise ConfigError(
             f"{folder}: expected a head on {shape.hidden_size} values. Received: "
-            f"{head}.weight {kernel.shape}, {head}.bias {bias.shape}."
+            f"{head_name(f'{head}.weight', folder)} {kernel.shape}, "
+            f"{head_name(f'{head}.bias', folder)} {bias.shape}."
         )
     above = None if above_of is None else above_of(tensors, labels, name=str(folder))
     encoder = build_encoder(shape, dtype=dtype)
