@@ -185,6 +185,8 @@ def test_a_training_that_was_cut_off_is_the_same_training(monkeypatch):
         if self.history[-1]["step"] == 13:
             signal.raise_signal(signal.SIGINT)
 
+    for run in ("whole", "cut"):
+        assert run_command("data", *short, f"run=runs/{run}").code == 0
     done = run_command("finetune", *short, "run=runs/whole")
     assert done.code == 0, done.err
     with monkeypatch.context() as patch:
