@@ -5,7 +5,8 @@ rules alone; `crf`; and with --rates further ones, `crf x1` with the transitions
 units of the encoder's.
 
 Run: TFMODEL_DATA=... python benchmarks/crf.py --chinese FOLDER --output benchmarks/crf.jsonl
-     (--sets wnut17, --seeds 0, --rates 1 10, --rows 500 for a sample, --table to print what is there)
+     (--sets wnut17, --seeds 0, --rates 1 10, --rows 500 for a sample, --table to print what is
+     there)
 
 One JSON line for each set, way and seed is appended to --output; what is there is not run again.
 """

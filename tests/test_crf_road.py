@@ -18,6 +18,7 @@ import yaml
 from command import run_command
 
 from tfmodel import tasks
+from tfmodel.config import ConfigError
 from tfmodel.export import load
 from tfmodel.tasks import tag
 from tfmodel.tasks.tag_rules import rules_of
@@ -145,13 +146,17 @@ def test_every_artifact_answers_alike():
     assert np.mean(given) == pytest.approx(first["score"], abs=1e-4)
 
 
-def test_an_artifact_without_the_transitions_does_not_pass():
+def test_an_artifact_with_other_transitions_does_not_pass():
     from tfmodel.export import check_parity, export_savedmodel
     from tfmodel.export.parity import ParityError
 
     loaded = tasks.load_model("runs/small/model")
     described = {"labels": loaded.labels, "max_length": loaded.max_length, "task": "tag"}
-    path = export_savedmodel(loaded.model, loaded.tokenizer, "without", **described)
+    with pytest.raises(ConfigError, match="what the model's CRF learned.*Received: decoding {}"):
+        export_savedmodel(loaded.model, loaded.tokenizer, "without", **described)
+    other = {**loaded.decoding["transitions"], "first": [0.0] * len(TAGS)}
+    described["decoding"] = {"transitions": other}
+    path = export_savedmodel(loaded.model, loaded.tokenizer, "other", **described)
     with pytest.raises(ParityError, match="decoded otherwise than the Keras model"):
         check_parity(load("runs/small"), {"x": path}, texts(), measure=False)
 

@@ -110,7 +110,12 @@ def predictor_of(
 
     positions = graph.positions_of(model)
     graph.check_exportable(
-        model, labels=labels, max_length=max_length, positions=positions, task=task
+        model,
+        labels=labels,
+        max_length=max_length,
+        positions=positions,
+        task=task,
+        decoding=decoding,
     )
     manifest = Manifest(
         labels=tuple(labels),

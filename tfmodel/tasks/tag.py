@@ -458,11 +458,14 @@ def save(
         The folder.
 
     Raises:
-        ValueError: not as many tags as outputs.
+        ValueError: not as many tags as outputs, or others than a CRF was built with.
     """
     outputs = model.output_shape[-1]
     if len(labels) != outputs:
         raise ValueError(f"Expected {outputs} tags. Received: {len(labels)}.")
+    chain = chain_of(model)
+    if chain is not None and chain.tags != list(labels):
+        raise ValueError(f"Expected the tags of the CRF, {chain.tags}. Received: {list(labels)}.")
     return token_head.save(
         model,
         folder,
@@ -470,7 +473,7 @@ def save(
         head=token_head.CLASSIFIER,
         architecture=ARCHITECTURE,
         config=token_head.id_labels(labels),
-        above=transition_tensors(chain_of(model)),
+        above=transition_tensors(chain),
         max_length=max_length,
     )
 

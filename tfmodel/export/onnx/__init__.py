@@ -106,7 +106,12 @@ def export_onnx(
     """
     import_extra("onnx")
     check_exportable(
-        model, labels=labels, max_length=max_length, positions=positions_of(model), task=task
+        model,
+        labels=labels,
+        max_length=max_length,
+        positions=positions_of(model),
+        task=task,
+        decoding=decoding,
     )
     manifest = Trained(
         model,

@@ -213,6 +213,7 @@ def _export(trained: Trained, paths: dict[_Kind, Path], runtime: str) -> dict[_K
         max_length=trained.max_length,
         positions=positions,
         task=trained.task,
+        decoding=trained.decoding,
     )
     if tasks.fills_gaps(trained.task) and any(
         VARIANTS[kind.variant].is_calibrated or (kind.length, kind.output) != ("fixed", "scores")
