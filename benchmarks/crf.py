@@ -62,16 +62,22 @@ def run_one(name: str, way: str, seed: int, options: argparse.Namespace) -> dict
             "task": {"name": "tag", "crf": way != "none"},
             "train": {**train, "watch": {"tensorboard": False}},
         }
-        if name == "cluener":
-            config["encoder"] = str(options.chinese)
+        encoder = options.chinese if name == "cluener" else options.english
+        if encoder is not None:
+            config["encoder"] = str(encoder)
+        if options.rate is not None:
+            config["train"]["learning_rate"] = options.rate
         tfmodel.run(config)
-        metrics = json.loads((Path(folder) / "run" / "metrics.json").read_text("utf-8"))
+        run = Path(folder) / "run"
+        metrics = json.loads((run / "metrics.json").read_text("utf-8"))
+        width = json.loads((run / "model" / "config.json").read_text("utf-8"))["hidden_size"]
     return {
         "set": name,
         "way": way,
         "seed": seed,
         "rows": options.rows,
         "epochs": options.epochs,
+        "encoder_width": width,
         **{key: metrics["test"][key] for key in ("f1", "precision", "recall")},
         "dev_f1": metrics["dev"]["f1"],
         "train_seconds": round(metrics["train"]["seconds"], 1),
@@ -105,6 +111,10 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=2000)
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--chinese", type=Path, help="a Chinese model folder, for CLUENER")
+    parser.add_argument(
+        "--english", type=Path, help="a model folder for WNUT-17; MiniLM by default"
+    )
+    parser.add_argument("--rate", type=float, help="learning rate, of the encoder")
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--table", action="store_true", help="only print what is measured")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
