@@ -380,6 +380,7 @@ def with_head(
     head, own_loss = task.head_arguments(context.dataset.labels, rows.labels), {}
     if hasattr(task, "own_head"):
         head |= task.own_head(options, sources.fetch(settings.encoder))
+    if hasattr(task, "loss_arguments"):
         own_loss = task.loss_arguments(options, task.targets_of(rows))
     return task.build(encoder, dropout=train.dropout, **head, **_none(context)), own_loss
 

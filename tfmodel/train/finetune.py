@@ -29,10 +29,12 @@ from tfmodel.train.checkpoint import Checkpoint
 from tfmodel.train.distribute.workers import give_chiefs, is_chief
 from tfmodel.train.learned import learned
 from tfmodel.train.lesson import (
+    chain_of,
     dev_rows,
     learned_batches,
     loss_of,
     optimizer_of,
+    rates_and_decays,
     training_model,
 )
 from tfmodel.train.regularize import assemble
@@ -144,6 +146,7 @@ def finetune(
             "Expected settings without auto. Received: "
             f"{settings!r}. Call settings.resolve(hidden_size=encoder_config(encoder).hidden_size)."
         )
+    chain = chain_of(task, model)
     read = functools.partial(
         learned,
         task,
@@ -151,6 +154,7 @@ def finetune(
         labels=labels,
         max_length=settings.max_length,
         decoding=decoding,
+        crf=chain is not None,
     )
     rows = read(train)
     if rows.counts:
@@ -161,11 +165,11 @@ def finetune(
     with strategy.scope():
         assemble.prepare(model, settings.regularize, seed=seed)
         training = training_model(model, settings, seed)
-        by_weight = assemble.optimizer_arguments(training, settings.regularize)
+        by_weight = rates_and_decays(training, settings, chain)
         optimizer = optimizer_of(settings, total_steps, **by_weight)
         # Variables made inside the step would have TensorFlow trace it twice.
         optimizer.build(training.trainable_variables)
-        loss, jit = loss_of(task, settings, loss_arguments or {}), bool(settings.jit)
+        loss, jit = loss_of(task, settings, loss_arguments or {}, chain), bool(settings.jit)
         for each in (training, training.model):  # the task's model, for the caller to evaluate
             each.compile(optimizer, loss=loss, metrics=task.metrics(), jit_compile=jit)
     give_chiefs(strategy, training.variables)
@@ -188,7 +192,7 @@ def finetune(
     dev_batches = shown = None
     if dev is not None:
         size = 2 * (settings.batch_size or 32)
-        dev_batches, shown, measuring = dev_rows(read(dev), dev, task, labels, size)
+        dev_batches, shown, measuring = dev_rows(read(dev), dev, task, labels, size, chain)
     watching = _watching(
         model,
         tokenizer,

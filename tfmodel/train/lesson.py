@@ -23,7 +23,14 @@ from tfmodel.train.step import TrainingModel
 from tfmodel.train.watch.answers import DevRows
 
 
-def dev_rows(rows: Learned, dev: Split, task, labels, size: int) -> tuple[Batches, DevRows, list]:
+def chain_of(task: Any, model: keras.Model) -> Any | None:
+    """What a task's model learns of which answer follows another; None where it does not."""
+    return task.chain_of(model) if hasattr(task, "chain_of") else None
+
+
+def dev_rows(
+    rows: Learned, dev: Split, task, labels, size: int, chain: Any | None
+) -> tuple[Batches, DevRows, list]:
     """The batches of dev, what is shown of it, and what measures its figures."""
     batches = Batches(
         rows.rows, rows.targets, weights=rows.weights, batch_size=size, order="length"
@@ -39,8 +46,10 @@ def dev_rows(rows: Learned, dev: Split, task, labels, size: int) -> tuple[Batche
     def values(outputs: np.ndarray) -> Any:
         return rows.read(outputs[np.argsort(order)])
 
+    decoding = dict if chain is None else chain.decoding  # as it is when it is asked
+
     def figures(outputs: np.ndarray) -> dict[str, float]:
-        return task.dev_figures(rows.right, values(outputs), labels)
+        return task.dev_figures(rows.right, values(outputs), labels, **decoding())
 
     shown = DevRows(
         rows.right,
@@ -50,6 +59,7 @@ def dev_rows(rows: Learned, dev: Split, task, labels, size: int) -> tuple[Batche
         task=task,
         values=values,
         outputs=len(order),
+        decoding=decoding,
     )
     return batches, shown, [DevFigures(figures)]
 
@@ -114,6 +124,21 @@ def optimizer_of(settings: FinetuneSettings, total_steps: int, **by_weight: Any)
     )
 
 
-def loss_of(task: Any, settings: FinetuneSettings, arguments: Mapping[str, Any]) -> Any:
+def rates_and_decays(
+    training: TrainingModel, settings: FinetuneSettings, chain: Any | None
+) -> dict[str, Any]:
+    """Rates and decays of single weights, as `optimizer_of` takes them."""
+    own = assemble.optimizer_arguments(training, settings.regularize)
+    if chain is not None:
+        factors = own.get("rate_factors", {})
+        rates = {path: rate * factors.get(path, 1.0) for path, rate in chain.rates().items()}
+        own["rate_factors"] = {**factors, **rates}
+    return own
+
+
+def loss_of(
+    task: Any, settings: FinetuneSettings, arguments: Mapping[str, Any], chain: Any | None
+) -> Any:
     """The loss of a task, as the settings and the rows want it."""
-    return task.loss(**assemble.loss_arguments(settings.regularize), **arguments)
+    more = {} if chain is None else {"chain": chain}
+    return task.loss(**assemble.loss_arguments(settings.regularize), **arguments, **more)

@@ -32,10 +32,12 @@ from tfmodel.train.checkpoint import Checkpoint
 from tfmodel.train.finetune import FinetuneResult
 from tfmodel.train.learned import Learned, learned
 from tfmodel.train.lesson import (
+    chain_of,
     dev_rows,
     learned_batches,
     loss_of,
     optimizer_of,
+    rates_and_decays,
     training_model,
 )
 from tfmodel.train.regularize import assemble
@@ -84,7 +86,13 @@ class Lesson:
             self.labels,
             max_length=self.settings.max_length,
             decoding=self.decoding,
+            crf=self.chain is not None,
         )
+
+    @property
+    def chain(self) -> Any | None:
+        """What the model learns of which answer follows another, or None."""
+        return chain_of(self.task, self.model)
 
     @property
     def monitor(self) -> str:
@@ -169,7 +177,9 @@ def train_several(
         if lesson.dev is not None:
             size = 2 * (lesson.settings.batch_size or 32)
             found = lesson.read(tokenizer, lesson.dev)
-            of_dev, _, measuring = dev_rows(found, lesson.dev, lesson.task, lesson.labels, size)
+            of_dev, _, measuring = dev_rows(
+                found, lesson.dev, lesson.task, lesson.labels, size, lesson.chain
+            )
             dev[name] = TaskDev(of_dev, measuring, lesson.monitor)
     best = KeepBest(
         "val_mean",
@@ -278,15 +288,14 @@ def _compiled(
     for name, lesson in lessons.items():
         assemble.prepare(lesson.model, settings.regularize, seed=seed)
         parts[name] = training_model(lesson.model, lesson.settings, seed)
-        for argument, found in assemble.optimizer_arguments(
-            parts[name], settings.regularize
-        ).items():
+        own = rates_and_decays(parts[name], settings, lesson.chain)
+        for argument, found in own.items():
             by_weight[argument] = {**by_weight.get(argument, {}), **found}
     training = SeveralModel(parts, weights=weights)
     training.compile(
         optimizer_of(settings, total_steps, **by_weight),
         loss={
-            name: loss_of(lesson.task, lesson.settings, lesson.loss_arguments)
+            name: loss_of(lesson.task, lesson.settings, lesson.loss_arguments, lesson.chain)
             for name, lesson in lessons.items()
         },
         metrics={name: lesson.task.metrics() for name, lesson in lessons.items()},
