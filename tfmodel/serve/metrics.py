@@ -39,6 +39,7 @@ _DESCRIPTIONS = {
     ":tfmodel:serving:queue_rows": _Description("gauge", ("model_name",)),
     ":tfmodel:serving:version_available": _Description("gauge", ("model_name", "version")),
     ":tfmodel:serving:feedback_requests": _Description("counter", ("model_name", "outcome")),
+    ":tfmodel:serving:mirrored_requests": _Description("counter", ("model_name", "outcome")),
     ":tfmodel:serving:feedback_corrections": _Description("counter", ("outcome",)),
 }
 

@@ -24,6 +24,12 @@ class FeedbackSettings(Settings):
         description="Any URL of SQLAlchemy; `${NAME}` is read from the environment.",
     )
     sample: float = Field(1.0, gt=0, le=1, description="Share of the requests recorded.")
+    mirror: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Share of the recorded requests to `stable` that `canary` is asked, too.",
+    )
     privacy: PrivacySettings | None = Field(
         default_factory=PrivacySettings,
         description="What private is replaced before it is stored; none: nothing.",

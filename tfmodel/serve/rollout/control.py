@@ -19,10 +19,10 @@ from tfmodel.serve.models_config import (
     set_versions,
     write_models_config,
 )
+from tfmodel.serve.protocol_names import CANARY, STABLE
 from tfmodel.serve.rollout.live import Live, VersionRefused
 from tfmodel.serve.rollout.state import State, alone, read_state, write_state
 
-STABLE, CANARY = "stable", "canary"
 _log = logging.getLogger(__name__)
 
 
