@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from tfmodel.config import ConfigError
 from tfmodel.export.linting.warmup_records import WARMUP_FILE, WARMUP_MAX_RECORDS
+from tfmodel.serve.batching_file import read_batching
 from tfmodel.serve.errors import ServingError, without_paths
 from tfmodel.serve.servable import Servable
 
 PARITY_FILE = "parity.json"
 
 
-def admit(folder: Path, *, target: str) -> Servable:
+def admit(
+    folder: Path, *, target: str, note: Callable[[str, float], None] = lambda *_: None
+) -> Servable:
     """Load a version that may be served, and answer its warm-up requests.
 
     Args:
         folder: the version folder.
         target: the TF Serving release whose operations it must make do with.
+        note: told how the warm-up went, OK or a code, and how many seconds it took.
 
     Returns:
         The version, warm.
@@ -30,10 +36,14 @@ def admit(folder: Path, *, target: str) -> Servable:
     """
     _check_files(folder, target)
     _check_parity(folder)
-    servable = Servable(folder)
+    batching = read_batching(folder)
+    servable = Servable(folder, batching=batching)
+    started = time.monotonic()
     try:
-        _warm_up(servable, folder)
-    except BaseException:
+        if _warm_up(servable, folder):
+            note("OK", time.monotonic() - started)
+    except BaseException as error:
+        note(getattr(error, "code", "UNKNOWN"), time.monotonic() - started)
         servable.close()
         raise
     return servable
@@ -87,10 +97,11 @@ def _refusal(words: str) -> ServingError:
 # --- warm-up --------------------------------------------------------------------------------
 
 
-def _warm_up(servable: Servable, folder: Path) -> None:
+def _warm_up(servable: Servable, folder: Path) -> bool:
+    """Whether there is anything to warm it up by."""
     path = folder / WARMUP_FILE
     if not path.is_file():
-        return
+        return False
     for number, record in enumerate(_records(path), 1):
         try:
             _answer(servable, record)
@@ -98,6 +109,7 @@ def _warm_up(servable: Servable, folder: Path) -> None:
             raise ServingError(
                 error.code, f"Its warm-up request {number} fails: {error.message}"
             ) from error
+    return True
 
 
 def _records(path: Path) -> list[Any]:

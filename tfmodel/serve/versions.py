@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import logging
 import threading
 import time
@@ -74,12 +75,11 @@ class Version:
         self.servable = servable
         self.users = 0
         self._settings = settings
+        self._metrics = metrics
+        self._model = model
         self._batcher = Batcher(
             servable.run,
-            batch_rows=settings.max_batch_size,
-            threads=settings.threads,
-            queue_rows=settings.max_queue,
-            wait_seconds=settings.batch_timeout_ms / 1000,
+            **servable.batching.over(settings),
             note=lambda *figures: metrics.batch(model, *figures),
         )
 
@@ -89,9 +89,20 @@ class Version:
         return self._batcher.waiting_rows
 
     def submit(
-        self, signature: Signature, inputs: Mapping[str, np.ndarray], *, deadline: float
+        self,
+        signature: Signature,
+        inputs: Mapping[str, np.ndarray],
+        *,
+        deadline: float,
+        api: str = "Predict",
     ) -> Future:
         """Ask; the future gives every output by name.
+
+        Args:
+            signature: what is asked for.
+            inputs: by name.
+            deadline: of `time.monotonic`.
+            api: what metrics call it.
 
         Raises:
             ServingError: too many rows, inputs of unequal length, or no room in the queue.
@@ -113,7 +124,8 @@ class Version:
             )
         if rows == 0:
             together = None
-        return self._batcher.submit(
+        started = time.monotonic()
+        future = self._batcher.submit(
             signature.name,
             inputs,
             rows=rows,
@@ -121,6 +133,13 @@ class Version:
             together=together,
             deadline=deadline,
         )
+
+        def note(done: Future) -> None:
+            if not done.cancelled() and done.exception() is None:
+                self._metrics.computed(self._model, api, time.monotonic() - started)
+
+        future.add_done_callback(note)
+        return future
 
     def close(self) -> None:
         """Answer what waits, and give the memory back."""
@@ -344,7 +363,8 @@ class Model:
         _log.info("%s: version %d: loading", self.name, number)
         started = time.monotonic()
         try:
-            servable = admit(folder, target=self._settings.target)
+            note = functools.partial(self._metrics.warm_up, self.name, number)
+            servable = admit(folder, target=self._settings.target, note=note)
             if _fingerprint(folder) != fingerprint:
                 servable.close()
                 raise ServingError("ABORTED", "Its files changed while it was loaded.")

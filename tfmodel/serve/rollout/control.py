@@ -11,6 +11,7 @@ from typing import Any
 from tfmodel.config import ConfigError
 from tfmodel.export.places import versions
 from tfmodel.serve.admission import PARITY_FILE, admit, parity_verdicts
+from tfmodel.serve.batching_file import batching_changes
 from tfmodel.serve.errors import ServingError
 from tfmodel.serve.models_config import (
     PLATFORM,
@@ -133,7 +134,7 @@ class Rollout:
             state.base, state.server = str(self._base), self._server
             write_state(self.config, state)
             try:
-                self._check(version)
+                self._check(version, old)
                 labels = {CANARY: old, **live.entry().version_labels, STABLE: old}
                 live.move({old}, labels, drop=set(), say=_log.info)
                 drop = {former.old} if former and former.stage == "promoted" else set()
@@ -255,11 +256,13 @@ class Rollout:
             )
         return old
 
-    def _check(self, version: int) -> None:
+    def _check(self, version: int, old: int) -> None:
         """Lint, parity verdict and warm-up, before the server sees it: TF Serving has no parity."""
         folder = self.version_folder(version)
         _log.info("version %d: checking its files, its parity verdict and its warm-up", version)
         try:
+            for words in batching_changes(self._base / str(old), folder):
+                _log.warning("%s", words)
             admit(folder, target=self._target).close()
             if not parity_verdicts(folder):
                 _log.info("version %d: no parity verdict lies beside it (%s)", version, PARITY_FILE)
