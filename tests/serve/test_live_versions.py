@@ -229,6 +229,10 @@ def test_warm_up_requests_of_every_kind_are_answered(made, base):
             writer.write(log.SerializeToString())
     with serving(base) as server:
         assert answer(server) == 1.0
+        warmed = (
+            ':tensorflow:serving:model_warmup_latency_count{model_path="model/1",status="OK"} 1'
+        )
+        assert warmed in server.metrics.page()
 
 
 def test_policies_and_labels(made, base):

@@ -47,6 +47,8 @@ _DESCRIPTIONS = {
     ":tfmodel:serving:mirrored_requests": _Description("counter", ("model_name", "outcome")),
     ":tfmodel:serving:feedback_corrections": _Description("counter", ("outcome",)),
 }
+LABELS = {name: {*each.labels} for name, each in _DESCRIPTIONS.items()}
+"""Of each series; those of a histogram have `le` as well."""
 
 
 class Metrics:

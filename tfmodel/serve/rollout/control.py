@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 from tfmodel.config import ConfigError
 from tfmodel.export.places import versions
+from tfmodel.run_folder import clear_leftovers
 from tfmodel.serve.admission import PARITY_FILE, admit, parity_verdicts
 from tfmodel.serve.batching_file import batching_changes
 from tfmodel.serve.errors import ServingError
@@ -22,7 +24,7 @@ from tfmodel.serve.models_config import (
 )
 from tfmodel.serve.protocol_names import CANARY, STABLE
 from tfmodel.serve.rollout.live import Live, VersionRefused
-from tfmodel.serve.rollout.state import State, alone, read_state, write_state
+from tfmodel.serve.rollout.state import State, alone, folder_of, read_state, write_state
 
 _log = logging.getLogger(__name__)
 
@@ -226,6 +228,10 @@ class Rollout:
     @contextlib.contextmanager
     def _working(self) -> Iterator[Live]:
         with alone(self.config), self.live() as live:
+            # Nobody else writes these files now: what lies half written was left by a killed one.
+            clear_leftovers(folder_of(self.config))
+            for left in self.config.parent.glob(f".{glob.escape(self.config.name)}.partial-*"):
+                left.unlink(missing_ok=True)
             yield live
 
     def _note(self, state: State, stage: Any, reason: str = "") -> State:
