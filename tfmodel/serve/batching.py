@@ -18,8 +18,8 @@ from tfmodel.serve.errors import ServingError
 Columns = Mapping[str, np.ndarray]
 Run = Callable[[str, Columns], dict[str, np.ndarray]]
 """A signature's name and its inputs to its outputs."""
-Note = Callable[[int, list[float]], None]
-"""Told of a batch: rows, and seconds that each piece of a request had waited."""
+Note = Callable[[int, float, list[float]], None]
+"""Told of a batch: rows, seconds it took, seconds that each piece of a request had waited."""
 
 
 @dataclasses.dataclass(eq=False)
@@ -179,7 +179,7 @@ class Batcher:
             if self._note is not None:
                 waited = [started - piece.request.arrived for piece in batch]
                 rows = sum(piece.rows for piece in batch)
-                self._note(rows, waited)
+                self._note(rows, time.monotonic() - started, waited)
 
     def _next(self) -> list[_Piece] | None:
         """The next batch, waited for; None once the queue is closed and empty."""

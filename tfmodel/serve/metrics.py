@@ -41,6 +41,7 @@ _DESCRIPTIONS = {
         "histogram", ("model_path", "status"), _MICROSECONDS
     ),
     ":tfmodel:serving:batch_rows": _Description("histogram", ("model_name",), _EXAMPLES),
+    ":tfmodel:serving:batch_latency": _Description("histogram", ("model_name",), _MICROSECONDS),
     ":tfmodel:serving:queue_rows": _Description("gauge", ("model_name",)),
     ":tfmodel:serving:version_available": _Description("gauge", ("model_name", "version")),
     ":tfmodel:serving:feedback_requests": _Description("counter", ("model_name", "outcome")),
@@ -111,9 +112,10 @@ class Metrics:
         self.observe(f"{_SERVING}request_example_counts", model, value=count)
         self.count(f"{_SERVING}request_example_count_total", model, by=count)
 
-    def batch(self, model: str, rows: int, waited: Sequence[float]) -> None:
+    def batch(self, model: str, rows: int, seconds: float, waited: Sequence[float]) -> None:
         """Note a batch that was computed, and how long its requests had waited."""
         self.observe(":tfmodel:serving:batch_rows", model, value=rows)
+        self.observe(":tfmodel:serving:batch_latency", model, value=seconds * 1e6)
         for each in waited:
             self.observe(f"{_SERVING}batching_session:queuing_latency", _POOL, value=each * 1e6)
 
