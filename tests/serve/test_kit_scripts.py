@@ -126,7 +126,7 @@ def test_verify_touches_nothing_that_serves(kit, tools, tmp_path):
             stack.enter_context(socket.create_server(("127.0.0.1", 8501)))
         done = run(kit / "verify.sh", **environment)
     assert done.returncode == 1
-    assert "of 127.0.0.1 to be free, but something answers there" in done.stdout
+    assert "of 127.0.0.1 to be free. Received: something that answers there" in done.stdout
     assert (tmp_path / "log").read_text() == "tf-serving-verify: compose config --quiet\n"
 
 
