@@ -138,7 +138,8 @@ def test_a_run_is_verified_under_a_name_of_ones_own(kit, tools, tmp_path):
     verify = ROOT / "serving/verify.sh"
     done = run(verify, tmp_path / "my run", "--name", "news", **environment)
     assert done.returncode == 0 and done.stdout == "verified\n", done.stderr
-    assert (tmp_path / "log").read_text().startswith(f"{tmp_path}/my run --name news --output ")
+    asked = (tmp_path / "log").read_text()
+    assert asked.startswith(f"kit {tmp_path}/my run --name news --output ")
     for arguments in ([], [kit, "--name", "news"], [tmp_path / "none"]):
         done = run(verify, *arguments, **environment)
         assert done.returncode == 2 and done.stderr.startswith("usage: "), arguments
