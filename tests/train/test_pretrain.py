@@ -87,6 +87,12 @@ def test_every_objective_is_learned(objective, tokens, tmp_path):
             parts = sum(factor * entry[f"{name}_loss"] for name, factor in terms.items())
             assert entry["loss"] == pytest.approx(parts)
     assert ("perplexity" in result.dev[0]) == ("mlm" in terms)
+    batches = toy_pretrain.batches(toy_pretrain.documents(tokens / "train"), objective=objective)
+    epochs = -(-12 // len(batches))
+    fed = [
+        batch[0] if isinstance(batch, tuple) else batch for _ in range(epochs) for batch in batches
+    ]
+    assert result.tokens == sum(int((each["padding_mask"] > 0).sum()) for each in fed[:12])
     folder = find_objective(objective).save(
         model, tmp_path / "model", tokenizer=toy_pretrain.tokenizer()
     )
