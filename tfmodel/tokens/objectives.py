@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -134,6 +135,20 @@ ObjectiveSettings = Annotated[
     BeforeValidator(_named),
 ]
 """Any of the objectives, told apart by `name`; `mlm` where it is not given."""
+
+
+def masked_places(rate: float, room: int) -> int:
+    """Places P that a row of at most `room` tokens that may be hidden can need."""
+    return max(math.ceil(rate * room - 1e-9), 1)
+
+
+def most_masked(objective: ObjectiveSettings, max_length: int) -> int:
+    """Places P of rows of `max_length` tokens, special tokens included; 0 where none is hidden."""
+    if isinstance(objective, SimcseSettings):
+        return 0
+    special = 3 if isinstance(objective, _PairSettings) else 2
+    return masked_places(objective.mask_rate, max_length - special)
+
 
 FILLING = ("mlm", "nsp", "sop")
 """Those whose model fills gaps, and keeps the head that does."""
