@@ -6,9 +6,12 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from tfmodel.config import Settings
+
+# Without its name a mapping is of the masked language model: for editors too.
+_BY_NAME = ConfigDict(json_schema_extra={"required": ["name"]})
 
 
 class _MaskingSettings(Settings):
@@ -87,6 +90,8 @@ class NspSettings(_PairSettings):
     document (as in BERT's checkpoints).
     """
 
+    model_config = _BY_NAME
+
     name: Literal["nsp"] = Field("nsp", description="Next sentence, and masked language model.")
 
 
@@ -95,6 +100,8 @@ class SopSettings(_PairSettings):
 
     Source: Lan et al. 2020, section 3.1 (ALBERT). Label 1: the two are swapped.
     """
+
+    model_config = _BY_NAME
 
     name: Literal["sop"] = Field("sop", description="Sentence order, and masked language model.")
 
@@ -105,6 +112,8 @@ class ElectraSettings(_MaskingSettings):
     Source: Clark et al. 2020, section 2 (ELECTRA): every chosen token is [MASK] for the generator.
     """
 
+    model_config = _BY_NAME
+
     name: Literal["electra"] = Field("electra", description="Replaced-token detection.")
 
 
@@ -113,6 +122,8 @@ class SimcseSettings(Settings):
 
     Source: Gao et al. 2021, section 3 (unsupervised SimCSE).
     """
+
+    model_config = _BY_NAME
 
     name: Literal["simcse"] = Field("simcse", description="Unsupervised SimCSE.")
     shortest: int = Field(

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from tfmodel.config import ConfigError, Settings
 from tfmodel.tokens.objectives import ObjectiveSettings, most_masked
-from tfmodel.train.settings import check_step, fast_bfloat16
+from tfmodel.train.settings import DeviceCount, Rate, check_step, fast_bfloat16
 from tfmodel.train.watch.settings import WatchSettings
 
 _STEPS = 10_000
@@ -36,7 +36,7 @@ class PretrainSettings(Settings):
     max_length: int = Field(
         128, ge=8, le=100_000, description="Tokens of a row, special tokens included."
     )
-    learning_rate: Literal["auto"] | float = Field(
+    learning_rate: Literal["auto"] | Rate = Field(
         "auto",
         description="Peak learning rate; auto: from random weights 1e-3 for encoders up to 384 "
         "wide, 5e-4 up to 512, 2e-4 above; a fifth of it where an encoder is trained on.",
@@ -86,7 +86,7 @@ class PretrainSettings(Settings):
     watch: WatchSettings = Field(
         default_factory=WatchSettings, description="Where the training is watched."
     )
-    devices: Literal["all"] | int = Field(
+    devices: Literal["all"] | DeviceCount = Field(
         1,
         description="GPUs of this machine that share each batch; all: every one. With several "
         "workers (TF_CONFIG) each uses all it sees.",
