@@ -40,13 +40,11 @@ BESIDE = {
     **{(f"{name}Settings", "random_share"): {"mask_share": 0} for name in ("Mlm", "Nsp", "Sop")},
 }
 # JSON Schema cannot say: which encodings Python has; that 1.0 is not the one character that 1 is;
-# that groups of a pattern, and columns, are those of other keys; that a column to split by wants the
-# split; that an encoder is in place of a model.
+# that groups of a pattern, and columns, are those of other keys; that a split wants its column, and
+# a column its split; that an encoder is in place of a model.
 BEYOND = {
-    *(
-        ("DataSettings", key)
-        for key in ("columns", "delimiter", "encoding", "group", "pattern", "time")
-    ),
+    *(("DataSettings", key) for key in ("columns", "delimiter", "encoding", "pattern")),
+    *(("DataSettings", key) for key in ("group", "time")),
     ("CorpusSettings", "encoding"),
     *(("PretrainingSettings", key) for key in ("encoder", "model")),
 }
