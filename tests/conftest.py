@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
+import gc
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,27 @@ from command import run_command
 
 # A process for each artifact is seconds a run: the tests of the gate ask for it by themselves.
 os.environ.setdefault("TFMODEL_MEASURE_ARTIFACTS", "0")
+
+
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder that the first of the test processes makes, and all of them read."""
+    root = factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+    folder, whole = root / name, root / f"{name}.whole"
+    with open(root / f"{name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not whole.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            make(folder)
+            whole.touch()
+    return folder
+
+
+def pytest_collection_finish() -> None:
+    """Leave alone what imports made: looked through again and again, it is seconds a minute."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -34,15 +57,17 @@ def tfmodel():
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with `small.yaml`, its data, its encoder and its finished run; not to be changed."""
-    folder = tmp_path_factory.mktemp("finished")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        small_run.write_encoder(Path("encoder"))
-        small_run.write_rows(Path("train.csv"), small_run.rows())
-        Path("small.yaml").write_text(small_run.CONFIG)
-        done = run_command("run", "small.yaml")
-    assert done.code == 0, done.err
-    return folder
+
+    def make(folder: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(folder)
+            small_run.write_encoder(Path("encoder"))
+            small_run.write_rows(Path("train.csv"), small_run.rows())
+            Path("small.yaml").write_text(small_run.CONFIG)
+            done = run_command("run", "small.yaml")
+        assert done.code == 0, done.err
+
+    return made_once(tmp_path_factory, "finished", make)
 
 
 @pytest.fixture
@@ -57,4 +82,5 @@ def workspace(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 @pytest.fixture(scope="session")
 def exported_tasks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, small_tasks.ExportedTask]:
     """A SavedModel of every task; not to be changed."""
-    return small_tasks.write_exports(tmp_path_factory.mktemp("tasks"))
+    folder = made_once(tmp_path_factory, "exported_tasks", small_tasks.write_exports)
+    return small_tasks.exports(folder)
