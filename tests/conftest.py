@@ -2,36 +2,21 @@
 
 from __future__ import annotations
 
-import fcntl
 import gc
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import small_run
 import small_tasks
 from command import run_command
+from made_once import made_once
 
 # A process for each artifact is seconds a run: the tests of the gate ask for it by themselves.
 os.environ.setdefault("TFMODEL_MEASURE_ARTIFACTS", "0")
-
-
-def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
-    """A folder that the first of the test processes makes, and all of them read."""
-    root = factory.getbasetemp()
-    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
-    folder, whole = root / name, root / f"{name}.whole"
-    with open(root / f"{name}.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not whole.exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir()
-            make(folder)
-            whole.touch()
-    return folder
 
 
 def pytest_collection_finish() -> None:
