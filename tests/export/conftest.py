@@ -108,7 +108,7 @@ def tiny_pairs() -> Tiny:
     return make_tiny(pairs=True)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def another() -> Callable[..., Tiny]:
     """Make classifiers that a test may spoil."""
     return make_tiny
