@@ -74,7 +74,13 @@ def road(request, tmp_path_factory):
         yield family, [text for text, _ in small_run.rows()[:20]]
 
 
-def test_it_learns_and_its_folder_is_the_familys_own(road):
+@pytest.fixture(scope="module")
+def predictor(road):
+    """What answers with the run: loaded once."""
+    return load("runs/small")
+
+
+def test_it_learns_and_its_folder_is_the_familys_own(road, predictor):
     family, texts = road
     # The small random ALBERT, all of whose layers are one, tells two of the three topics apart.
     if family != "albert":
@@ -84,15 +90,15 @@ def test_it_learns_and_its_folder_is_the_familys_own(road):
     assert config["architectures"] == [f"{CLASSES[family]}ForSequenceClassification"]
     loaded = tasks.load_model("runs/small/model")
     values = tasks.classify.values(loaded.model(loaded.tokenizer(texts), training=False).numpy())
-    np.testing.assert_allclose(load("runs/small").values(texts), values, atol=1e-5)
+    np.testing.assert_allclose(predictor.values(texts), values, atol=1e-5)
 
 
-def test_every_artifact_answers_alike(road):
+def test_every_artifact_answers_alike(road, predictor):
     _, texts = road
     parity = read("runs/small/export/parity.json")
     assert parity["passed"]
     assert [*parity["artifacts"]] == ["savedmodel", "tflite/float32", "tflite/int8"]
-    wanted = load("runs/small").values([*texts, "", "x" * 300, "Café 电影"])
+    wanted = predictor.values([*texts, "", "x" * 300, "Café 电影"])
     for path, tolerance in (
         ("savedmodel", 1e-5),
         ("tflite/float32.tflite", 1e-5),

@@ -9,6 +9,7 @@ import dataclasses
 import itertools
 import json
 import random
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -388,12 +389,15 @@ def road(request, tmp_path_factory):
     """A case, and the folder of its finished run; not to be changed."""
     case = CASES[request.param]
     folder = tmp_path_factory.mktemp(request.param)
+    if request.param == "classify":  # as `finished`, which is trained already
+        shutil.copytree(request.getfixturevalue("finished"), folder, dirs_exist_ok=True)
     config = yaml.safe_load(small_run.CONFIG)
     config["export"]["tflite"] = ["float32", "int8"]
     config["export"]["max_drop"] = 0.05
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        small_run.write_encoder(Path("encoder"))
+        if not Path("encoder").exists():
+            small_run.write_encoder(Path("encoder"))
         for section, values in case.config.items():
             config[section] = {**config.get(section, {}), **values}
         case.write(Path(config["data"]["train"]), case.rows)
@@ -632,8 +636,6 @@ def test_every_artifact_answers_alike_in_a_process_of_its_own(road):
 @pytest.mark.slow
 def test_a_version_is_compared_with_the_one_in_service(road, tmp_path):
     """Over both doors it answers as `predict` does; beside its own copy it agrees in all."""
-    import shutil
-
     from tfmodel.serve import Client, Server, rollout, serve_settings
 
     name, case, _ = road
