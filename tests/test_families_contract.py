@@ -1,7 +1,7 @@
 """Each family of encoders goes the whole road by a config: training, folder, artifacts, answers.
 
-A new family is an entry of `small_families.SHAPES`. Those with "slow" in them need the extras
-`parity` or `onnx`. Run: pytest -m "slow or not slow" tests/test_families_contract.py
+A new family is an entry of `small_families.SHAPES`. Some tests need the extras `parity` or `onnx`.
+Run: pytest -m slow tests/test_families_contract.py
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CLASSES = {
     "xlm-roberta": "XLMRoberta",
     "albert": "Albert",
 }
-SLOWER = {"electra", "roberta", "xlm-roberta", "albert"}
+pytestmark = pytest.mark.slow
 SPLITTERS = {
     "roberta": {"vocab.json", "merges.txt", "tokenizer_config.json"},
     "xlm-roberta": {"tokenizer.json", "tokenizer_config.json"},
@@ -49,13 +49,7 @@ def read(path):
     return json.loads(Path(path).read_text("utf-8"))
 
 
-@pytest.fixture(
-    scope="module",
-    params=[
-        pytest.param(family, marks=[pytest.mark.slow] if family in SLOWER else [])
-        for family in small_families.SHAPES
-    ],
-)
+@pytest.fixture(scope="module", params=small_families.SHAPES)
 def road(request, tmp_path_factory):
     """A run of a family with its exports; not to be changed."""
     family = request.param
@@ -131,7 +125,6 @@ def test_answers_by_the_command_line(road):
         assert [answer["label"] for answer in answers] == ["weather", "business"]
 
 
-@pytest.mark.slow
 def test_every_artifact_answers_alike_in_processes_of_their_own(road):
     """MediaPipe, too, where it is installed and has such a tokenizer."""
     from tfmodel.export import check_parity, predictor_of
@@ -152,7 +145,6 @@ def test_every_artifact_answers_alike_in_processes_of_their_own(road):
         assert phones["mediapipe"] == {"not_run": f"it has no tokenizer {kind}"}
 
 
-@pytest.mark.slow
 def test_keys_of_training_mean_the_same(road):
     asked = {
         "regularize": {
@@ -174,7 +166,6 @@ def test_keys_of_training_mean_the_same(road):
     assert read("runs/other/metrics.json")["train"]["epochs"] == 2
 
 
-@pytest.mark.slow
 def test_transformers_gives_the_same_outputs(road):
     _, texts = road
     transformers, torch = needs.package("transformers"), needs.package("torch")
@@ -189,7 +180,6 @@ def test_transformers_gives_the_same_outputs(road):
     np.testing.assert_allclose(loaded.model(batch, training=False), wanted, atol=1e-5)
 
 
-@pytest.mark.slow
 def test_onnx_answers_alike(road):
     from tfmodel.export import export_onnx
 

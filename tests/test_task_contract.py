@@ -376,7 +376,7 @@ CASES["tag"] = Case(
 )
 
 
-SLOWER = {"multilabel", "tag"}
+SLOWER = {"multilabel", "regress", "tag"}
 
 
 @pytest.fixture(
