@@ -133,6 +133,41 @@ def test_answers_to_questions_come_in_and_go_out(libraries, tmp_path, family):
 
 
 @pytest.mark.parametrize("family", small_families.SHAPES)
+def test_masked_words_come_in_and_go_out(libraries, tmp_path, family):
+    torch, transformers = libraries
+    width = {"embedding_size": 128} if family == "albert" else {}  # another than the hidden size
+    model = write_theirs(libraries, tmp_path / "theirs", family, kind="MaskedLM", **width)
+    loaded = tasks.load_model(tmp_path / "theirs")
+    assert loaded.task == "fill"
+    gap = loaded.tokenizer.vocabulary.special["mask"]
+    texts = [f"the {gap} was on monday", f"{gap} bank {gap}, profit {gap}.", f"Café!  {gap}\n"]
+    inputs, gaps = tasks.find("fill").batch(texts, loaded.tokenizer)
+    ours = loaded.model(inputs).numpy()
+    saved = tasks.find("fill").save(loaded.model, tmp_path / "ours", tokenizer=loaded.tokenizer)
+    again, told = transformers.AutoModelForMaskedLM.from_pretrained(saved, output_loading_info=True)
+    assert type(again) is type(model)
+    assert not told["missing_keys"] and not told["mismatched_keys"]
+    for folder, theirs in ((tmp_path / "theirs", model), (saved, again.eval())):
+        splitter = transformers.AutoTokenizer.from_pretrained(folder)
+        asked = splitter(texts, padding=True, return_tensors="pt")
+        np.testing.assert_array_equal(asked["input_ids"], inputs["token_ids"])
+        with torch.no_grad():
+            logits = theirs(**asked).logits.numpy()
+        wanted = np.take_along_axis(logits, inputs["masked_positions"][..., None], axis=1)
+        for row, count in enumerate(gaps):
+            np.testing.assert_allclose(ours[row, :count], wanted[row, :count], atol=1e-5)
+    answers = load(saved).predict(texts)
+    found = transformers.pipeline("fill-mask", model=str(saved), top_k=5)(texts[0])
+    given = answers[0]["gaps"][0]
+    assert [each["token"].strip() for each in given] == [
+        each["token_str"].strip() for each in found
+    ]
+    scores = [each["score"] for each in found]
+    np.testing.assert_allclose([each["score"] for each in given], scores, atol=1e-5)
+    assert not any(gap in answer["filled"] for answer in answers)
+
+
+@pytest.mark.parametrize("family", small_families.SHAPES)
 def test_vectors_of_sentence_transformers(libraries, tmp_path, family):
     torch, _ = libraries
     sentence_transformers = needs.package("sentence_transformers")

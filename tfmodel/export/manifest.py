@@ -33,7 +33,7 @@ TOKENIZER_FILES = {
 """What each kind of tokenizer is read from, beside what the manifest says of it."""
 FORMAT = 3
 """Raised when an older tfmodel could no longer read the files rightly: 2 may have other tokenizers
-than WordPiece, 3 a template, without which an artifact is still of 1."""
+than WordPiece, 3 a template, or gaps that are not written `[MASK]`; else an artifact is of 1."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +73,8 @@ class Manifest:
 
     def __post_init__(self):
         if not self.format:
-            oldest = 3 if self.template else 1 if self.tokenizer == "wordpiece" else 2
+            is_of_prompts = self.template or "gap" in self.decoding
+            oldest = 3 if is_of_prompts else 1 if self.tokenizer == "wordpiece" else 2
             object.__setattr__(self, "format", oldest)
 
     def to_json(self) -> str:

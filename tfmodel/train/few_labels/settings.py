@@ -46,7 +46,8 @@ class PromptSettings(Settings):
     )
     template: str = Field(
         min_length=1,
-        description="prompt: with {text}, {text_pair} where rows are pairs, and [MASK].",
+        description="prompt: with {text}, {text_pair} where rows are pairs, and [MASK], the gap, "
+        "whatever the model's own mask is called.",
         examples=["{text} It was [MASK]."],
     )
     words: dict[str, str] | None = Field(
@@ -93,17 +94,15 @@ class Method:
         defaults: of `train`, where the config says nothing.
         foreign: keys of a config that mean nothing to it.
         pairs: whether rows may be two texts.
-        families: kinds of encoder, by `model_type`, that it can train.
     """
 
     module: str
     defaults: Mapping[str, Any]
     foreign: tuple[str, ...]
     pairs: bool
-    families: tuple[str, ...]
 
 
-_FORMS = ("export.keras_hub", "export.onnx")
+_FORMS = ("export.keras_hub",)
 _ROWS = ("data.label_noise", "data.none_label")
 METHODS = {
     "contrastive": Method(
@@ -124,14 +123,12 @@ METHODS = {
             "train.regularize.plateau",
         ),
         pairs=False,
-        families=("bert", "distilbert", "electra", "roberta"),
     ),
     "prompt": Method(
         "prompt",
         defaults={"epochs": 30, "batch_size": 8, "patience": None},
         foreign=(*_FORMS, *_ROWS, "train.regularize.mixout"),
         pairs=True,
-        families=("bert",),
     ),
 }
 """The methods there are."""
