@@ -4,6 +4,7 @@ Needs the extra `parity`.
 """
 
 import json
+import re
 
 import needs
 import numpy as np
@@ -154,14 +155,16 @@ def test_masked_words_come_in_and_go_out(libraries, tmp_path, family):
         with torch.no_grad():
             logits = theirs(**asked).logits.numpy()
         wanted = np.take_along_axis(logits, inputs["masked_positions"][..., None], axis=1)
+        largest = max(1, np.abs(wanted).max())
         for row, count in enumerate(gaps):
-            np.testing.assert_allclose(ours[row, :count], wanted[row, :count], atol=1e-5)
+            given, due = ours[row, :count], wanted[row, :count]
+            np.testing.assert_allclose(given, due, atol=1e-5 * largest)
     answers = load(saved).predict(texts)
     found = transformers.pipeline("fill-mask", model=str(saved), top_k=5)(texts[0])
     given = answers[0]["gaps"][0]
-    assert [each["token"].strip() for each in given] == [
-        each["token_str"].strip() for each in found
-    ]
+    # A part of a character has a name of its own here, and none there.
+    tokens = [re.sub("(<0x..>)+", "\N{REPLACEMENT CHARACTER}", each["token"]) for each in given]
+    assert [each.strip() for each in tokens] == [each["token_str"].strip() for each in found]
     scores = [each["score"] for each in found]
     np.testing.assert_allclose([each["score"] for each in given], scores, atol=1e-5)
     assert not any(gap in answer["filled"] for answer in answers)
