@@ -112,21 +112,31 @@ def test_the_folder_says_what_the_head_reads(road):
     np.testing.assert_allclose(loaded.model(rows), by_hand, atol=1e-4)
 
 
-def test_other_forms_are_refused():
-    loaded = tasks.load_model("runs/small/model")
-    from tfmodel.export.publish import export_all
-    from tfmodel.export.settings import ExportSettings
+def test_onnx_has_what_the_head_reads_and_keras_hub_has_not(road):
+    for package in ("onnx", "onnxruntime", "tokenizers"):
+        needs.package(package)
+    from tfmodel.export import ExportSettings, export_all
+    from tfmodel.export.onnx import token_skew
 
-    with pytest.raises(ConfigError, match="export.onnx: expected a head on the encoder's own"):
-        export_all(
-            ExportSettings(onnx=True, tflite=[]),
-            model=loaded.model,
-            tokenizer=loaded.tokenizer,
-            labels=loaded.labels,
-            max_length=12,
-            texts=["a"],
-            folder="x",
-        )
+    loaded = tasks.load_model("runs/small/model")
+    texts = ["the storm was on monday", "the bank", "", "[MASK] rain [SEP]", "profit " * 30]
+    asked = {
+        "model": loaded.model,
+        "tokenizer": loaded.tokenizer,
+        "labels": loaded.labels,
+        "max_length": 20,
+        "texts": texts,
+        "folder": "other",
+    }
+    export_all(ExportSettings(onnx=True, tflite=[], savedmodel=False), **asked)
+    found = tfmodel.load("other/onnx")
+    wanted = tfmodel.load("runs/small").probabilities(texts)
+    if road[0] == "contrastive":  # whose longest row is another in training
+        wanted, texts = wanted[:4], texts[:4]
+    np.testing.assert_allclose(found.probabilities(texts), wanted, atol=1e-5)
+    assert token_skew("other/onnx", texts) == 0
+    with pytest.raises(ConfigError, match="export.keras_hub: expected a head on the encoder's own"):
+        export_all(ExportSettings(keras_hub=True, tflite=[]), **asked)
 
 
 def test_transformers_gives_the_same_from_the_same_folder(road):

@@ -125,7 +125,7 @@ def reading_of(model: keras.Model) -> Pooled | AtGap | None:
 
 
 def require_pooled_output(model: keras.Model, what: str) -> None:
-    """Refuse a model whose head reads something else, for a form that knows nothing else.
+    """Refuse a model whose head reads something else, for KerasHub knows nothing else.
 
     Args:
         model: on one vector a row.
@@ -135,11 +135,13 @@ def require_pooled_output(model: keras.Model, what: str) -> None:
         ConfigError: it does.
     """
     if reading_of(model) is not None:
+        is_pooled = isinstance(reading_of(model), Pooled)
         raise ConfigError(
-            f"{what}: expected a head on the encoder's own pooled output, which is all that this "
-            "form has. Received: one trained from few labels, which reads "
-            + ("the sentence vector" if isinstance(reading_of(model), Pooled) else "a gap")
-            + ". Leave it out."
+            f"{what}: expected a head on the encoder's own pooled output, which is all that "
+            "KerasHub's BertTextClassifier has. Received: one trained from few labels, which reads "
+            f"{'the sentence vector' if is_pooled else 'a gap in a template'}. Leave it out; the "
+            f"model folder is one of {'sentence-transformers' if is_pooled else 'Hugging Face'}, "
+            "and ONNX has it."
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -140,7 +141,9 @@ class PromptTokenizer(RowTokenizer):
 
     def save(self, folder: str | Path) -> None:
         """Write the files of the tokenizer without the template."""
-        self._tokenizer.save(folder)
+        plain = copy.copy(self._tokenizer)
+        plain.max_length = self.max_length
+        plain.save(folder)
 
     def join(
         self,

@@ -94,22 +94,22 @@ class Method:
         defaults: of `train`, where the config says nothing.
         foreign: keys of a config that mean nothing to it.
         pairs: whether rows may be two texts.
+        reads: what its head reads, for messages.
     """
 
     module: str
     defaults: Mapping[str, Any]
     foreign: tuple[str, ...]
     pairs: bool
+    reads: str
 
 
-_FORMS = ("export.keras_hub",)
 _ROWS = ("data.label_noise", "data.none_label")
 METHODS = {
     "contrastive": Method(
         "contrastive",
         defaults={"epochs": 1, "batch_size": 16, "learning_rate": 2e-5},
         foreign=(
-            *_FORMS,
             *_ROWS,
             "train.class_weights",
             "train.dropout",
@@ -123,12 +123,14 @@ METHODS = {
             "train.regularize.plateau",
         ),
         pairs=False,
+        reads="the sentence vector",
     ),
     "prompt": Method(
         "prompt",
         defaults={"epochs": 30, "batch_size": 8, "patience": None},
-        foreign=(*_FORMS, *_ROWS, "train.regularize.mixout"),
+        foreign=(*_ROWS, "train.regularize.mixout"),
         pairs=True,
+        reads="a gap in a template",
     ),
 }
 """The methods there are."""
