@@ -173,7 +173,8 @@ def _unigrams(tokenizer: UnigramTokenizer) -> dict[str, Any]:
         )
     # Its model would find a special piece in a text: one that a text writes is cut in two.
     written = "|".join(
-        f"(?<={re.escape(piece[:-1])}){re.escape(piece[-1])}" for piece in splitting.never_text
+        f"(?<={re.escape(piece[:-1])}){re.escape(piece[-1])}"
+        for piece in sorted(splitting.never_text, key=vocabulary.ids.get)
     )
     cut = {"type": "Split", "pattern": {"Regex": written}, "behavior": "Isolated", "invert": False}
     splitters = [*values["pre_tokenizer"]["pretokenizers"], cut]

@@ -1,6 +1,6 @@
-"""Classifiers from few labels on other encoders than BERT in ONNX: heads on a gap, and on a mean.
+"""Classifiers on other encoders than BERT in ONNX, from few labels too: heads on a gap, on a mean.
 
-Run: pytest -m slow tests/export/test_onnx_readings.py
+Run: pytest -m slow tests/export/test_onnx_families.py
 """
 
 import keras
@@ -28,6 +28,7 @@ CASES = {
     "gap of pairs": ("roberta", "{text}? [MASK], {text_pair}", True),
     "gap of unigrams": ("albert", TEMPLATE, False),
     "mean": ("xlm-roberta", "", False),
+    "pooled": ("albert", "", True),
 }
 
 
@@ -40,7 +41,7 @@ def test_it_answers_as_the_model(case, tmp_path):
     tokenizer = small_families.tokenizer_of(family)
     if family == "roberta":
         tokenizer = BytePairTokenizer(tokenizer.vocabulary, tokenizer.merges, max_length=48)
-    reading = Pooled("mean", True)
+    reading = Pooled("mean", True) if case == "mean" else None
     if template:
         tokenizer = PromptTokenizer(tokenizer, template)
         reading = AtGap(tokenizer.vocabulary.mask_id, template)
