@@ -35,7 +35,7 @@ TRAIN = {
     "contrastive": {"epochs": 2, "learning_rate": 0.003},
     "prompt": {"epochs": 12, "learning_rate": 0.003, "batch_size": 16, "max_length": 20},
 }
-TRAIN["prompt of roberta"] = TRAIN["prompt"]
+TRAIN["prompt of roberta"] = {**TRAIN["prompt"], "epochs": 20}
 
 pytestmark = pytest.mark.slow
 
