@@ -49,6 +49,10 @@ class PromptSettings(Settings):
         description="prompt: with {text}, {text_pair} where rows are pairs, and [MASK], the gap, "
         "whatever the model's own mask is called.",
         examples=["{text} It was [MASK]."],
+        json_schema_extra={
+            "type": "string",
+            "pattern": r"^(?=[\s\S]*\{text\})(?=[\s\S]*\[MASK\])",
+        },
     )
     words: dict[str, str] | None = Field(
         None,
