@@ -155,36 +155,9 @@ def _predict(options: argparse.Namespace) -> None:
 
 
 def _serve(options: argparse.Namespace) -> None:
-    from tfmodel.serve import Proxy, Server, serve_settings
-    from tfmodel.serve.feedback.settings import feedback_of
-    from tfmodel.serve.server import labels_of, policy_of
+    from tfmodel.serve.command import run_command
 
-    names = ("host", "rest_port", "grpc_port", "token_file", "tls_certificate", "tls_key")
-    limits = ("max_batch_size", "batch_timeout_ms", "batch_threads", "max_queue", "timeout_seconds")
-    given = {name: getattr(options, name) for name in (*names, *limits, "target", "poll_seconds")}
-    parts = ("privacy", "regions", "sample", "days", "rows", "queue")
-    given["feedback"] = feedback_of(
-        options.feedback, **{name: getattr(options, f"feedback_{name}") for name in parts}
-    )
-    settings = serve_settings(**given)
-    policy = policy_of(options.versions)
-    labels = labels_of(options.label)
-    if options.upstream is not None:
-        known = {options.name: options.base} if options.base else None
-        behind = {"upstream_grpc": options.upstream_grpc, "models": known}
-        Proxy(options.upstream, **behind, settings=settings).run()
-        return
-    if options.upstream_grpc is not None:
-        raise ConfigError("Expected --upstream beside --upstream-grpc. Received: no --upstream.")
-    if options.models_config and (labels or options.versions != "newest"):
-        raise ConfigError(
-            "Expected versions and labels in the file. Received: --models-config beside --versions "
-            "or --label."
-        )
-    _import_tensorflow(options)
-    models = None if options.base is None else {options.name: options.base}
-    file = options.models_config
-    Server(models, policy=policy, labels=labels, config_file=file, settings=settings).run()
+    run_command(options)
 
 
 def _rollout(options: argparse.Namespace) -> None:
@@ -285,7 +258,7 @@ _PRETRAINING = ("corpus", "pretrain")
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     words = sys.argv[1:] if arguments is None else arguments
-    parser = _parser(with_rollout=words[:1] == ["rollout"])
+    parser = _parser(words[0] if words else "")
     options, rest = parser.parse_known_args(arguments)
     # argparse takes no more texts or settings once an option has stood after the first ones.
     more = getattr(options, options.more) if options.more else []
@@ -295,7 +268,8 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     return options
 
 
-def _parser(*, with_rollout: bool = True) -> argparse.ArgumentParser:
+def _parser(command: str | None = None) -> argparse.ArgumentParser:
+    """The parser of all commands; for one of them it knows no arguments of those that take long."""
     parser = argparse.ArgumentParser(
         prog="tfmodel",
         description="From labelled text to a BERT that answers on a server and on a phone.",
@@ -355,7 +329,10 @@ def _parser(*, with_rollout: bool = True) -> argparse.ArgumentParser:
         "tfmodel serve runs/quickstart/export/savedmodel\n"
         '  curl -d \'{"instances": ["Shares fell."]}\' localhost:8501/v1/models/model:predict',
     )
-    _add_serve(serve)
+    if command in (None, "serve"):  # what it imports takes a second
+        from tfmodel.serve.command import add_arguments as add_serve
+
+        add_serve(serve)
 
     _add_feedback(
         _command(
@@ -377,7 +354,7 @@ def _parser(*, with_rollout: bool = True) -> argparse.ArgumentParser:
         "  tfmodel rollout compare models.config --run runs/news\n"
         "  tfmodel rollout promote models.config",
     )
-    if with_rollout:  # what it imports takes a second
+    if command in (None, "rollout"):
         from tfmodel.serve.rollout.command import add_arguments
 
         add_arguments(rollout)
@@ -432,50 +409,6 @@ def _command(commands, name: str, function, words: str, example: str) -> argpars
     parser.add_argument("--verbose", action="store_true", help="say everything, with tracebacks")
     parser.set_defaults(command=function, more=None)
     return parser
-
-
-def _add_serve(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "base", metavar="SAVEDMODEL_BASE", nargs="?", help="folder of versions 1, 2, …"
-    )
-    parser.add_argument(
-        "--models-config", metavar="FILE", help="models.config of TF Serving, in place of a folder"
-    )
-    parser.add_argument("--name", default="model", help="what clients call the model (model)")
-    parser.add_argument("--host", help="address to listen at (127.0.0.1)")
-    parser.add_argument("--rest-port", type=int, metavar="PORT", help="of REST (8501)")
-    parser.add_argument("--grpc-port", type=int, metavar="PORT", help="of gRPC (8500)")
-    parser.add_argument(
-        "--versions", metavar="WHICH", default="newest", help="newest (default), all, or 3,5"
-    )
-    parser.add_argument(
-        "--label", metavar="NAME=VERSION", action="append", default=[], help="such as stable=3"
-    )
-    parser.add_argument("--token-file", metavar="FILE", help="a token that clients must send")
-    parser.add_argument("--tls-certificate", metavar="FILE", help="certificate chain, PEM")
-    parser.add_argument("--tls-key", metavar="FILE", help="its private key, PEM")
-    parser.add_argument("--target", metavar="2.x", help="TF Serving a version must fit (2.12)")
-    parser.add_argument("--poll-seconds", type=float, help="between looks at the folder (1)")
-    parser.add_argument("--max-batch-size", type=int, help="rows computed at once (32)")
-    parser.add_argument("--batch-timeout-ms", type=float, help="a batch waits to be full (0)")
-    parser.add_argument("--batch-threads", type=int, help="batches at once (the cores)")
-    parser.add_argument("--max-queue", type=int, help="rows that wait; more get 503 (4096)")
-    parser.add_argument("--timeout-seconds", type=float, help="for an answer (30)")
-    behind = parser.add_argument_group("in front of a TF Serving")
-    behind.add_argument("--upstream", metavar="HOST:PORT", help="its REST: pass on and record")
-    behind.add_argument("--upstream-grpc", metavar="HOST:PORT", help="its gRPC (none)")
-    kept = parser.add_argument_group("feedback")
-    kept.add_argument(
-        "--feedback", metavar="DATABASE", help="record requests, take corrections: sqlite:///F.db"
-    )
-    kept.add_argument("--feedback-sample", type=float, metavar="SHARE", help="of requests (1.0)")
-    kept.add_argument(
-        "--feedback-privacy", metavar="KINDS", help="replaced before storing: all, none, email,…"
-    )
-    kept.add_argument("--feedback-regions", metavar="US,GB,…", help="whose numbers (US,GB,CN)")
-    kept.add_argument("--feedback-days", metavar="N", help="kept so long, or none (90)")
-    kept.add_argument("--feedback-rows", metavar="N", help="uncorrected rows kept (1000000)")
-    kept.add_argument("--feedback-queue", type=int, metavar="N", help="requests that wait (1000)")
 
 
 def _add_feedback(parser: argparse.ArgumentParser) -> None:

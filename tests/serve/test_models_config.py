@@ -19,6 +19,7 @@ from tfmodel.serve.models_config import (
     set_versions,
     write_models_config,
 )
+from tfmodel.serve.rollout import Rollout, write_first_config
 
 
 @pytest.fixture(scope="module")
@@ -131,8 +132,8 @@ def test_a_version_that_changes_while_it_is_loaded_is_loaded_again(places, made,
 
     admit, seen = versions.admit, []
 
-    def slowly(folder, *, target):
-        servable = admit(folder, target=target)
+    def slowly(folder, **options):
+        servable = admit(folder, **options)
         if not seen:
             (folder / "assets").mkdir(exist_ok=True)
             (folder / "assets/late").write_text("")
@@ -204,15 +205,29 @@ def test_versions_are_written_as_the_schema_has_them(tmp_path):
         'model_version_policy { latest { num_versions: 2 } } version_labels { key: "a" value: 3 }'
     )
     path = write(tmp_path / "models.config", entry("one", "/one", more), entry("two", "/two"))
+    path.write_text("# why\n#\n" + path.read_text())
     path.chmod(0o604)
     config = read_models_config(path)
     set_versions(find_model(config, "one", path=path), {7, 3}, {"stable": 3, "canary": 7})
     write_models_config(path, config)
     read = read_models_config(path)
     assert read == config and path.stat().st_mode & 0o777 == 0o604
+    assert path.read_text().startswith("# why\n#\nmodel_config_list {")
     one, two = read.model_config_list.config
     assert [*one.model_version_policy.specific.versions] == [3, 7]
     assert dict(one.version_labels) == {"stable": 3, "canary": 7} and two.name == "two"
+
+
+def test_a_rollout_has_a_name_that_addresses_and_files_can_have(tmp_path):
+    path = tmp_path / "models.config"
+    for name in ("a/b", "../x", "a:b"):
+        with pytest.raises(ConfigError, match="without / and :.*Choose another --model") as caught:
+            write_first_config(path, name, tmp_path, 1)
+        assert repr(name) in str(caught.value) and not path.exists()
+        write(tmp_path / "other.config", entry(name, tmp_path))
+        with pytest.raises(ConfigError, match="a model's name without / and :"):
+            Rollout(tmp_path / "other.config")
+    assert [path.name for path in tmp_path.iterdir()] == ["other.config"]
 
 
 def test_mistakes_of_files(tmp_path):
@@ -252,3 +267,42 @@ def test_the_command_takes_a_file_or_a_folder(tfmodel, tmp_path):
     assert done.code == 2 and "versions and labels in the file" in done.err
     done = tfmodel("serve", "--models-config", str(path))
     assert done.code == 2 and "a path where nothing is" in done.err
+
+
+def batching(folder, text):
+    (folder / "batching_params.pbtxt").write_text(text)
+    return folder
+
+
+def test_the_batches_that_a_version_brings_along(tmp_path):
+    from tfmodel.serve.batching_file import batching_changes, read_batching
+
+    one, two = tmp_path / "1", tmp_path / "2"
+    one.mkdir()
+    two.mkdir()
+    defaults = serve_settings()
+    assert read_batching(one).over(defaults) == {
+        "batch_rows": 32,
+        "queue_rows": 4096,
+        "wait_seconds": 0.0,
+        "threads": defaults.threads,
+    }
+    assert [*batching_changes(one, two)] == []
+    text = "max_batch_size { value: 8 } batch_timeout_micros { value: 500 } "
+    batching(one, text + "max_enqueued_batches { value: 5 } allowed_batch_sizes: 8")
+    found = read_batching(one).over(defaults)
+    assert (found["batch_rows"], found["queue_rows"], found["wait_seconds"]) == (8, 40, 0.0005)
+    # What the caller has said wins.
+    found = read_batching(one).over(serve_settings(max_batch_size=4, max_queue=9))
+    assert (found["batch_rows"], found["queue_rows"], found["wait_seconds"]) == (4, 9, 0.0005)
+    (words,) = batching_changes(one, two)
+    assert "version 2 has no batching_params.pbtxt, which version 1 has" in words
+    batching(two, "max_batch_size { value: 16 }")
+    (words,) = batching_changes(one, two)
+    assert words == (
+        "version 2 brings its own batches: max_batch_size 8 -> 16, batch_timeout_micros 500 -> "
+        "default, max_enqueued_batches 5 -> default"
+    )
+    for text in ("max_batch_size: 8", "x { value: 1 }", "max_batch_size { value: 0 }", "{"):
+        with pytest.raises(ServingError, match="is none that TF Serving reads"):
+            read_batching(batching(two, text))

@@ -3,6 +3,7 @@
 Run: pytest tests/serve/test_rollout_command.py
 """
 
+import contextlib
 import csv
 import json
 import re
@@ -12,12 +13,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import small_run
-from small_servable import copy_version
+from small_servable import copy_version, until
 
 import tfmodel as tm
 from tfmodel.config import ConfigError
-from tfmodel.serve import Server, serve_settings
-from tfmodel.serve.rollout import labelled_rows, manifest_of, run_rows, text_rows
+from tfmodel.serve import Client, Proxy, Server, serve_settings
+from tfmodel.serve.rollout import (
+    Rollout,
+    labelled_rows,
+    manifest_of,
+    run_rows,
+    text_rows,
+    write_first_config,
+)
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +109,60 @@ def test_a_worse_version_is_seen_and_a_good_one_promoted(tfmodel, finished, base
     assert next(iter(served.models)).live == [3]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("is_proxy", [False, True], ids=["server", "proxy"])
+def test_compared_by_what_clients_ask(tfmodel, versions, tmp_path, monkeypatch, is_proxy):
+    """Copies are asked beside the answers, over both doors; then they, and the requests, tell."""
+    monkeypatch.chdir(tmp_path)
+    write_first_config("models.config", "model", versions, 1)
+    url, file = "sqlite:///feedback.db", "models.config"
+    kept = {"database": url, "mirror": 1.0}
+    doors = {"rest_port": 0, "grpc_port": 0, "poll_seconds": 0.05}
+    with contextlib.ExitStack() as stack:
+        own = {} if is_proxy else {"feedback": kept}
+        settings = serve_settings(**doors, **own)
+        server = asked = stack.enter_context(Server(config_file=file, settings=settings))
+        if is_proxy:
+            settings = serve_settings(**doors, feedback=kept)
+            behind = {"upstream_grpc": server.grpc_address, "models": {"model": versions}}
+            asked = stack.enter_context(Proxy(server.rest_address, **behind, settings=settings))
+        rollout = Rollout(file, server=f"grpc://{server.grpc_address}")
+        rollout.start(2)
+        texts = [text for text, _ in small_run.rows()][:40]
+        for address in (f"http://{asked.rest_address}", f"grpc://{asked.grpc_address}"):
+            with Client(address, label="stable", batch_size=4) as client:
+                answers = client.predict(texts)
+                for answer in answers[:8]:
+                    client.feedback(answer, label=answer.label)
+            # Of version 2 by itself no copy is made.
+            with Client(address, version=2) as client:
+                client.predict(texts[:4])
+        copied = ':tfmodel:serving:mirrored_requests{model_name="model",outcome="compared"} 20'
+        until(lambda: copied in asked.metrics.page())
+        until(lambda: not asked._recorder._copies)
+        rule = ("--min-rows", "10", "--max-latency-ratio", "100", "--latency-rows", "10")
+        done = tfmodel("rollout", "compare", file, "--mirrored", url, *rule)
+        assert done.code == 1, done.err
+        assert "80 rows of mirrored requests" in done.out and "accuracy: of 16 rows" in done.out
+        mirrored = rollout.state.comparison
+        assert mirrored["quality"]["accuracy"]["old"] == 1.0 and "p99 ms" in done.out
+        assert mirrored["latency"]["requests"] == 20 and mirrored["failed_requests"] == 0
+        # Asked once more, the versions say the same.
+        done = tfmodel("rollout", "compare", file, "--feedback", url, *rule)
+        assert done.code == 1 and "80 rows of recorded requests" in done.out, done.err
+        again = rollout.state.comparison
+        for figures in (mirrored, again):
+            assert figures["agreement"]["agreement"] == pytest.approx(
+                mirrored["agreement"]["agreement"]
+            )
+        assert again["corrected_rows"] == 8  # equal texts once
+        done = tfmodel("rollout", "compare", file, "--mirrored", url, "--since", "2999-01-01")
+        assert done.code == 2 and "since 2999-01-01. Received: none" in done.err
+        done = tfmodel("rollout", "compare", file, "--run", "x", "--since", "2026-01-01")
+        assert done.code == 2 and "--since: expected beside --feedback" in done.err
+        rollout.rollback()
+
+
 def test_rows_of_every_kind(finished, base, tmp_path):
     manifest = manifest_of(base / "1")
     rows = run_rows(finished / "runs/small", manifest)
@@ -160,6 +222,7 @@ def test_mistakes(tfmodel, base, tmp_path, monkeypatch):
         ),
         (["compare", config], "one of the arguments --texts --labelled --run is required"),
         (["promote", config, "--wait-seconds", "0"], "--wait-seconds must be above 0"),
+        (["promote", config, "--wait-seconds", "nan"], "--wait-seconds must be above 0"),
         (["run", config, "2", "--run", "x", "--max-drop", "2"], "--max-drop: expected 0 to 1"),
         (["run", config, "2", "--run", "x", "--most", "0"], "--most must be 1 or more"),
         (["run", config, "1", "--run", "x"], "expected a run folder"),

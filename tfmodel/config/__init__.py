@@ -17,13 +17,8 @@ from typing import Any, TypeVar
 import pydantic
 import yaml
 
-from tfmodel.config.wording import (
-    flat_types,
-    is_model,
-    shown,
-    text_where_text_is_wanted,
-    word_problems,
-)
+from tfmodel.annotations import is_read_as_empty, no_other_type
+from tfmodel.config.wording import shown, text_where_text_is_wanted, word_problems
 
 
 class ConfigError(ValueError):
@@ -45,17 +40,10 @@ class Settings(pydantic.BaseModel):
         if not isinstance(values, Mapping):
             return values
         values = dict(values)
-        for key, value in values.items():
-            if key not in cls.model_fields or not (value is None or isinstance(value, bool)):
-                continue
-            wanted = flat_types(cls.model_fields[key].annotation)
-            if value is None:
-                # `train:` with every line under it commented out is an empty section.
-                if type(None) not in wanted and any(map(is_model, wanted)):
-                    values[key] = {}
-            elif wanted & {int, float} and bool not in wanted:
-                # Python's True is an int, so `epochs: true` would quietly become 1.
-                values[key] = str(value).lower()
+        for key, field in cls.model_fields.items():
+            if key in values:
+                empty = values[key] is None and is_read_as_empty(field)
+                values[key] = {} if empty else no_other_type(values[key], field.annotation)
         return values
 
 
@@ -112,20 +100,6 @@ def to_yaml(settings: pydantic.BaseModel) -> str:
     """Write settings as YAML, defaults included; `load_config` reads back equal settings."""
     values = settings.model_dump(mode="json")
     return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
-
-
-def json_schema(schema: type[pydantic.BaseModel]) -> dict:
-    """Describe a config for editors: JSON Schema with titles, descriptions and examples.
-
-    A key without an example of its own shows its default as one.
-    """
-    described = schema.model_json_schema()
-    for model in [described, *described.get("$defs", {}).values()]:
-        for key, entry in model.get("properties", {}).items():
-            entry.setdefault("title", key.replace("_", " ").capitalize())
-            if entry.get("default") not in (None, {}, []):
-                entry.setdefault("examples", [entry["default"]])
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **described}
 
 
 # --- YAML ---------------------------------------------------------------------------------

@@ -12,6 +12,8 @@ from typing import Any
 
 import pydantic
 
+from tfmodel.annotations import flat_types, is_model, is_number_in_quotes
+
 _TEXT_ERRORS = ("string_type", "literal_error", "enum", "path_type")
 
 
@@ -106,6 +108,8 @@ def _word_problem(path: tuple, problems: list[dict], values: dict, known: dict) 
     expected = " or ".join(dict.fromkeys(_expected(problem, field) for problem in problems))
     if near:
         fix = f"Did you mean {near[0]}?"
+    elif "number" in expected and is_number_in_quotes(received):
+        fix = "Write it without quotes."
     elif kind in ("list_type", "tuple_type") and isinstance(received, str | int | float):
         fix = f"Write [{received}]."
     elif field is None or field.is_required() or kind == "union_tag_invalid":
@@ -200,20 +204,6 @@ def shown(value: Any) -> str:
     except (TypeError, ValueError):
         text = str(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
-
-
-def flat_types(annotation: Any) -> set:
-    """The plain types of an annotation, out of unions, lists, mappings and Annotated."""
-    inner, origin = typing.get_args(annotation), typing.get_origin(annotation)
-    if not inner or origin is typing.Literal:
-        return {annotation}
-    inner = inner[:1] if origin is typing.Annotated else inner
-    return set().union(*(flat_types(part) for part in inner if part is not Ellipsis))
-
-
-def is_model(kind: Any) -> bool:
-    """Whether a type is a section of a config."""
-    return isinstance(kind, type) and issubclass(kind, pydantic.BaseModel)
 
 
 def known_fields(

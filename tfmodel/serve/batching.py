@@ -8,6 +8,8 @@ import threading
 import time
 from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import Future, InvalidStateError
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from typing import Any
 
 import numpy as np
 
@@ -275,3 +277,20 @@ class Batcher:
             is_whole = request.pieces_left == 0
         if is_whole:
             request.finish(request.outputs)
+
+
+def outcome_of(future: Future, deadline: float) -> Any:
+    """What a future gives, for a thread that can wait.
+
+    Args:
+        future: of `Batcher.submit`.
+        deadline: of `time.monotonic`.
+
+    Raises:
+        ServingError: DEADLINE_EXCEEDED, or what the future raises.
+    """
+    try:
+        return future.result(max(0.0, deadline - time.monotonic()))
+    except FutureTimeoutError:
+        future.cancel()
+        raise ServingError("DEADLINE_EXCEEDED", "Timed out before the answer came.") from None

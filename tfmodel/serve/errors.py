@@ -28,6 +28,15 @@ HTTP_STATUS = {
 Source: TF Serving's `ToHTTPStatusCode` in `model_servers/http_server.cc`.
 """
 
+CODE_OF_STATUS = {status: code for code, status in reversed(HTTP_STATUS.items())} | {
+    400: "INVALID_ARGUMENT",
+    408: "DEADLINE_EXCEEDED",
+    413: "INVALID_ARGUMENT",
+    500: "INTERNAL",
+    502: "UNAVAILABLE",
+}
+"""HTTP status to code, as a client reads it."""
+
 _PATH = re.compile(r"(?:[\w.+@~-]*/){2,}[\w.+@~-]*")
 _MOST_CHARACTERS = 500
 

@@ -6,14 +6,16 @@ Source: `model_servers/prediction_service_impl.cc`, `model_service_impl.cc` and
 
 from __future__ import annotations
 
-import concurrent.futures
 import hmac
 import time
 from collections.abc import Callable
 from typing import Any
 
 from tfmodel.serve import examples
+from tfmodel.serve.batching import outcome_of
 from tfmodel.serve.errors import ServingError, invalid
+from tfmodel.serve.feedback.asked import AskedRow, rows_of_messages
+from tfmodel.serve.feedback.mirroring import Trial
 from tfmodel.serve.feedback.recorder import Recorder
 from tfmodel.serve.models import Models, metadata
 from tfmodel.serve.protocol_names import FEEDBACK_SERVICE, REQUEST_ID
@@ -22,6 +24,8 @@ from tfmodel.serve.tensors import fill_proto, inputs_of_proto
 from tfmodel.serve.versions import Version
 
 _ENTRYPOINT = "GRPC"
+RECORDED = ("Predict", "Classify", "Regress")
+"""The methods of PredictionService whose requests are counted and recorded."""
 
 
 def handlers_of(
@@ -32,7 +36,7 @@ def handlers_of(
     Args:
         models: what is asked.
         token: that clients must send as metadata `authorization: Bearer TOKEN`; None: nobody must.
-        recorder: records requests to predict; None: nothing does.
+        recorder: records requests; None: nothing does.
     """
     import grpc
     from tensorflow_serving.apis import (
@@ -131,7 +135,7 @@ class _Method:
         self._request = request
         self._answer = answer
         self._secret = secret
-        self._recorder = recorder if name == "Predict" else None
+        self._recorder = recorder if name in RECORDED else None
 
     def __call__(self, body: bytes, context: Any) -> Any:
         import grpc
@@ -153,14 +157,27 @@ class _Method:
             code, message = "INTERNAL", f"The server failed ({type(error).__name__})."
         known = self._models.known(model)
         took = time.monotonic() - started
-        self._models.metrics.request(known, self._name, _ENTRYPOINT, code, took)
+        if self._name in RECORDED:
+            self._models.metrics.request(known, self._name, _ENTRYPOINT, code, took)
         if code != "OK":
             context.abort(grpc.StatusCode[code], message)
         if self._recorder is not None:
-            request_id = self._recorder.by_grpc(request, response, seconds=took)
+            trial = self._trial(request, response) if self._name == "Predict" else None
+            request_id = self._recorder.by_grpc(request, response, seconds=took, trial=trial)
             if request_id is not None:
                 context.set_trailing_metadata([(REQUEST_ID, request_id)])
         return response
+
+    def _trial(self, request: Any, response: Any) -> Trial | None:
+        if request.model_spec.signature_name not in ("", DEFAULT_SIGNATURE):
+            return None
+
+        def ask(number: int) -> list[AskedRow]:
+            deadline = time.monotonic() + self._models.settings.timeout_seconds
+            return rows_of_messages(request, self._answer(asking(request, number), deadline))
+
+        spec = response.model_spec
+        return self._models.trial(spec.name, spec.version.value, ask)
 
     def _read(self, body: bytes) -> Any:
         from google.protobuf.message import DecodeError
@@ -169,6 +186,19 @@ class _Method:
             return self._request.FromString(body)
         except DecodeError:
             raise invalid(f"Expected a {self._request.DESCRIPTOR.name}") from None
+
+
+def asking(request: Any, number: int) -> Any:
+    """The same request, to a version.
+
+    Args:
+        request: one with a `model_spec`.
+        number: the version.
+    """
+    again = type(request)()
+    again.CopyFrom(request)
+    again.model_spec.version.value = number  # in place of a label
+    return again
 
 
 def _model_of(request: Any) -> str:
@@ -197,7 +227,7 @@ class _Service:
             signature = version.servable.signature(name)
             wanted = _wanted(signature.outputs, request.output_filter)
             inputs = inputs_of_proto(signature, request.inputs)
-            outputs = _outcome(version.submit(signature, inputs, deadline=deadline), deadline)
+            outputs = outcome_of(version.submit(signature, inputs, deadline=deadline), deadline)
         response = predict_pb2.PredictResponse()
         _fill_spec(response.model_spec, request.model_spec.name, version, name)
         for output in wanted:
@@ -223,7 +253,7 @@ class _Service:
         with self._models.use(*_asked(request)) as version:
             question = examples.Question(version, name, method, request.input)
             self._models.metrics.examples(request.model_spec.name, question.rows)
-            outputs = _outcome(question.submit(deadline), deadline)
+            outputs = outcome_of(question.submit(deadline), deadline)
             response.result.CopyFrom(question.result(outputs))
             _fill_spec(
                 response.model_spec, request.model_spec.name, version, question.signature.name
@@ -260,7 +290,7 @@ class _Service:
                 entry = response.results.add()
                 _fill_spec(entry.model_spec, specs[0].name, version, question.signature.name)
                 field = "classification" if method is examples.CLASSIFY else "regression"
-                result = question.result(_outcome(future, deadline))
+                result = question.result(outcome_of(future, deadline))
                 getattr(entry, f"{field}_result").CopyFrom(result)
         return response
 
@@ -315,11 +345,3 @@ def _fill_spec(spec: Any, name: str, version: Version, signature: str) -> None:
     spec.name = name
     spec.version.value = version.number
     spec.signature_name = signature
-
-
-def _outcome(future: concurrent.futures.Future, deadline: float) -> Any:
-    try:
-        return future.result(max(0.0, deadline - time.monotonic()))
-    except concurrent.futures.TimeoutError:
-        future.cancel()
-        raise ServingError("DEADLINE_EXCEEDED", "Timed out before the answer came.") from None

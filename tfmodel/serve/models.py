@@ -6,14 +6,17 @@ import contextlib
 import logging
 import re
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tfmodel.config import ConfigError
 from tfmodel.serve.errors import ServingError, invalid, without_paths
+from tfmodel.serve.feedback.asked import AskedRow
+from tfmodel.serve.feedback.mirroring import Trial
 from tfmodel.serve.metrics import Metrics
 from tfmodel.serve.models_config import PLATFORM, read_models_config
+from tfmodel.serve.protocol_names import CANARY, STABLE
 from tfmodel.serve.settings import ServeSettings
 from tfmodel.serve.versions import ALL_VERSIONS, Model, Policy, Version
 
@@ -115,6 +118,31 @@ class Models:
             entry.status.error_code = error_codes_pb2.Code.Value(code)
             entry.status.error_message = message
         return response
+
+    def trial(
+        self, name: str, number: int | None, ask: Callable[[int], Sequence[AskedRow]]
+    ) -> Trial | None:
+        """How a request can be asked once more, of `stable` and `canary`.
+
+        Args:
+            name: of the model that it asked.
+            number: of the version that answered.
+            ask: asks a version.
+
+        Returns:
+            None where that version is not `stable`, or none is on trial.
+        """
+        model = self._models.get(name)
+
+        def versions() -> tuple[int, int] | None:
+            new = model.labels.get(CANARY)
+            if number is None or new in (None, number) or model.labels.get(STABLE) != number:
+                return None
+            return number, new
+
+        if model is None or versions() is None:
+            return None
+        return Trial(versions, ask, is_busy=lambda: model.waiting_rows > 0)
 
     def known(self, name: str) -> str:
         """The name where it is one of a model, otherwise a word that stands for all others."""

@@ -1,5 +1,8 @@
 """What this project adds to TF Serving's API, by name."""
 
+STABLE, CANARY = "stable", "canary"
+"""The labels of a rollout: on the version in service, and on the one on trial."""
+
 FEEDBACK_PATH = "/v1/feedback"
 """Where corrections go over REST."""
 FEEDBACK_SERVICE = "tfmodel.FeedbackService"

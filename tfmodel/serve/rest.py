@@ -16,10 +16,13 @@ from urllib.parse import unquote
 
 from tfmodel.serve import examples, metrics, tensors
 from tfmodel.serve.asgi import Receive, Send, check_token, error_answer, read_body, send_answer
+from tfmodel.serve.batching import outcome_of
 from tfmodel.serve.errors import ServingError, invalid
+from tfmodel.serve.feedback.asked import AskedRow, rows_of_json
 from tfmodel.serve.feedback.recorder import Recorder
 from tfmodel.serve.models import Models, metadata
 from tfmodel.serve.protocol_names import FEEDBACK_PATH, REQUEST_ID
+from tfmodel.serve.servable import DEFAULT_SIGNATURE
 
 _ASK = re.compile(
     r"(?i)/v1/models/([^/:]+)(?:/versions/(\d+)|/labels/([^/:]+))?:(classify|regress|predict)"
@@ -114,8 +117,12 @@ class RestApplication:
     def _record(
         self, call: _Call, request: Mapping[str, Any], answer: Mapping[str, Any], size: int
     ) -> None:
-        if self._recorder is None or call.api != "predict":
+        if self._recorder is None:
             return
+        trial = None
+        if call.api == "predict" and tensors.signature_name(request) in ("", DEFAULT_SIGNATURE):
+            ask = functools.partial(self._ask_again, call.model, request)
+            trial = self.models.trial(call.model, call.answered_by, ask)
         request_id = self._recorder.by_rest(
             request,
             answer,
@@ -125,6 +132,7 @@ class RestApplication:
             version_label=call.version[1] or None,
             signature=tensors.signature_name(request),
             seconds=time.monotonic() - call.started,
+            trial=trial,
         )
         call.request_id = (request_id or "").encode()
 
@@ -162,6 +170,16 @@ class RestApplication:
         if method is examples.CLASSIFY:
             return examples.json_of_classifications(result)
         return examples.json_of_regressions(result)
+
+    def _ask_again(self, model: str, request: Mapping[str, Any], number: int) -> list[AskedRow]:
+        """What a version answers to a request to predict; in a thread that can wait."""
+        deadline = time.monotonic() + self._settings.timeout_seconds
+        with self.models.use(model, number) as version:
+            signature = version.servable.signature(tensors.signature_name(request))
+            inputs, by_row = tensors.inputs_of_json(signature, request)
+            future = version.submit(signature, inputs, deadline=deadline)
+            outputs = outcome_of(future, deadline)
+        return rows_of_json(request, tensors.json_of_outputs(outputs, by_row=by_row))
 
     def _look(self, call: _Call, what: str | None) -> bytes:
         if not call.model:

@@ -12,16 +12,9 @@ from urllib.parse import quote, urlsplit
 import numpy as np
 
 from tfmodel.config import ConfigError
-from tfmodel.serve.errors import HTTP_STATUS, ServingError
+from tfmodel.serve.errors import CODE_OF_STATUS, HTTP_STATUS, ServingError
 from tfmodel.serve.protocol_names import FEEDBACK_METHOD, FEEDBACK_PATH, REQUEST_ID
 
-_CODES = {status: code for code, status in reversed(HTTP_STATUS.items())} | {
-    400: "INVALID_ARGUMENT",
-    408: "DEADLINE_EXCEEDED",
-    413: "INVALID_ARGUMENT",
-    500: "INTERNAL",
-    502: "UNAVAILABLE",
-}
 _LONGEST_WORDS = 500
 
 
@@ -272,7 +265,7 @@ class _Rest:
             content = {}
         if answer.status == 200 and isinstance(content, dict):
             return content, answer.headers
-        code = _CODES.get(answer.status, "UNKNOWN")
+        code = CODE_OF_STATUS.get(answer.status, "UNKNOWN")
         said = content.get("error") if isinstance(content, dict) else None
         words = str(said or f"The server answered with status {answer.status}.")[:_LONGEST_WORDS]
         raise ServingError(code, words, http_status=answer.status)

@@ -13,39 +13,55 @@ from tfmodel.config import ConfigError
 from tfmodel.model.attention import ACTIVATIONS
 from tfmodel.model.encoder import encoder_config
 from tfmodel.model.layer_norm import LayerNorm
+from tfmodel.model.sizes import BertConfig
 from tfmodel.tasks.tied_cross_entropy import draw_tied, tied_cross_entropy, times_transposed
 
 TRANSFORM, _LOGITS = "masked_transform", "masked_logits"
 
 
-class _Names(NamedTuple):
-    """What the parts of the head are called in a family's files."""
+class HeadNames(NamedTuple):
+    """What the parts of the head are called in a family's files.
+
+    `activation` is that of the head, where it is another than the encoder's.
+    """
 
     dense: str
     normalize: str
     bias: str
     decoder: str
+    activation: str | None = None
 
 
-_NAMES = {
-    "bert": _Names(
+_ROBERTA = HeadNames(
+    "lm_head.dense", "lm_head.layer_norm", "lm_head.bias", "lm_head.decoder", activation="gelu"
+)
+NAMES = {
+    "bert": HeadNames(
         "cls.predictions.transform.dense",
         "cls.predictions.transform.LayerNorm",
         "cls.predictions.bias",
         "cls.predictions.decoder",
     ),
-    "distilbert": _Names(
+    "distilbert": HeadNames(
         "vocab_transform", "vocab_layer_norm", "vocab_projector.bias", "vocab_projector"
     ),
-    "electra": _Names(
+    "electra": HeadNames(
         "generator_predictions.dense",
         "generator_predictions.LayerNorm",
         "generator_lm_head.bias",
         "generator_lm_head",
+        activation="gelu",
+    ),
+    "roberta": _ROBERTA,
+    "xlm-roberta": _ROBERTA,
+    "albert": HeadNames(
+        "predictions.dense",
+        "predictions.LayerNorm",
+        "predictions.bias",
+        "predictions.decoder",
     ),
 }
-FAMILIES = tuple(_NAMES)
-"""Kinds of encoder, by `model_type`, whose masked language model's head is read and written."""
+"""By `model_type`: of every family the head is read and written."""
 
 
 @keras.saving.register_keras_serializable("tfmodel")
@@ -192,7 +208,7 @@ def masked_vectors(encoder: keras.Model, hidden):
     dtype = encoder.get_layer("embeddings").dtype_policy
     return MaskedTransform(
         config.embedding_size or config.hidden_size,
-        activation=config.activation,
+        activation=NAMES[config.family].activation or config.activation,
         epsilon=config.layer_norm_epsilon,
         name=TRANSFORM,
         dtype=dtype,
@@ -212,13 +228,13 @@ def masked_loss(model: keras.Model, vectors, target_ids, weights):
 
 def head_tensors(model: keras.Model) -> dict[str, np.ndarray]:
     """The head's weights by Hugging Face name."""
-    names = _NAMES[encoder_config(model.encoder).family]
+    names = NAMES[encoder_config(model.encoder).family]
     bias = ops.convert_to_numpy(model.get_layer(_LOGITS).bias)
     return {**transform_tensors(model.get_layer(TRANSFORM), names), names.bias: bias}
 
 
 def transform_tensors(
-    transform: MaskedTransform, names: _Names = _NAMES["bert"]
+    transform: MaskedTransform, names: HeadNames = NAMES["bert"]
 ) -> dict[str, np.ndarray]:
     """The weights before the logits by Hugging Face name."""
     kernel = ops.convert_to_numpy(transform.dense.kernel)
@@ -231,7 +247,7 @@ def transform_tensors(
 
 
 def transform_variables(
-    transform: MaskedTransform, names: _Names = _NAMES["bert"]
+    transform: MaskedTransform, names: HeadNames = NAMES["bert"]
 ) -> dict[str, tuple[keras.Variable, Any]]:
     """Hugging Face name to the variable that it is, and the way from theirs to ours."""
     return {
@@ -240,6 +256,53 @@ def transform_variables(
         f"{names.normalize}.weight": (transform.normalize.gamma, np.asarray),
         f"{names.normalize}.bias": (transform.normalize.beta, np.asarray),
     }
+
+
+def find_head(
+    tensors: Mapping[str, np.ndarray], config: BertConfig, *, name: str
+) -> dict[str, np.ndarray] | None:
+    """A checkpoint's weights of the head by Hugging Face name; None where it has none.
+
+    Args:
+        tensors: as `read_tensors` gives them.
+        config: sizes of the encoder.
+        name: what messages call the checkpoint.
+
+    Raises:
+        ConfigError: some are missing, of another shape, or make logits by another table than the
+            encoder's.
+    """
+    names = NAMES[config.family]
+    width = config.embedding_size or config.hidden_size
+    wanted = {
+        f"{names.dense}.weight": (width, config.hidden_size),
+        f"{names.dense}.bias": (width,),
+        f"{names.normalize}.weight": (width,),
+        f"{names.normalize}.bias": (width,),
+        names.bias: (config.vocabulary_size,),
+    }
+    # Older folders name the bias twice, or by the decoder alone.
+    known = {**tensors}
+    known.setdefault(names.bias, tensors.get(f"{names.decoder}.bias"))
+    found = {key: known[key] for key in wanted if known.get(key) is not None}
+    if not found:
+        return None
+    wrong = [
+        f"  {key}: missing" if key not in found
+        else f"  {key}: {found[key].shape} where {shape} is expected"
+        for key, shape in wanted.items()
+        if key not in found or found[key].shape != shape
+    ]  # fmt: skip
+    decoder = tensors.get(f"{names.decoder}.weight")
+    table = tensors.get("embeddings.word_embeddings.weight")
+    if decoder is not None and table is not None and not np.array_equal(decoder, table):
+        wrong.append(f"  {names.decoder}.weight: another than the token table")
+    if wrong:
+        raise ConfigError(
+            f"{name}: expected a masked language model's head, tied to the token table. "
+            "Received:\n" + "\n".join(wrong)
+        )
+    return found
 
 
 def assign_head(model: keras.Model, tensors: Mapping[str, np.ndarray], *, name: str) -> bool:
@@ -254,34 +317,15 @@ def assign_head(model: keras.Model, tensors: Mapping[str, np.ndarray], *, name: 
         Whether it has them; where it has none the head stays as it is.
 
     Raises:
-        ConfigError: some are missing, or have another shape.
+        ConfigError: as `find_head`.
     """
-    transform, logits = model.get_layer(TRANSFORM), model.get_layer(_LOGITS)
-    names = _NAMES[encoder_config(model.encoder).family]
-    wanted = {**transform_variables(transform, names), names.bias: (logits.bias, np.asarray)}
-    # Older folders name the bias twice, or by the decoder alone.
-    known = {**tensors}
-    known.setdefault(names.bias, tensors.get(f"{names.decoder}.bias"))
-    found = {key: known[key] for key in wanted if known.get(key) is not None}
-    if not found:
+    config = encoder_config(model.encoder)
+    found = find_head(tensors, config, name=name)
+    if found is None:
         return False
-    wrong = [
-        f"  {key}: missing" if key not in found
-        else f"  {key}: {found[key].shape} where {to_ours(np.empty(variable.shape)).shape} is "
-        "expected"
-        for key, (variable, to_ours) in wanted.items()
-        if key not in found
-        or found[key].shape != to_ours(np.empty(tuple(variable.shape), np.bool_)).shape
-    ]  # fmt: skip
-    decoder = tensors.get(f"{names.decoder}.weight")
-    table = tensors.get("embeddings.word_embeddings.weight")
-    if decoder is not None and table is not None and not np.array_equal(decoder, table):
-        wrong.append(f"  {names.decoder}.weight: another than the token table")
-    if wrong:
-        raise ConfigError(
-            f"{name}: expected a masked language model's head, tied to the token table. "
-            "Received:\n" + "\n".join(wrong)
-        )
-    for key, (variable, to_ours) in wanted.items():
+    transform, logits = model.get_layer(TRANSFORM), model.get_layer(_LOGITS)
+    names = NAMES[config.family]
+    variables = {**transform_variables(transform, names), names.bias: (logits.bias, np.asarray)}
+    for key, (variable, to_ours) in variables.items():
         variable.assign(to_ours(found[key]))
     return True

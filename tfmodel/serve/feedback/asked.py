@@ -14,6 +14,9 @@ from tfmodel.data.targets.tagged_words import spans_of_tags
 
 DEFAULT_SIGNATURE = "serving_default"
 _LONGEST_ANSWER = 20_000
+_LONGEST_VECTOR = 8192
+_LARGEST = 65504.0
+"""Number of 16 bits, in which vectors are stored."""
 
 
 class NoTexts(Exception):
@@ -29,15 +32,17 @@ class AskedRow:
         text_pair: likewise.
         answer: in the form of `predict`: `label`, `labels`, `entities`, `answer` or `score`, and
             what else the model gave; None where it gave a vector, or nothing that has a form.
+        vector: the numbers that it gave for the text, where it gave such.
     """
 
     text: str
     text_pair: str | None
     answer: dict[str, Any] | None
+    vector: Sequence[float] | None = None
 
 
 def rows_of_json(request: Mapping[str, Any], answer: Mapping[str, Any]) -> list[AskedRow]:
-    """Rows of a request to predict over REST.
+    """Rows of a request to predict, classify or regress over REST.
 
     Args:
         request: the object of the body.
@@ -46,6 +51,10 @@ def rows_of_json(request: Mapping[str, Any], answer: Mapping[str, Any]) -> list[
     Raises:
         NoTexts: there are none.
     """
+    if "examples" in request:
+        context = request.get("context") or {}
+        inputs = [_features(context | each) for each in request["examples"]]
+        return _rows(inputs, [*map(_result, answer.get("results") or ())])
     if "instances" in request:
         inputs = [each if _is_named(each) else {"": each} for each in request["instances"]]
         answers = answer.get("predictions")
@@ -54,20 +63,23 @@ def rows_of_json(request: Mapping[str, Any], answer: Mapping[str, Any]) -> list[
         answers = answer.get("outputs")
         if isinstance(answers, Mapping):
             answers = _by_row(answers)
-    if not isinstance(answers, list) or len(answers) != len(inputs):
-        answers = [None] * len(inputs)
-    return [
-        AskedRow(*_texts(columns), _answer(given))
-        for columns, given in zip(inputs, answers, strict=True)
-    ]
+    return _rows(inputs, answers)
 
 
 def rows_of_messages(request: Any, response: Any) -> list[AskedRow]:
-    """Rows of a `PredictRequest` and its `PredictResponse`.
+    """Rows of a request to predict, classify or regress over gRPC, and its response.
 
     Raises:
         NoTexts: there are none.
     """
+    kind = request.DESCRIPTOR.name
+    if kind == "ClassificationRequest":
+        found = response.result.classifications
+        results = [[(each.label, each.score) for each in row.classes] for row in found]
+        return _rows(_of_input(request.input), [*map(_result, results)])
+    if kind == "RegressionRequest":
+        results = [each.value for each in response.result.regressions]
+        return _rows(_of_input(request.input), [*map(_result, results)])
     from tensorflow.core.framework import types_pb2
 
     strings = {
@@ -76,14 +88,51 @@ def rows_of_messages(request: Any, response: Any) -> list[AskedRow]:
         if tensor.dtype == types_pb2.DT_STRING and tensor.string_val
     }
     outputs = {name: _listed(tensor) for name, tensor in response.outputs.items()}
-    inputs = _by_row(strings)
-    answers = _by_row(outputs)
-    if len(answers) != len(inputs):
+    return _rows(_by_row(strings), _by_row(outputs))
+
+
+def _rows(inputs: Sequence[Mapping[str, Any]], answers: Any) -> list[AskedRow]:
+    if not isinstance(answers, list) or len(answers) != len(inputs):
         answers = [None] * len(inputs)
     return [
-        AskedRow(*_texts(columns), _answer(given))
+        AskedRow(*_texts(columns), _answer(given), _vector(given))
         for columns, given in zip(inputs, answers, strict=True)
     ]
+
+
+def _features(example: Mapping[str, Any]) -> dict[str, Any]:
+    """The features of an example, those of one value as the value."""
+    return {
+        name: value[0] if isinstance(value, list) and len(value) == 1 else value
+        for name, value in example.items()
+    }
+
+
+def _of_input(given: Any) -> list[dict[str, Any]]:
+    """The strings among the features of each example of an `Input`."""
+    listed = getattr(given, given.WhichOneof("kind"))
+    context = getattr(listed, "context", None)
+    found = []
+    for example in listed.examples:
+        columns: dict[str, Any] = {}
+        for each in (context, example):
+            for name, feature in each.features.feature.items() if each is not None else ():
+                columns[name] = [*feature.bytes_list.value]
+        found.append(_features(columns))
+    return found
+
+
+def _result(given: Any) -> dict[str, Any] | None:
+    """What is answered for an example, in the form of `predict`: a number, or labels and scores."""
+    if not isinstance(given, list):
+        return {"score": given}
+    if not given:
+        return None
+    scores = [score for _, score in given]
+    label, score = max(given, key=lambda each: each[1])
+    # A model that has no names for its classes gives empty ones.
+    named = {"label": label, "score": score} if label else {}
+    return {**named, "scores": scores}
 
 
 def _listed(tensor: Any) -> Any:
@@ -155,6 +204,15 @@ def _answer(given: Any) -> dict[str, Any] | None:
     if not values:
         return None
     return values if len(json.dumps(values)) <= _LONGEST_ANSWER else None
+
+
+def _vector(given: Any) -> list[float] | None:
+    """The numbers of a text: an output called `vector`, or the one output of a model."""
+    found = given.get("vector") if isinstance(given, Mapping) else given
+    if not isinstance(found, list) or not 1 < len(found) <= _LONGEST_VECTOR:
+        return None
+    are_numbers = all(isinstance(each, float | int) and abs(each) <= _LARGEST for each in found)
+    return found if are_numbers else None
 
 
 def task_of_answer(answer: Mapping[str, Any] | None) -> str | None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from tfmodel.serve.errors import ServingError, invalid
 from tfmodel.serve.feedback.asked import storable, task_of_answer
-from tfmodel.serve.feedback.facts import KIND_OF_TASK, TASK_OF_KIND, Facts
+from tfmodel.serve.feedback.facts import KIND_OF_TASK, SCORED_PAIRS, TASK_OF_KIND, Facts
 from tfmodel.serve.feedback.scrubbing import Scrubber, StoredRow, StoredText
 
 IN_PRIVATE_DATA = "span_in_private_data"
@@ -186,6 +186,9 @@ def task_of(correction: Correction, facts: Facts | None, answer: Mapping[str, An
     task = facts.task if facts is not None else task_of_answer(answer)
     if task is None:
         return TASK_OF_KIND[correction.kind]
+    if task == SCORED_PAIRS:
+        _check_scored_pair(correction)
+        return task
     if task not in KIND_OF_TASK:
         raise invalid(f"Models of the task {task} take no corrections.")
     if KIND_OF_TASK[task] != correction.kind:
@@ -194,6 +197,17 @@ def task_of(correction: Correction, facts: Facts | None, answer: Mapping[str, An
             f"{correction.kind}."
         )
     return task
+
+
+def _check_scored_pair(correction: Correction) -> None:
+    is_pair = correction.text is not None and correction.text_pair is not None
+    if correction.kind == "score" and is_pair and correction.request_id is None:
+        return
+    raise invalid(
+        f"Models of the task {SCORED_PAIRS} take no corrections of a single text, whose vector is "
+        "neither right nor wrong. Expected two texts as text and text_pair, and as score how alike "
+        "they are, on the scale of the rows that the model was trained on; without request_id."
+    )
 
 
 def settled(

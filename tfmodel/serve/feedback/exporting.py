@@ -26,11 +26,12 @@ TARGET_OF_TASK = {
     "regress": "number",
     "tag": "spans",
     "span": "answers",
+    "embed": "number",
 }
 """What `data.target` calls the labels of a task."""
 _LEAST_SECONDS = 1e8
 """In 1973; a smaller number is none of seconds, but a mistake."""
-_OF_TABLES = ("classify", "regress")
+_OF_TABLES = ("classify", "regress", "embed")
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 
 
@@ -129,7 +130,7 @@ def export_feedback(
             f"{output}: expected a file in a folder that exists. Received: no such folder. Make it "
             "first."
         )
-    moment = _moment(since)
+    moment = moment_of(since)
     with open_store(database) as store:
         task = _task(store, model, with_rows=only == "all")
         if output.suffix in _DELIMITERS and task not in _OF_TABLES:
@@ -295,7 +296,12 @@ def _nothing(store: Store, model: str | None, since: str | float | None) -> Conf
     )
 
 
-def _moment(since: str | float | None) -> float | None:
+def moment_of(since: str | float | None) -> float | None:
+    """Seconds since 1970 of a date or a time as ISO 8601 has them, UTC where they do not say.
+
+    Raises:
+        ConfigError: no such time.
+    """
     if since is None:
         return None
     with contextlib.suppress(ValueError):

@@ -19,6 +19,8 @@ KIND_OF_TASK = {
     "span": "answer",
 }
 """The field of a correction that says what is right, by task."""
+SCORED_PAIRS = "embed"
+"""The task whose answers are right or wrong only beside others: how alike two texts are."""
 TASK_OF_KIND = {kind: task for task, kind in KIND_OF_TASK.items()}
 
 

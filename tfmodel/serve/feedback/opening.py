@@ -29,7 +29,10 @@ def open_store(database: str) -> Iterator[Store]:
     try:
         there = {*sa.inspect(engine).get_table_names()}
         store = Store(engine)
-        if not {*store.tables.metadata.tables} <= there:
+        missing = {*store.tables.metadata.tables} - there
+        if missing == {store.tables.copies.name}:  # a server of an earlier release has made it
+            store.make_tables()
+        elif missing:
             raise ConfigError(
                 f"{shown(engine)}: expected the database of a server's feedback. Received: one "
                 "without its tables. Name the one of tfmodel serve --feedback."

@@ -1,8 +1,9 @@
-"""Records requests beside the answers to them, and takes corrections; one thread writes both."""
+"""Records requests beside the answers to them, and takes corrections; one thread writes all."""
 
 from __future__ import annotations
 
 import asyncio
+import collections
 import concurrent.futures
 import functools
 import json
@@ -25,7 +26,8 @@ from tfmodel.serve.feedback.corrections import (
     task_of,
     unknown_request,
 )
-from tfmodel.serve.feedback.facts import KnownModels
+from tfmodel.serve.feedback.facts import SCORED_PAIRS, KnownModels
+from tfmodel.serve.feedback.mirroring import Mirror, Trial
 from tfmodel.serve.feedback.scrubbing import Scrubber, StoredRow
 from tfmodel.serve.feedback.settings import FeedbackSettings
 from tfmodel.serve.feedback.store import (
@@ -45,6 +47,7 @@ _REQUESTS = ":tfmodel:serving:feedback_requests"
 _CORRECTIONS = ":tfmodel:serving:feedback_corrections"
 _AT_ONCE = 100
 _MOST_CORRECTIONS = 64
+_MOST_COPIES = 10_000
 _READ_AT_ONCE = 2**16
 _IDLE_SECONDS = 1.0
 _LONGEST_REST = 5.0
@@ -95,6 +98,12 @@ class Recorder:
         self._room = threading.Semaphore(_MOST_CORRECTIONS)
         self._thread: threading.Thread | None = None
         self._pending: list[tuple[Asked, StoredRequest]] = []
+        self._copies: collections.deque[dict[str, Any]] = collections.deque(maxlen=_MOST_COPIES)
+        self._unwritten: list[dict[str, Any]] = []
+        self._mirror: Mirror | None = None
+        if settings.mirror:
+            keep, scrubber = self._copies.extend, self._scrubber
+            self._mirror = Mirror(settings, metrics, known=known, scrubber=scrubber, keep=keep)
         self._has_tables = self._is_away = False
         self._next_prune = 0.0
         self._lost, self._told_lost = 0, 0.0
@@ -110,14 +119,14 @@ class Recorder:
         signature: str,
         **columns: Any,
     ) -> str | None:
-        """Record a request to predict that was answered over REST, perhaps.
+        """Record a request that was answered over REST, perhaps.
 
         Args:
             request: the object of the body; not to be changed from now on.
             answer: the object of the answer; likewise.
             size: bytes of the body.
             signature: what was asked for; empty: the default.
-            **columns: `model`, `version`, `version_label` and `seconds`.
+            **columns: `model`, `version`, `version_label` and `seconds`; `trial`, as `offer`.
 
         Returns:
             The id to correct it by; None where it is not recorded.
@@ -130,8 +139,10 @@ class Recorder:
             **columns,
         )
 
-    def by_grpc(self, request: Any, response: Any, *, seconds: float) -> str | None:
-        """Record a `PredictRequest` and its `PredictResponse`, perhaps; see `by_rest`."""
+    def by_grpc(
+        self, request: Any, response: Any, *, seconds: float, trial: Trial | None = None
+    ) -> str | None:
+        """Record a request to predict, classify or regress and its response; see `by_rest`."""
         spec = response.model_spec
         version = spec.version.value if spec.HasField("version") else None
         return self.offer(
@@ -143,6 +154,7 @@ class Recorder:
             signature=request.model_spec.signature_name or languages.DEFAULT_SIGNATURE,
             door="gRPC",
             seconds=seconds,
+            trial=trial,
         )
 
     def offer(
@@ -151,6 +163,7 @@ class Recorder:
         *,
         size: int,
         late: Callable[[], dict[str, Any]] | None = None,
+        trial: Trial | None = None,
         **columns: Any,
     ) -> str | None:
         """Put a note of a request into the queue, if it is drawn and there is room.
@@ -159,6 +172,7 @@ class Recorder:
             read: gives its rows; called by the thread that writes.
             size: bytes that it holds.
             late: gives further columns, likewise.
+            trial: how a version on trial can be asked the same; None: there is none.
             **columns: `model`, `version`, `version_label`, `signature`, `door` and `seconds`.
 
         Returns:
@@ -173,6 +187,8 @@ class Recorder:
             "sample": self.settings.sample,
         }
         if self._waiting.offer(Asked(columns, size, read, late)):
+            if trial is not None and self._mirror is not None:
+                self._mirror.offer(request_id, columns["model"], trial, size=size, read=read)
             return request_id
         self._lose(columns["model"], "queue_full")
         return None
@@ -263,12 +279,16 @@ class Recorder:
         """Begin to write."""
         self._thread = threading.Thread(target=self._run, name="feedback", daemon=True)
         self._thread.start()
+        if self._mirror is not None:
+            self._mirror.start()
         if self.settings.privacy is None:
             _log.warning("feedback: private data is stored as it comes")
         _log.info("feedback: recorded in %s", shown(self._engine))
 
     def stop(self, seconds: float) -> None:
         """Write what waits, and end; what cannot be written in this time is lost, and said so."""
+        if self._mirror is not None:
+            self._mirror.stop(seconds)
         self._waiting.close()
         if self._thread is None:
             return
@@ -286,9 +306,11 @@ class Recorder:
             self._pending += self._read(each for each in items if isinstance(each, Asked))
             said = [each for each in items if isinstance(each, Said)]
             is_written = self._guarded(self._write_pending) if self._pending else True
+            if is_written and (self._copies or self._unwritten):
+                is_written = self._guarded(self._write_copies)
             for each in said:
                 self._settle(each, is_written)
-            if self._waiting.is_closed and not items:
+            if self._waiting.is_closed and not items and not (is_written and self._copies):
                 return
             if is_written:
                 rest = 0.1
@@ -345,9 +367,20 @@ class Recorder:
         facts = self._known.facts(columns["model"], columns["version"])
         known = task_of_answer(rows[0].answer) if rows else None
         columns["task"] = known if facts is None else facts.task
-        has_labels = facts is not None
-        stored = [self._scrubber.row(row, has_labels=has_labels) for row in rows]
+        has = {"has_labels": facts is not None, "has_vectors": columns["task"] == "embed"}
+        stored = [self._scrubber.row(row, **has) for row in rows]
         return StoredRequest(columns, stored)
+
+    def _write_copies(self) -> None:
+        while self._copies and len(self._unwritten) < _AT_ONCE:
+            self._unwritten.append(self._copies.popleft())
+        try:
+            self._store.write_copies(self._unwritten)
+        except Exception as error:
+            if not _is_of_values(error):
+                raise
+            _log.warning("feedback: %d copies were not kept (refused)", len(self._unwritten))
+        self._unwritten = []
 
     def _write_pending(self) -> None:
         written, refused = self._pending, []
@@ -448,7 +481,9 @@ class Recorder:
             raise unknown_request()
         model = self._model(correction.model)
         facts = self._known.facts(model)
-        if facts is not None and facts.has_pairs != (correction.text_pair is not None):
+        is_scored_pair = facts is not None and facts.task == SCORED_PAIRS
+        has_pairs = correction.text_pair is not None
+        if facts is not None and not is_scored_pair and facts.has_pairs != has_pairs:
             wanted = "text and text_pair" if facts.has_pairs else "text alone"
             raise invalid(f"Expected {wanted}, as this model takes them.")
         row: StoredRow = self._scrubber.row(AskedRow(correction.text, correction.text_pair, None))

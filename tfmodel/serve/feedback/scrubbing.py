@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import json
 from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
 
 from tfmodel.data.privacy import Round, check_privacy, moved, replace_and_follow
 from tfmodel.data.privacy.settings import PrivacySettings
@@ -90,18 +93,25 @@ class Scrubber:
         kinds, regions = self._settings.kinds, self._settings.regions
         return StoredText(*replace_and_follow(text, kinds, regions=regions))
 
-    def row(self, row: AskedRow, *, has_labels: bool = False) -> StoredRow:
+    def row(
+        self, row: AskedRow, *, has_labels: bool = False, has_vectors: bool = False
+    ) -> StoredRow:
         """A row as it is stored.
 
         Args:
             row: as it was asked and answered.
             has_labels: whether what the answer calls labels are those of a model that we know;
                 otherwise they may be texts.
+            has_vectors: whether the model's answers are vectors. One is kept of a text that nothing
+                was replaced in; of others it would still tell what was private.
         """
         text = self.text(row.text)
         pair = None if row.text_pair is None else self.text(row.text_pair)
         stored = StoredRow(text, pair)
-        return dataclasses.replace(stored, answer=self._answer(row.answer, stored, has_labels))
+        answer = self._answer(row.answer, stored, has_labels)
+        if has_vectors and row.vector is not None and stored.changes() is None:
+            answer = {**(answer or {}), "vector": packed(row.vector)}
+        return dataclasses.replace(stored, answer=answer)
 
     def _answer(
         self, answer: dict[str, Any] | None, row: StoredRow, has_labels: bool
@@ -132,6 +142,16 @@ class Scrubber:
         if isinstance(value, dict):
             return {name: self.anything(each) for name, each in value.items()}
         return self.text(value).text if isinstance(value, str) else value
+
+
+def packed(vector: Sequence[float]) -> str:
+    """A vector as it is stored: 16 bits a number, in base64."""
+    return base64.b64encode(np.asarray(vector, "<f2").tobytes()).decode("ascii")
+
+
+def unpacked(vector: str) -> np.ndarray:
+    """The float32 vector of what `packed` gave."""
+    return np.frombuffer(base64.b64decode(vector), "<f2").astype(np.float32)
 
 
 def _unless(is_exact: bool) -> dict[str, bool]:

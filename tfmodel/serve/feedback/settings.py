@@ -9,7 +9,7 @@ from pydantic import Field, field_validator
 
 from tfmodel.config import ConfigError, Settings
 from tfmodel.data.privacy.findings import KINDS
-from tfmodel.data.privacy.settings import PrivacySettings
+from tfmodel.data.privacy.settings import PrivacySettings, Switched
 
 DEFAULT_DATABASE = "sqlite:///feedback.db"
 
@@ -24,6 +24,12 @@ class FeedbackSettings(Settings):
         description="Any URL of SQLAlchemy; `${NAME}` is read from the environment.",
     )
     sample: float = Field(1.0, gt=0, le=1, description="Share of the requests recorded.")
+    mirror: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Share of the recorded requests to `stable` that `canary` is asked, too.",
+    )
     privacy: PrivacySettings | None = Field(
         default_factory=PrivacySettings,
         description="What private is replaced before it is stored; none: nothing.",
@@ -41,7 +47,7 @@ class FeedbackSettings(Settings):
         5.0, gt=0, description="How long the database may take, before a correction gets 503."
     )
 
-    @field_validator("privacy", mode="before", json_schema_input_type=PrivacySettings | bool | None)
+    @field_validator("privacy", mode="before", json_schema_input_type=Switched | None)
     @classmethod
     def _switch(cls, value: Any) -> Any:
         if isinstance(value, bool):

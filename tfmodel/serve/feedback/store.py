@@ -111,6 +111,17 @@ class Store:
         if rows:
             connection.execute(self.tables.rows.insert(), rows)
 
+    def write_copies(self, copies: Sequence[Mapping[str, Any]]) -> None:
+        """Write rows of the table of copies, all or none; those that are there already stay."""
+        table = self.tables.copies
+        ids = {copy["request_id"] for copy in copies}
+        with self.engine.begin() as connection:
+            there = self._sa.select(table.c.request_id).where(table.c.request_id.in_(ids))
+            known = {row.request_id for row in connection.execute(there)}
+            fresh = [dict(copy) for copy in copies if copy["request_id"] not in known]
+            if fresh:
+                connection.execute(table.insert(), fresh)
+
     # --- corrections ------------------------------------------------------------------------
 
     def correct(
@@ -243,7 +254,8 @@ class Store:
         with self.engine.begin() as connection:
             if days is not None:
                 oldest = now - days * 86400
-                connection.execute(corrections.delete().where(corrections.c.time < oldest))
+                for table in (corrections, self.tables.copies):
+                    connection.execute(table.delete().where(table.c.time < oldest))
                 gone += self._delete_requests(connection, requests.c.time < oldest, ~corrected)
             if rows is not None:
                 beyond = (
@@ -262,7 +274,8 @@ class Store:
     def _delete_requests(self, connection: Any, *conditions: Any) -> int:
         requests, rows, _ = self._all()
         chosen = self._sa.select(requests.c.id).where(*conditions)
-        connection.execute(rows.delete().where(rows.c.request_id.in_(chosen)))
+        for table in (rows, self.tables.copies):
+            connection.execute(table.delete().where(table.c.request_id.in_(chosen)))
         return connection.execute(requests.delete().where(*conditions)).rowcount
 
     def _all(self) -> tuple[Any, Any, Any]:
@@ -312,6 +325,58 @@ class Store:
             query = query.where(requests.c.model == model)
         if since is not None:
             query = query.where(requests.c.time >= since)
+        yield from self._streamed(query)
+
+    def asked(
+        self, model: str, version: int, *, label: str, signature: str, since: float | None = None
+    ) -> Iterator[Any]:
+        """Rows that a version was asked, the latest first: `request_id`, `row`, texts.
+
+        Args:
+            model: the model's name.
+            version: its number.
+            label: requests by it, whose version is not known, are taken as well.
+            signature: what was asked for.
+            since: from this time on.
+        """
+        sa, (requests, rows, _) = self._sa, self._all()
+        by_label = sa.and_(requests.c.version.is_(None), requests.c.version_label == label)
+        query = (
+            sa.select(rows.c.request_id, rows.c.row, rows.c.text, rows.c.text_pair)
+            .join(requests, rows.c.request_id == requests.c.id)
+            .where(
+                requests.c.model == model,
+                requests.c.signature == signature,
+                sa.or_(requests.c.version == version, by_label),
+            )
+            .order_by(requests.c.time.desc(), rows.c.request_id, rows.c.row)
+        )
+        if since is not None:
+            query = query.where(requests.c.time >= since)
+        yield from self._streamed(query)
+
+    def copies(
+        self, model: str, old: int, new: int, *, since: float | None = None
+    ) -> Iterator[Any]:
+        """Copies of requests that two versions answered, the latest first.
+
+        Yields:
+            Columns of the copy, and of its row `row_text`, `row_text_pair`, `row_answer`.
+        """
+        sa, (_, rows, _), table = self._sa, self._all(), self.tables.copies
+        query = (
+            sa.select(
+                table,
+                rows.c.text.label("row_text"),
+                rows.c.text_pair.label("row_text_pair"),
+                rows.c.answer.label("row_answer"),
+            )
+            .join(rows, sa.and_(table.c.request_id == rows.c.request_id, table.c.row == rows.c.row))
+            .where(table.c.model == model, table.c.old == old, table.c.new == new)
+            .order_by(table.c.time.desc(), table.c.request_id, table.c.row)
+        )
+        if since is not None:
+            query = query.where(table.c.time >= since)
         yield from self._streamed(query)
 
     def tasks(self, *, with_rows: bool) -> set[tuple[str, str]]:

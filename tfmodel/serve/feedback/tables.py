@@ -32,16 +32,18 @@ def require_extra() -> None:
 
 
 class Tables:
-    """Requests, their rows, and corrections.
+    """Requests, their rows, corrections, and copies.
 
     A row belongs to a request; a correction to a row, by its key, or to a text that was sent by
-    itself. Labels, answers and places are JSON. Times are seconds since 1970.
+    itself; a copy to a row that a version on trial was asked, too. Labels, answers and places are
+    JSON. Times are seconds since 1970.
 
     Attributes:
         metadata: of SQLAlchemy.
         requests: what was asked of which version.
         rows: the texts of a request, and what was answered.
         corrections: what is right, the latest last.
+        copies: what a version on trial answers in place of the one in service.
     """
 
     def __init__(self):
@@ -92,6 +94,26 @@ class Tables:
             sa.Column("text_pair", sa.Text),
             # Why no training can use it.
             sa.Column("problem", sa.String(64)),
+        )
+        self.copies = sa.Table(
+            "tfmodel_copies",
+            self.metadata,
+            sa.Column("request_id", sa.String(32), primary_key=True),
+            sa.Column("row", sa.Integer, primary_key=True, autoincrement=False),
+            sa.Column("time", sa.Double, nullable=False, index=True),
+            sa.Column("model", sa.String(255), nullable=False),
+            sa.Column("task", sa.String(32)),
+            sa.Column("old", sa.BigInteger, nullable=False),
+            sa.Column("new", sa.BigInteger, nullable=False),
+            # Of the new version, as `answer` of the row is of the old one.
+            sa.Column("answer", sa.Text),
+            # How far the answers agreed before anything private was replaced, from 0 to 1.
+            sa.Column("agrees", sa.Double),
+            # Of the request, each version asked for the copy alone.
+            sa.Column("old_seconds", sa.Double, nullable=False),
+            sa.Column("new_seconds", sa.Double, nullable=False),
+            # The code of the new version's failure.
+            sa.Column("problem", sa.String(32)),
         )
 
 

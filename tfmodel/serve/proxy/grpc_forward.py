@@ -10,13 +10,18 @@ import grpc
 
 from tfmodel.config import ConfigError
 from tfmodel.serve.errors import ServingError
+from tfmodel.serve.feedback.asked import DEFAULT_SIGNATURE, AskedRow, rows_of_messages
+from tfmodel.serve.feedback.mirroring import Trial
 from tfmodel.serve.feedback.recorder import Recorder
-from tfmodel.serve.grpc_services import check_metadata, correction_handler
-from tfmodel.serve.protocol_names import FEEDBACK_METHOD, REQUEST_ID
+from tfmodel.serve.grpc_services import RECORDED, asking, check_metadata, correction_handler
+from tfmodel.serve.protocol_names import CANARY, FEEDBACK_METHOD, REQUEST_ID, STABLE
 from tfmodel.serve.proxy.upstream import unreachable
 from tfmodel.serve.settings import ServeSettings
+from tfmodel.serve.tensorflow_core import import_tensorflow
 
-_PREDICT = "/tensorflow.serving.PredictionService/Predict"
+_PREDICTION = "/tensorflow.serving.PredictionService/"
+_STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
+_LOOK_SECONDS = 2.0
 _ADDRESS = re.compile(r"\b(?:ipv4|ipv6|dns|unix)[:%]")
 
 
@@ -42,6 +47,8 @@ class Forwarding(grpc.GenericRpcHandler):
                 "--upstream-grpc: expected HOST:PORT of a TF Serving's gRPC API, such as "
                 "localhost:8500. Received: another address."
             )
+        import_tensorflow()  # which reads messages; otherwise the first call would wait for it
+        _messages("Predict")
         options = [
             ("grpc.max_send_message_length", -1),
             ("grpc.max_receive_message_length", -1),
@@ -87,8 +94,10 @@ class Forwarding(grpc.GenericRpcHandler):
                 words = unreachable().message
             context.abort(error.code(), words)
         trailing = _own(call.trailing_metadata())
-        if method == _PREDICT:
-            request_id = self._record(body, answer, time.monotonic() - started)
+        name = method.removeprefix(_PREDICTION)
+        if name in RECORDED:
+            own = self._passed_on(context)
+            request_id = self._record(name, body, answer, time.monotonic() - started, own)
             if request_id is not None:
                 trailing = [each for each in trailing if each[0] != REQUEST_ID]
                 trailing.append((REQUEST_ID, request_id))
@@ -96,21 +105,74 @@ class Forwarding(grpc.GenericRpcHandler):
         context.set_trailing_metadata(trailing)
         return answer
 
-    def _record(self, body: bytes, answer: bytes, seconds: float) -> str | None:
+    def _record(
+        self, name: str, body: bytes, answer: bytes, seconds: float, metadata: list
+    ) -> str | None:
         from google.protobuf.message import DecodeError
-        from tensorflow_serving.apis import predict_pb2
 
+        asked, answered = _messages(name)
         try:
-            request = predict_pb2.PredictRequest.FromString(body)
-            response = predict_pb2.PredictResponse.FromString(answer)
+            request, response = asked.FromString(body), answered.FromString(answer)
         except DecodeError:
             return None
-        return self._recorder.by_grpc(request, response, seconds=seconds)
+        spec, trial = request.model_spec, None
+        is_default = spec.signature_name in ("", DEFAULT_SIGNATURE)
+        if name == "Predict" and spec.version_label == STABLE and is_default:
+            trial = self._trial(request, response.model_spec.version.value, metadata)
+        return self._recorder.by_grpc(request, response, seconds=seconds, trial=trial)
+
+    def _trial(self, request: Any, old: int, metadata: list) -> Trial:
+        """How a request to the version in service is asked of another."""
+        from tensorflow_serving.apis import get_model_status_pb2 as status_pb2
+
+        def call(method: str, message: Any, kind: Any, seconds: float) -> Any:
+            ask = self._channel.unary_unary(method)
+            try:
+                found = ask(message.SerializeToString(), timeout=seconds, metadata=metadata)
+            except grpc.RpcError as error:
+                raise ServingError(error.code().name, "The server behind refuses a copy.") from None
+            return kind.FromString(found)
+
+        def version_of(label: str) -> int:
+            question = status_pb2.GetModelStatusRequest()
+            question.model_spec.name = request.model_spec.name
+            question.model_spec.version_label = label
+            kind = status_pb2.GetModelStatusResponse
+            (found,) = call(_STATUS, question, kind, _LOOK_SECONDS).model_version_status
+            return found.version
+
+        def versions() -> tuple[int, int] | None:
+            try:
+                new = version_of(CANARY)
+            except (ServingError, ValueError):
+                return None
+            return (old, new) if old != new else None
+
+        def ask(number: int) -> list[AskedRow]:
+            again, kind = asking(request, number), _messages("Predict")[1]
+            response = call(f"{_PREDICTION}Predict", again, kind, self._settings.timeout_seconds)
+            return rows_of_messages(request, response)
+
+        return Trial(versions, ask)
 
     def _passed_on(self, context: Any) -> list[tuple[str, Any]]:
         own = () if self._secret is None else ("authorization",)
         sent = [(each.key, each.value) for each in context.invocation_metadata() or ()]
         return [each for each in _own(sent) if each[0] not in own]
+
+
+def _messages(name: str) -> tuple[Any, Any]:
+    """The request and the answer of a method that is recorded."""
+    from tensorflow_serving.apis import classification_pb2, predict_pb2, regression_pb2
+
+    return {
+        "Predict": (predict_pb2.PredictRequest, predict_pb2.PredictResponse),
+        "Classify": (
+            classification_pb2.ClassificationRequest,
+            classification_pb2.ClassificationResponse,
+        ),
+        "Regress": (regression_pb2.RegressionRequest, regression_pb2.RegressionResponse),
+    }[name]
 
 
 def _own(metadata: Any) -> list[tuple[str, Any]]:

@@ -1,4 +1,4 @@
-"""REST: each request is passed on as it is, and its answer back; those to predict are recorded."""
+"""REST: each request is passed on as it is, and its answer back; those to a model are recorded."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import functools
 import re
 import time
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from tfmodel.serve import metrics as metric_names
 from tfmodel.serve.asgi import (
@@ -21,11 +21,12 @@ from tfmodel.serve.asgi import (
     read_body,
     send_answer,
 )
-from tfmodel.serve.errors import ServingError
+from tfmodel.serve.errors import CODE_OF_STATUS, ServingError
 from tfmodel.serve.feedback.asked import DEFAULT_SIGNATURE, AskedRow, NoTexts, rows_of_json
+from tfmodel.serve.feedback.mirroring import Trial
 from tfmodel.serve.feedback.recorder import Recorder
 from tfmodel.serve.metrics import Metrics
-from tfmodel.serve.protocol_names import FEEDBACK_PATH, REQUEST_ID
+from tfmodel.serve.protocol_names import CANARY, FEEDBACK_PATH, REQUEST_ID, STABLE
 from tfmodel.serve.proxy.upstream import (
     Upstream,
     UpstreamAnswer,
@@ -38,8 +39,9 @@ from tfmodel.serve.tensors import parse_object
 
 METRICS_PATH = "/metrics"
 """The proxy's own; those of the server behind stay where they are."""
-_PREDICT = re.compile(
-    r"(?i)/v1/models/([^/:?]+)(?:/versions/(\d{1,19})|/labels/([^/:?]+))?:predict"
+_ASK = re.compile(
+    r"(?i)/v1/models/([^/:?]+)(?:/versions/(\d{1,19})|/labels/([^/:?]+))?:"
+    r"(predict|classify|regress)"
 )
 
 
@@ -116,30 +118,33 @@ class ProxyApplication:
         headers = [*scope["headers"]]
         if self._token is not None:
             headers = [each for each in headers if each[0] != b"authorization"]
-        asked = _PREDICT.fullmatch(path) if scope["method"] == "POST" else None
+        asked = _ASK.fullmatch(path) if scope["method"] == "POST" else None
         query = scope["query_string"].decode("latin-1")
-        send = functools.partial(
-            self._upstream.send,
-            scope["method"],
-            path + (f"?{query}" if query else ""),
-            headers,
-            body,
-            seconds=self._settings.timeout_seconds,
-        )
-        answer = await self._beside(send)
+
+        def send(path: str) -> UpstreamAnswer:
+            target = path + (f"?{query}" if query else "")
+            seconds = self._settings.timeout_seconds
+            return self._upstream.send(scope["method"], target, headers, body, seconds=seconds)
+
+        answer = await self._beside(functools.partial(send, path))
         if asked is None or answer.status != 200:
             return answer
+        model, label = unquote(asked[1]), unquote(asked[3] or "")
         version = None
-        if not asked[2] and not asked[3]:
-            version = self._versions.look(unquote(asked[1]), headers)
+        if not asked[2]:
+            version = self._versions.look(model, headers, label)
         exchange = _Exchange(headers, body, answer, self._settings.max_body_bytes, version)
+        trial = None
+        if label == STABLE and asked[4].lower() == "predict":
+            trial = self._trial(model, exchange, send)
         request_id = self._recorder.offer(
             exchange.rows,
             size=len(body) + len(answer.body),
             late=exchange.columns,
-            model=unquote(asked[1]),
+            trial=trial,
+            model=model,
             version=int(asked[2]) if asked[2] else None,
-            version_label=unquote(asked[3]) if asked[3] else None,
+            version_label=label or None,
             signature=None,
             door="REST",
             seconds=time.monotonic() - started,
@@ -148,6 +153,30 @@ class ProxyApplication:
             return answer
         changed = {REQUEST_ID.encode(): request_id.encode()}
         return answer._replace(headers=with_changed(answer.headers, changed))
+
+    def _trial(
+        self, model: str, exchange: _Exchange, send: Callable[[str], UpstreamAnswer]
+    ) -> Trial:
+        """How a request to the version in service is asked of another."""
+
+        def versions() -> tuple[int, int] | None:
+            before = exchange.version
+            old, new = (
+                self._versions.now(model, exchange.headers, label) for label in (STABLE, CANARY)
+            )
+            # Where the label has moved meanwhile, nobody knows which version has answered.
+            return (old, new) if None not in (old, new) and old == before != new else None
+
+        def ask(number: int) -> Sequence[AskedRow]:
+            if exchange.signature != DEFAULT_SIGNATURE:
+                raise NoTexts
+            answer = send(f"/v1/models/{quote(model, safe='')}/versions/{number}:predict")
+            if answer.status != 200:
+                code = CODE_OF_STATUS.get(answer.status, "UNKNOWN")
+                raise ServingError(code, "The server behind refuses a copy.")
+            return exchange.rows(answer)
+
+        return Trial(versions, ask)
 
     async def _beside(self, call: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._upstream.threads, call)
@@ -159,24 +188,33 @@ class _Exchange:
     def __init__(
         self, headers: Headers, body: bytes, answer: UpstreamAnswer, most: int, version: Any
     ):
-        self._headers, self._body, self._answer = headers, body, answer
+        self.headers, self._body, self._answer = headers, body, answer
         self._most = most
         self._version = version
 
     @functools.cached_property
     def _request(self) -> dict[str, Any]:
-        return _object(self._body, self._headers, self._most)
+        return _object(self._body, self.headers, self._most)
 
-    def rows(self) -> Sequence[AskedRow]:
-        """The rows of the request."""
-        answer = _object(self._answer.body, self._answer.headers, 8 * self._most)
-        return rows_of_json(self._request, answer)
+    @property
+    def signature(self) -> str:
+        """What was asked for."""
+        return self._request.get("signature_name") or DEFAULT_SIGNATURE
+
+    @property
+    def version(self) -> int | None:
+        """The version that answered, where it is known; waits for a moment."""
+        return None if self._version is None else self._version()
+
+    def rows(self, answer: UpstreamAnswer | None = None) -> Sequence[AskedRow]:
+        """The rows of the request, with its answer or another one."""
+        answer = answer or self._answer
+        return rows_of_json(self._request, _object(answer.body, answer.headers, 8 * self._most))
 
     def columns(self) -> dict[str, Any]:
         """What is learned beside."""
-        signature = self._request.get("signature_name") or DEFAULT_SIGNATURE
-        learned = {} if self._version is None else {"version": self._version()}
-        return {"signature": signature, **learned}
+        learned = {} if self._version is None else {"version": self.version}
+        return {"signature": self.signature, **learned}
 
 
 def _object(body: bytes, headers: Headers, most: int) -> dict[str, Any]:

@@ -144,10 +144,11 @@ class Upstream:
 
 
 class VersionWatch:
-    """Which version of each model answers where a request names none: the highest that is there.
+    """Which version of each model answers where a request names none, or a label.
 
-    Over REST an answer does not say. The status of a model is asked for beside its requests, at
-    most once in a while, so for a moment after a change it is the version before.
+    Over REST an answer does not say. The highest that is there does, or the one that the label is
+    on. The status of a model is asked for beside its requests, at most once in a while, so for a
+    moment after a change it is the version before.
 
     Args:
         upstream: who is asked.
@@ -158,21 +159,23 @@ class VersionWatch:
     def __init__(self, upstream: Upstream, *, seconds: float):
         self._upstream = upstream
         self._seconds = seconds
-        self._asked: dict[str, tuple[float, Future]] = {}
+        self._asked: dict[tuple[str, str], tuple[float, Future]] = {}
         self._lock = threading.Lock()
 
-    def look(self, model: str, headers: Headers) -> Callable[[], int | None]:
+    def look(self, model: str, headers: Headers, label: str = "") -> Callable[[], int | None]:
         """Learn it beside; the function waits for a moment where it is not known yet.
 
         Args:
             model: its name.
             headers: of the request, which may hold a token.
+            label: that the request names; empty: none.
         """
+        asked = model, label
         with self._lock:
-            when, future = self._asked.get(model, (float("-inf"), None))
+            when, future = self._asked.get(asked, (float("-inf"), None))
             if time.monotonic() - when > self._seconds and (future is None or future.done()):
-                future = self._upstream.threads.submit(self._highest, model, [*headers])
-                self._asked[model] = time.monotonic(), future
+                future = self._upstream.threads.submit(self.now, model, [*headers], label)
+                self._asked[asked] = time.monotonic(), future
 
         def version() -> int | None:
             try:
@@ -182,10 +185,12 @@ class VersionWatch:
 
         return version
 
-    def _highest(self, model: str, headers: Headers) -> int | None:
+    def now(self, model: str, headers: Headers, label: str = "") -> int | None:
+        """Ask for it; see `look`."""
         kept = [each for each in headers if each[0] == b"authorization"]
         try:
             target = f"/v1/models/{quote(model, safe='')}"
+            target += f"/labels/{quote(label, safe='')}" if label else ""
             answer = self._upstream.send("GET", target, kept, b"", seconds=_LOOK_SECONDS)
             found = json.loads(answer.body)["model_version_status"]
             live = [int(each["version"]) for each in found if each["state"] == "AVAILABLE"]

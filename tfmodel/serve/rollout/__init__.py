@@ -4,6 +4,7 @@ from tfmodel.serve.rollout.compare import Comparison, Rule, compare
 from tfmodel.serve.rollout.control import Rollout, write_first_config
 from tfmodel.serve.rollout.live import Live, VersionRefused
 from tfmodel.serve.rollout.page import comparison_lines, write_page
+from tfmodel.serve.rollout.recorded import compare_mirrored, feedback_rows
 from tfmodel.serve.rollout.rows import Rows, labelled_rows, run_rows, text_rows
 from tfmodel.serve.rollout.served import manifest_of, served_predictor
 from tfmodel.serve.rollout.state import State
@@ -17,7 +18,9 @@ __all__ = [
     "State",
     "VersionRefused",
     "compare",
+    "compare_mirrored",
     "comparison_lines",
+    "feedback_rows",
     "labelled_rows",
     "manifest_of",
     "run_rows",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tfmodel.config import ConfigError
+from tfmodel.serve.protocol_names import STABLE
 
 _log = logging.getLogger(__name__)
 _MOST_ROWS = 1000
@@ -43,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             sub.add_argument("--target", metavar="2.x", default="2.12", help="TF Serving (2.12)")
         _add_server(sub)
         if name in ("compare", "run"):
-            _add_comparison(sub)
+            _add_comparison(sub, has_copies=name == "compare")
         if name == "promote":
             sub.add_argument(
                 "--anyway", action="store_true", help="though no comparison was passed"
@@ -70,11 +71,24 @@ def _add_server(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_comparison(parser: argparse.ArgumentParser) -> None:
+def _add_comparison(parser: argparse.ArgumentParser, *, has_copies: bool) -> None:
+    parser.set_defaults(mirrored=None)
     rows = parser.add_argument_group("rows").add_mutually_exclusive_group(required=True)
     rows.add_argument("--texts", metavar="FILE", help="requests: .txt, .jsonl, .csv or .tsv")
     rows.add_argument("--labelled", metavar="FILE", help="labelled rows of any format of data.test")
     rows.add_argument("--run", metavar="FOLDER", help="a run, whose --part is asked")
+    rows.add_argument(
+        "--feedback", metavar="DATABASE", help="what the old version was asked, as a server records"
+    )
+    if has_copies:
+        rows.add_argument(
+            "--mirrored",
+            metavar="DATABASE",
+            help="copies that a server has asked both versions",
+        )
+    parser.add_argument(
+        "--since", metavar="TIME", help="of --feedback and --mirrored: 2026-01-31, …T12:00"
+    )
     parser.add_argument("--part", default="test", help="of --run (test)")
     for name in ("text", "text-pair", "label"):
         parser.add_argument(f"--{name}", metavar="NAME", help=f"field of the file with the {name}")
@@ -118,7 +132,7 @@ def _rollout(options: argparse.Namespace) -> Any:
     from tfmodel.serve.doors import read_token
     from tfmodel.serve.rollout.control import Rollout, write_first_config
 
-    if options.wait_seconds <= 0:
+    if not options.wait_seconds > 0:  # and so not a number, either
         raise ConfigError(f"--wait-seconds must be above 0. Received: {options.wait_seconds:g}.")
     path = Path(options.config)
     if not path.exists() and options.rollout in ("start", "run") and options.base:
@@ -165,11 +179,15 @@ def _compare(options: argparse.Namespace, out: Print) -> None:
 def _compared(rollout: Any, options: argparse.Namespace, out: Print) -> bool:
     from tfmodel.serve.rollout.compare import compare
     from tfmodel.serve.rollout.page import comparison_lines, write_page
+    from tfmodel.serve.rollout.recorded import compare_mirrored
     from tfmodel.serve.rollout.state import folder_of
 
     rule = _rule(options)
-    rows = _rows(options, rollout.version_folder(rollout.on_trial().old))
-    comparison = compare(rollout, rows, rule=rule, latency_rows=options.latency_rows)
+    if options.mirrored:
+        comparison = compare_mirrored(rollout, options.mirrored, since=options.since, rule=rule)
+    else:
+        rows = _rows(options, rollout, rollout.on_trial().old)
+        comparison = compare(rollout, rows, rule=rule, latency_rows=options.latency_rows)
     for line in comparison_lines(comparison.figures):
         out(line)
     path = options.report or folder_of(rollout.config) / f"{rollout.model}.html"
@@ -193,11 +211,26 @@ def _rule(options: argparse.Namespace) -> Any:
     )
 
 
-def _rows(options: argparse.Namespace, version: Path) -> Any:
+def _rows(options: argparse.Namespace, rollout: Any, number: int) -> Any:
+    """What is compared.
+
+    Args:
+        options: as parsed.
+        rollout: of the model.
+        number: of the version whose rows they are.
+    """
+    from tfmodel.serve.rollout.recorded import feedback_rows
     from tfmodel.serve.rollout.rows import labelled_rows, run_rows, text_rows
     from tfmodel.serve.rollout.served import manifest_of
 
-    manifest = manifest_of(version)
+    manifest = manifest_of(rollout.version_folder(number))
+    if options.since and not (options.feedback or options.mirrored):
+        raise ConfigError(
+            "--since: expected beside --feedback or --mirrored. Received: neither of them."
+        )
+    if options.feedback:
+        asked = {"model": rollout.model, "version": number, "since": options.since}
+        return feedback_rows(options.feedback, manifest, **asked, most=options.most)
     fields = {"text": options.text, "text_pair": options.text_pair}
     if options.run:
         return run_rows(options.run, manifest, part=options.part, most=options.most)
@@ -228,7 +261,7 @@ def _status(options: argparse.Namespace, out: Print) -> None:
     import dataclasses
 
     from tfmodel.serve.errors import ServingError
-    from tfmodel.serve.rollout.control import CANARY, STABLE
+    from tfmodel.serve.protocol_names import CANARY
     from tfmodel.serve.rollout.page import comparison_lines
 
     rollout = _rollout(options)
@@ -271,7 +304,8 @@ def _status(options: argparse.Namespace, out: Print) -> None:
 def _run(options: argparse.Namespace, out: Print) -> None:
     rollout = _rollout(options)
     _rule(options)  # a mistake in it is told before anything moves
-    _rows(options, rollout.version_folder(options.version))
+    rollout.version_folder(options.version)
+    _rows(options, rollout, _stable(rollout, options) or options.version)
     state = rollout.state
     stage = state.stage if state is not None and state.new == options.version else None
     if stage in _IN_SERVICE:
@@ -286,6 +320,12 @@ def _run(options: argparse.Namespace, out: Print) -> None:
             _rollback(options, out)
             raise RuntimeError("The new version has not passed, and was rolled back.")
     _promote(argparse.Namespace(**{**vars(options), "anyway": False}), out)
+
+
+def _stable(rollout: Any, options: argparse.Namespace) -> int | None:
+    """The version in service, as far as the file or the caller says."""
+    with rollout.live() as live:
+        return live.entry().version_labels.get(STABLE) or options.stable
 
 
 _IN_SERVICE = ("promoted", "finishing", "finished")

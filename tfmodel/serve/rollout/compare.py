@@ -37,7 +37,7 @@ class Rule:
         min_agreement: how far it must agree; None: 0.9 where they are not known, else not at all.
         max_latency_ratio: how many times as long a request may take, at the median; at the 99th
             percentile this must not be above for sure.
-        min_rows: that must have been compared.
+        min_rows: that must have been compared; and corrected, for the figure to count.
         strict: whether the worse end of each interval, not the figure, must keep to it.
     """
 
@@ -64,11 +64,19 @@ class Rule:
         found = []
         if figures["rows"] < self.min_rows:
             found.append(f"{figures['rows']} rows were compared, not {self.min_rows} or more")
-        found += self._of_quality(figures["quality"])
+        if figures.get("failed_requests"):
+            found.append(
+                f"version {figures['new']} failed on {figures['failed_requests']} of "
+                f"{figures['latency']['requests'] + figures['failed_requests']} requests"
+            )
+        # So few corrected rows say nothing, and are shown alone.
+        if figures.get("corrected_rows", self.min_rows) >= self.min_rows:
+            found += self._of_quality(figures["quality"])
         share, ends = (figures["agreement"][key] for key in ("agreement", "agreement_interval"))
         wanted = self.min_agreement
         if wanted is None:
-            wanted = 0.0 if figures["quality"] else 0.9
+            # Corrected rows are no sample of all: people correct what was wrong.
+            wanted = 0.0 if figures["quality"] and not figures.get("corrected_rows") else 0.9
         if (ends[0] if self.strict else share) < wanted:
             found.append(f"the versions agree to {_range(share, ends)}, not {wanted:.1%} or more")
         for name in ("p50", "p99"):
@@ -212,13 +220,16 @@ def _measure(
         of_new = new.predict(*columns)
         agreed = agreement(task.ANSWERS, of_old, of_new)
         figures: dict[str, Any] = {"agreement": agreed.figures(), "quality": {}}
-        if rows.is_labelled:
-            right = right_answers(task, rows.split)
-            given = [of_old, of_new]
+        labelled, given = rows.split if rows.is_labelled else rows.corrected, [of_old, of_new]
+        if labelled is not None:
             if tasks.gives_vectors(old.task):
-                given = [task.answers_of(each, rows.split) for each in (old, new)]
-            one, other = (quality(task.ANSWERS, right, each) for each in given)
-            figures["quality"] = {name: compared(one[name], other[name]) for name in one}
+                given = [task.answers_of(each, labelled) for each in (old, new)]
+            elif labelled is not rows.split:
+                asks = labelled.texts, labelled.text_pairs
+                given = [each.predict(*asks) for each in (old, new)]
+            figures["quality"] = _qualities(task, right_answers(task, labelled), *given)
+        if rows.corrected is not None:
+            figures["corrected_rows"] = len(rows.corrected.texts)
         figures["latency"] = latencies(*_times(old, new, columns, latency_rows))
     except ServingError as error:
         raise _NewFails(error.message) from None
@@ -228,12 +239,17 @@ def _measure(
             "origin": asked.origins[row],
             "text": asked.texts[row],
             "text_pair": None if asked.text_pairs is None else asked.text_pairs[row],
-            "old": _short(of_old[row]),
-            "new": _short(of_new[row]),
+            "old": short_answer(of_old[row]),
+            "new": short_answer(of_new[row]),
         }
         for row in otherwise
         if not tasks.gives_vectors(old.task)
     ]
+
+
+def _qualities(task: Any, right: Any, old: Any, new: Any) -> dict[str, Any]:
+    one, other = (quality(task.ANSWERS, right, given) for given in (old, new))
+    return {name: compared(one[name], other[name]) for name in one}
 
 
 def _times(
@@ -253,7 +269,7 @@ def _times(
     return tuple(found[_WARM_UP:].T)
 
 
-def _short(answer: dict[str, Any]) -> str:
+def short_answer(answer: dict[str, Any]) -> str:
     """An answer in words."""
     if "entities" in answer:
         named = [f"{each['text']} ({each['label']})" for each in answer["entities"]]

@@ -34,7 +34,19 @@ def comparison_lines(figures: dict[str, Any]) -> list[str]:
         ends = _ends(agreed["agreement_interval"], _percent)
         found.append(f"  agreement {_percent(agreed['agreement'])} {ends}: {agreed['means']}")
         found += [f"  {_words(name)} {value:.4g}" for name, value in beside(agreed).items()]
+    found += [f"  {words}" for words in _notes(figures)]
     return [*found, *verdict_lines(figures)]
+
+
+def _notes(figures: dict[str, Any]) -> list[str]:
+    """What the figures are of, where that is not all rows."""
+    found = []
+    if figures.get("corrected_rows"):
+        names = " and ".join(figures["quality"])
+        found.append(f"{names}: of {figures['corrected_rows']:,} rows that people corrected")
+    if figures.get("left_out"):
+        found.append(f"{figures['left_out']:,} rows cannot be compared, and are left out")
+    return found
 
 
 def verdict_lines(figures: dict[str, Any]) -> list[str]:
@@ -75,6 +87,7 @@ def write_page(path: str | Path, comparison: Comparison) -> Path:
             "means": agreed["means"],
             "beside": {_words(name): f"{value:.4g}" for name, value in beside(agreed).items()},
         },
+        "notes": _notes(figures),
         "rule": {_words(name): value for name, value in figures["rule"].items()},
         "examples": comparison.examples,
     }

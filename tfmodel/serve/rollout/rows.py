@@ -33,11 +33,13 @@ class Rows:
         split: the texts and, where they are known, the right answers.
         is_labelled: whether they are.
         name: where the rows are from, for the report.
+        corrected: further rows, of which alone the right answers are known; None: there are none.
     """
 
     split: Split
     is_labelled: bool
     name: str
+    corrected: Split | None = None
 
     def __len__(self) -> int:
         return len(self.split.texts)
@@ -81,7 +83,7 @@ def text_rows(
         pairs = columns[1] if len(columns) > 1 else None
     if not texts:
         raise ConfigError(f"{path}: expected texts. Received: none.")
-    kept = _spread(len(texts), most)
+    kept = spread(len(texts), most)
     split = Split(
         texts=[texts[row] for row in kept],
         text_pairs=None if pairs is None else [pairs[row] for row in kept],
@@ -183,15 +185,20 @@ def right_answers(task: Any, split: Split) -> Any:
     return tasks.right_answers(task, split, [])
 
 
-def _spread(count: int, most: int) -> Sequence[int]:
-    """Numbers of rows, all of them or so many, evenly spread."""
+def spread(count: int, most: int) -> Sequence[int]:
+    """Numbers of rows, all of them or so many, evenly spread.
+
+    Args:
+        count: of all rows.
+        most: numbers to give.
+    """
     if count <= most:
         return range(count)
     return np.linspace(0, count - 1, most).round().astype(int).tolist()
 
 
 def _cut(split: Split, most: int) -> Split:
-    kept = _spread(len(split.texts), most)
+    kept = spread(len(split.texts), most)
     if len(kept) == len(split.texts):
         return split
     labels = split.labels
