@@ -191,6 +191,10 @@ class MixedBatches:
         """The steps of an epoch, as arrays of row numbers, counted through all tasks."""
         return [self._first_rows[step.task] + step.rows for step in self._steps(epoch)]
 
+    def row_lengths(self, epoch: int) -> np.ndarray:
+        """Real tokens of each row, the same in every epoch: int (n,)."""
+        return self.rows.lengths
+
     def __len__(self) -> int:
         """Steps of an epoch."""
         return self._count
