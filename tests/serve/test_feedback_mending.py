@@ -240,7 +240,7 @@ def test_answers_of_any_form_are_kept_counted_and_exported(record, url, tmp_path
 
 
 def test_a_table_has_every_second_text(record, url, tmp_path):
-    recorder = record(None)
+    recorder = record(None, names=("pairs", "news"))
     correct(recorder, text="one", text_pair="beside", label="bad", model="pairs")
     correct(recorder, text="two", label="good", model="news")
     done = export_feedback(url, tmp_path / "rows.csv")
