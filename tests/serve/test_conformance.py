@@ -439,6 +439,19 @@ def test_metrics_bear_the_names_of_tf_serving(server):
     assert counted[(("model_name", MODEL), ("status", "OK"))] >= 1
     latency = found[":tensorflow:serving:request_latency_count"]
     assert latency[(("API", "predict"), ("entrypoint", "REST"), ("model_name", MODEL))] >= 1
+    asked = (("model_name", MODEL), ("thread_pool_name", "batch_threads"))
+    assert found[":tensorflow:serving:batching_session:queuing_latency_count"][asked[1:]] >= 1
+    runtime = found[":tensorflow:serving:runtime_latency_count"]
+    assert runtime[(("API", "Predict"), asked[0], ("runtime", "TF1"))] >= 1
+    # Of requests that fail no latency is noted; requests about a model are not counted.
+    before = sum(latency.values())
+    ask(server.rest_address, PREDICT, {"instances": ["wrong"]})
+    ask(server.rest_address, f"/v1/models/{MODEL}/metadata")
+    _, page = ask(server.rest_address, "/monitoring/prometheus/metrics")
+    found = samples(page["text"])
+    assert sum(found[":tensorflow:serving:request_latency_count"].values()) == before
+    failed = found[":tensorflow:serving:request_count"]
+    assert failed[(("model_name", MODEL), ("status", "INVALID_ARGUMENT"))] >= 1
     assert {model for key in counted for label, model in key if label == "model_name"} <= {
         MODEL,
         "unknown",

@@ -171,6 +171,12 @@ def test_a_config_with_a_mistake_is_refused(name, text, words):
         ("rate(:tensorflow:serving:request_count_bucket[5m])", "has no series"),
         ("rate(:tensorflow:serving:request_latency[5m])", "is a histogram"),
         ('up{a=~"$model"}', "no variable $model"),
+        (':tensorflow:serving:request_count{status!~"a=b|{", job="x"}', ""),
+        (':tensorflow:serving:request_latency_bucket{status="OK"}', "has no label status"),
+        (
+            ':tensorflow:serving:batching_session:queuing_latency_count{model_name="m"}',
+            "has no label model_name",
+        ),
     ],
 )
 def test_queries_are_looked_at(query, words):

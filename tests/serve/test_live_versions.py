@@ -229,6 +229,37 @@ def test_warm_up_requests_of_every_kind_are_answered(made, base):
             writer.write(log.SerializeToString())
     with serving(base) as server:
         assert answer(server) == 1.0
+        warmed = (
+            ':tensorflow:serving:model_warmup_latency_count{model_path="model/1",status="OK"} 1'
+        )
+        assert warmed in server.metrics.page()
+
+
+def third_warm_up_fails(version):
+    import tensorflow as tf
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    (version / WARM_UP).parent.mkdir(exist_ok=True)
+    with tf.io.TFRecordWriter(str(version / WARM_UP)) as writer:
+        for values in ([1.0], [1.0, 2.0], [-5000.0]):
+            log = prediction_log_pb2.PredictionLog()
+            log.predict_log.request.inputs["x"].CopyFrom(tf.make_tensor_proto(values))
+            writer.write(log.SerializeToString())
+    return version
+
+
+def test_at_a_start_the_rest_of_the_warm_up_is_answered_beside_the_clients(made, base, tmp_path):
+    third_warm_up_fails(copy_version(made[2], base / "2"))
+    with serving(base) as server:
+        # It may have answered; but what fails goes, and the one before takes its place.
+        until(lambda: states(server)[2][0] == "END")
+        until(lambda: answer(server) == 1.0)
+        assert "Its warm-up request 3 fails" in states(server)[2][1]
+        # Where another one answers, all of the warm-up comes first.
+        third_warm_up_fails(copy_version(made[3], tmp_path / "3")).rename(base / "3")
+        found = set()
+        until(lambda: found.add(answer(server)) or states(server).get(3, ("",))[0] == "END")
+        assert found == {1.0} and "Its warm-up request 3 fails" in states(server)[3][1]
 
 
 def test_policies_and_labels(made, base):

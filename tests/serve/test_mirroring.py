@@ -6,6 +6,7 @@ Run: pytest tests/serve/test_mirroring.py
 import json
 import sqlite3
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from small_servable import until
 from tfmodel.config import ConfigError
 from tfmodel.data.dataset import Split
 from tfmodel.serve import ServingError
-from tfmodel.serve.feedback import export_feedback
+from tfmodel.serve.feedback import delete_feedback, export_feedback
 from tfmodel.serve.feedback.asked import AskedRow, rows_of_json
 from tfmodel.serve.feedback.facts import Facts
 from tfmodel.serve.feedback.mirroring import Trial
@@ -81,6 +82,11 @@ def test_both_answers_are_kept_and_nothing_private(record, url):
     assert copies[0][0] == request_id
     assert all(0 <= old < 5 and 0 <= new < 5 for old, new in times(url))
     assert "example.com" not in str(table(url, "copies") + table(url, "rows"))
+    # They go with their requests, and with the time.
+    delete_feedback(url, [request_id])
+    assert [text for (text,) in table(url, "copies", "request_id")] == [copies[2][0]]
+    recorder._store.prune(now=time.time() + 2 * 86400, days=1, rows=None)
+    assert not table(url, "copies") and not table(url, "requests")
 
 
 def times(url):

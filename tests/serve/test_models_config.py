@@ -252,3 +252,42 @@ def test_the_command_takes_a_file_or_a_folder(tfmodel, tmp_path):
     assert done.code == 2 and "versions and labels in the file" in done.err
     done = tfmodel("serve", "--models-config", str(path))
     assert done.code == 2 and "a path where nothing is" in done.err
+
+
+def batching(folder, text):
+    (folder / "batching_params.pbtxt").write_text(text)
+    return folder
+
+
+def test_the_batches_that_a_version_brings_along(tmp_path):
+    from tfmodel.serve.batching_file import batching_changes, read_batching
+
+    one, two = tmp_path / "1", tmp_path / "2"
+    one.mkdir()
+    two.mkdir()
+    defaults = serve_settings()
+    assert read_batching(one).over(defaults) == {
+        "batch_rows": 32,
+        "queue_rows": 4096,
+        "wait_seconds": 0.0,
+        "threads": defaults.threads,
+    }
+    assert [*batching_changes(one, two)] == []
+    text = "max_batch_size { value: 8 } batch_timeout_micros { value: 500 } "
+    batching(one, text + "max_enqueued_batches { value: 5 } allowed_batch_sizes: 8")
+    found = read_batching(one).over(defaults)
+    assert (found["batch_rows"], found["queue_rows"], found["wait_seconds"]) == (8, 40, 0.0005)
+    # What the caller has said wins.
+    found = read_batching(one).over(serve_settings(max_batch_size=4, max_queue=9))
+    assert (found["batch_rows"], found["queue_rows"], found["wait_seconds"]) == (4, 9, 0.0005)
+    (words,) = batching_changes(one, two)
+    assert "version 2 has no batching_params.pbtxt, which version 1 has" in words
+    batching(two, "max_batch_size { value: 16 }")
+    (words,) = batching_changes(one, two)
+    assert words == (
+        "version 2 brings its own batches: max_batch_size 8 -> 16, batch_timeout_micros 500 -> "
+        "default, max_enqueued_batches 5 -> default"
+    )
+    for text in ("max_batch_size: 8", "x { value: 1 }", "max_batch_size { value: 0 }", "{"):
+        with pytest.raises(ServingError, match="is none that TF Serving reads"):
+            read_batching(batching(two, text))

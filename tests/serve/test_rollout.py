@@ -7,7 +7,10 @@ Run: pytest tests/serve/test_rollout.py
 import contextlib
 import fcntl
 import json
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 from small_servable import ask, copy_version, until, write_half_plus
@@ -194,6 +197,42 @@ def test_killed_at_any_write_it_goes_on_or_back(config, step, monkeypatch):
             stop.set()
             client.join()
     assert not failures
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("step", ["start", "promote", "rollback"])
+def test_killed_by_the_system_at_any_write_it_goes_on(config, step):
+    """SIGKILL before and after each file takes its place; then the same command again."""
+    ends = {"start": "canary", "promote": "promoted", "rollback": "rolled back"}
+    script = Path(__file__).parents[1] / "rollout_killed.py"
+    with serving(config) as server:
+        failures, stop = [], threading.Event()
+
+        def asking():
+            while not stop.wait(0.01):
+                found = labels(server)["stable"]
+                if found not in (1.0, 2.0):
+                    failures.append(found)
+
+        client = threading.Thread(target=asking)
+        client.start()
+        try:
+            command = [sys.executable, script, config, f"http://{server.rest_address}", step]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        finally:
+            stop.set()
+            client.join()
+        assert done.returncode == 0, done.stderr[-2000:]
+        assert live(server) == [1] and labels(server) == {"stable": 1.0, "canary": 1.0}
+    assert not failures
+    points = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(points) > 6 and not points[-1]["killed"]
+    assert all(point["killed"] for point in points[:-1])
+    for point in points:
+        assert (point["reached"], point["again"]) == (ends[step], ends[step])
+        assert point["back"] == "rolled back" and point["labels"]["stable"] in (1, 2)
+    # No half of a file is left behind, under whatever name.
+    assert not [path for path in config.parent.rglob("*.partial-*") if path.is_file()]
 
 
 def refuse_parity(version):

@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
+import collections
 import json
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from tfmodel.config import ConfigError
 from tfmodel.export.linting.warmup_records import WARMUP_FILE, WARMUP_MAX_RECORDS
+from tfmodel.serve.batching_file import read_batching
 from tfmodel.serve.errors import ServingError, without_paths
 from tfmodel.serve.servable import Servable
 
 PARITY_FILE = "parity.json"
 
 
-def admit(folder: Path, *, target: str) -> Servable:
+Note = Callable[[str, float], None]
+"""Told how a warm-up went, OK or a code, and how many seconds it took."""
+_FIRST_OF_A_SIGNATURE = 2
+
+
+def admit(
+    folder: Path, *, target: str, note: Note = lambda *_: None, is_urgent: bool = False
+) -> Servable:
     """Load a version that may be served, and answer its warm-up requests.
 
     Args:
         folder: the version folder.
         target: the TF Serving release whose operations it must make do with.
+        note: told of the warm-up.
+        is_urgent: whether the first two requests of each signature, an export's smallest, will do
+            for now; `WarmUp.rest` of the version has the others.
 
     Returns:
         The version, warm.
@@ -30,9 +44,12 @@ def admit(folder: Path, *, target: str) -> Servable:
     """
     _check_files(folder, target)
     _check_parity(folder)
-    servable = Servable(folder)
+    batching = read_batching(folder)
+    servable = Servable(folder, batching=batching)
     try:
-        _warm_up(servable, folder)
+        warm_up = WarmUp(servable, folder, note)
+        servable.warm_up = warm_up
+        warm_up.first() if is_urgent else warm_up.rest()
     except BaseException:
         servable.close()
         raise
@@ -87,17 +104,81 @@ def _refusal(words: str) -> ServingError:
 # --- warm-up --------------------------------------------------------------------------------
 
 
-def _warm_up(servable: Servable, folder: Path) -> None:
-    path = folder / WARMUP_FILE
-    if not path.is_file():
-        return
-    for number, record in enumerate(_records(path), 1):
-        try:
-            _answer(servable, record)
-        except ServingError as error:
-            raise ServingError(
-                error.code, f"Its warm-up request {number} fails: {error.message}"
-            ) from error
+class WarmUp:
+    """The requests of a version that it must answer.
+
+    Args:
+        servable: the version.
+        folder: its folder.
+        note: told once, when all are answered or one fails.
+
+    Raises:
+        ServingError: its file of requests cannot be read.
+    """
+
+    def __init__(self, servable: Servable, folder: Path, note: Note):
+        path = folder / WARMUP_FILE
+        records = _records(path) if path.is_file() else []
+        self._left = [*enumerate(records, 1)]
+        self._servable = servable
+        self._note = note
+        self._seconds = 0.0
+
+    @property
+    def is_over(self) -> bool:
+        """Whether all are answered."""
+        return not self._left
+
+    def first(self) -> None:
+        """Answer the first requests of each signature.
+
+        Raises:
+            ServingError: one fails.
+        """
+        asked: collections.Counter[str] = collections.Counter()
+        chosen = []
+        for number, record in self._left:
+            name = _signature_of(record)
+            asked[name] += 1
+            if asked[name] <= _FIRST_OF_A_SIGNATURE:
+                chosen.append((number, record))
+        self._answer(chosen)
+
+    def rest(self, *, is_wanted: Callable[[], bool] = lambda: True) -> None:
+        """Answer those that are left.
+
+        Args:
+            is_wanted: asked before each; where it is not, the others stay.
+
+        Raises:
+            ServingError: one fails.
+        """
+        self._answer([*self._left], is_wanted)
+
+    def _answer(self, chosen: list, is_wanted: Callable[[], bool] = lambda: True) -> None:
+        for number, record in chosen:
+            if not is_wanted():
+                return
+            started = time.monotonic()
+            try:
+                _answer(self._servable, record)
+            except ServingError as error:
+                self._note(error.code, self._seconds + time.monotonic() - started)
+                raise ServingError(
+                    error.code, f"Its warm-up request {number} fails: {error.message}"
+                ) from error
+            self._seconds += time.monotonic() - started
+            self._left.remove((number, record))
+            if not self._left:
+                self._note("OK", self._seconds)
+
+
+def _signature_of(record: Any) -> str:
+    """The signature that a PredictionLog asks; of other logs than of one request, none."""
+    kind = record.WhichOneof("log_type")
+    request = getattr(getattr(record, kind), "request", None) if kind else None
+    spec = getattr(request, "model_spec", None)
+    return "" if spec is None else f"{kind} {spec.signature_name}"
 
 
 def _records(path: Path) -> list[Any]:

@@ -247,7 +247,7 @@ class Client:
                 `label` of each.
             answer: of `span`, a part of the context; none: `""`.
             start: its first character, where it stands there more than once.
-            score: of `regress`.
+            score: of `regress`; of `embed`, how alike `text` and `text_pair` are, without `about`.
 
         Returns:
             What the server has stored.

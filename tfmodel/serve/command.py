@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 
 from tfmodel.config import ConfigError
+from tfmodel.export.quiet import quiet
 from tfmodel.serve.feedback.settings import feedback_of
 from tfmodel.serve.proxy import Proxy
 from tfmodel.serve.server import Server, labels_of, policy_of
@@ -92,11 +94,8 @@ def run_command(options: argparse.Namespace) -> None:
             "Expected versions and labels in the file. Received: --models-config beside --versions "
             "or --label."
         )
-    if not options.verbose:
-        from tfmodel.export.quiet import quiet
-
-        with quiet():  # without TensorFlow's greetings
-            import_tensorflow()
+    with contextlib.nullcontext() if options.verbose else quiet():  # without its greetings
+        import_tensorflow()
     models = None if options.base is None else {options.name: options.base}
     file = options.models_config
     Server(models, policy=policy, labels=labels, config_file=file, settings=settings).run()

@@ -243,7 +243,8 @@ class Question:
 
     def submit(self, deadline: float) -> Future:
         """Ask the version."""
-        return self._version.submit(self.signature, self._inputs, deadline=deadline)
+        api = self._method.name.capitalize()
+        return self._version.submit(self.signature, self._inputs, deadline=deadline, api=api)
 
     def result(self, outputs: Mapping[str, np.ndarray]) -> Any:
         """The `ClassificationResult` or `RegressionResult`."""

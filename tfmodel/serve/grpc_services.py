@@ -25,7 +25,7 @@ from tfmodel.serve.versions import Version
 
 _ENTRYPOINT = "GRPC"
 RECORDED = ("Predict", "Classify", "Regress")
-"""The methods of PredictionService whose requests are recorded."""
+"""The methods of PredictionService whose requests are counted and recorded."""
 
 
 def handlers_of(
@@ -157,7 +157,8 @@ class _Method:
             code, message = "INTERNAL", f"The server failed ({type(error).__name__})."
         known = self._models.known(model)
         took = time.monotonic() - started
-        self._models.metrics.request(known, self._name, _ENTRYPOINT, code, took)
+        if self._name in RECORDED:
+            self._models.metrics.request(known, self._name, _ENTRYPOINT, code, took)
         if code != "OK":
             context.abort(grpc.StatusCode[code], message)
         if self._recorder is not None:

@@ -11,6 +11,7 @@ METRICS_PATH = "/monitoring/prometheus/metrics"
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _MICROSECONDS = tuple(10 * 1.8**power for power in range(33))
+_QUEUING_MICROSECONDS = tuple(100 * 1.2**power for power in range(52))
 _EXAMPLES = tuple(float(2**power) for power in range(15))
 
 
@@ -22,6 +23,7 @@ class _Description:
 
 
 _SERVING = ":tensorflow:serving:"
+_POOL = "batch_threads"
 _DESCRIPTIONS = {
     f"{_SERVING}request_count": _Description("counter", ("model_name", "status")),
     f"{_SERVING}request_latency": _Description(
@@ -33,23 +35,31 @@ _DESCRIPTIONS = {
     f"{_SERVING}request_example_counts": _Description("histogram", ("model",), _EXAMPLES),
     f"{_SERVING}request_example_count_total": _Description("counter", ("model",)),
     f"{_SERVING}batching_session:queuing_latency": _Description(
-        "histogram", ("model_name",), _MICROSECONDS
+        "histogram", ("thread_pool_name",), _QUEUING_MICROSECONDS
+    ),
+    f"{_SERVING}model_warmup_latency": _Description(
+        "histogram", ("model_path", "status"), _MICROSECONDS
     ),
     ":tfmodel:serving:batch_rows": _Description("histogram", ("model_name",), _EXAMPLES),
+    ":tfmodel:serving:batch_latency": _Description("histogram", ("model_name",), _MICROSECONDS),
     ":tfmodel:serving:queue_rows": _Description("gauge", ("model_name",)),
     ":tfmodel:serving:version_available": _Description("gauge", ("model_name", "version")),
     ":tfmodel:serving:feedback_requests": _Description("counter", ("model_name", "outcome")),
     ":tfmodel:serving:mirrored_requests": _Description("counter", ("model_name", "outcome")),
     ":tfmodel:serving:feedback_corrections": _Description("counter", ("outcome",)),
 }
+LABELS = {name: {*each.labels} for name, each in _DESCRIPTIONS.items()}
+"""Of each series; those of a histogram have `le` as well."""
 
 
 class Metrics:
     """All series of a server; each method may be called from any thread.
 
     Source: names, labels and buckets (of microseconds) are those of TF Serving's
-    `servables/tensorflow/util.cc` and `batching/batching_session.cc`; those that begin with
-    `:tfmodel:` are ours.
+    `servables/tensorflow/util.cc`, `saved_model_warmup_util.cc` and `batching/batching_session.cc`,
+    and so is what is counted (`model_servers/prediction_service_impl.cc`): requests to predict,
+    classify and regress, latency of those that were answered. Of `model_path` only the name of the
+    model and the version are told. Those that begin with `:tfmodel:` are ours.
     """
 
     def __init__(self):
@@ -83,9 +93,19 @@ class Metrics:
             buckets[-1] += value
 
     def request(self, model: str, api: str, entrypoint: str, code: str, seconds: float) -> None:
-        """Note a request that is over."""
+        """Note a request to predict, classify or regress that is over."""
         self.count(f"{_SERVING}request_count", model, code)
-        self.observe(f"{_SERVING}request_latency", model, api, entrypoint, value=seconds * 1e6)
+        if code == "OK":
+            self.observe(f"{_SERVING}request_latency", model, api, entrypoint, value=seconds * 1e6)
+
+    def computed(self, model: str, api: str, seconds: float) -> None:
+        """Note how long a request waited for TensorFlow, and for its batch."""
+        self.observe(f"{_SERVING}runtime_latency", model, api, "TF1", value=seconds * 1e6)
+
+    def warm_up(self, model: str, version: int, code: str, seconds: float) -> None:
+        """Note that the warm-up requests of a version are over."""
+        path = f"{model}/{version}"
+        self.observe(f"{_SERVING}model_warmup_latency", path, code, value=seconds * 1e6)
 
     def examples(self, model: str, count: int) -> None:
         """Note the `Example`s of a request to classify or regress."""
@@ -95,9 +115,9 @@ class Metrics:
     def batch(self, model: str, rows: int, seconds: float, waited: Sequence[float]) -> None:
         """Note a batch that was computed, and how long its requests had waited."""
         self.observe(":tfmodel:serving:batch_rows", model, value=rows)
-        self.observe(f"{_SERVING}runtime_latency", model, "Predict", "TF1", value=seconds * 1e6)
+        self.observe(":tfmodel:serving:batch_latency", model, value=seconds * 1e6)
         for each in waited:
-            self.observe(f"{_SERVING}batching_session:queuing_latency", model, value=each * 1e6)
+            self.observe(f"{_SERVING}batching_session:queuing_latency", _POOL, value=each * 1e6)
 
     def page(self) -> str:
         """Everything, in Prometheus's text format."""

@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from tfmodel.serve.batching_file import VersionBatching
 from tfmodel.serve.errors import ServingError, invalid, of_tensorflow
+from tfmodel.serve.tensorflow_core import import_tensorflow, load_text_operations
 
 DEFAULT_SIGNATURE = "serving_default"
 PREDICT_METHOD = "tensorflow/serving/predict"
@@ -92,15 +94,17 @@ class Servable:
 
     Args:
         folder: the version folder.
+        batching: what it says of its batches.
 
     Raises:
         ServingError: it cannot be loaded; the message names no path.
     """
 
-    def __init__(self, folder: Path):
-        import tensorflow as tf
-        import tensorflow_text  # noqa: F401  registers the tokenizer's operations
-
+    def __init__(self, folder: Path, *, batching: VersionBatching | None = None):
+        self.batching = batching or VersionBatching()
+        self.warm_up: Any = None  # a `WarmUp`, of a version that was admitted
+        tf = import_tensorflow()
+        load_text_operations()
         self.signatures: dict[str, Signature] = {}
         self.signature_defs: dict[str, Any] = {}
         self._calls: dict[str, Callable] = {}

@@ -18,6 +18,7 @@ from tfmodel.serve.models import Models
 from tfmodel.serve.models_config import PLATFORM, read_models_config
 from tfmodel.serve.rest import RestApplication
 from tfmodel.serve.settings import ServeSettings
+from tfmodel.serve.tensorflow_core import import_tensorflow
 from tfmodel.serve.versions import ALL_VERSIONS, Policy
 
 _log = logging.getLogger(__name__)
@@ -55,6 +56,8 @@ class Server:
         settings: ServeSettings | None = None,
     ):
         require_extra()
+        if config_file is not None:  # what reads it imports TensorFlow, with all that it can have
+            import_tensorflow()
         self.settings = settings or ServeSettings()
         check_release(self.settings.target)
         bases = _bases(models, config_file)
@@ -98,6 +101,7 @@ class Server:
             ConfigError: a port is taken.
             RuntimeError: a model has no version that can be served, or a label none that is live.
         """
+        import_tensorflow()
         from tfmodel.serve.grpc_services import handlers_of
 
         if self._recorder is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import logging
 import threading
 import time
@@ -25,6 +26,8 @@ from tfmodel.serve.settings import ServeSettings
 _log = logging.getLogger(__name__)
 _ENDED_KEPT = 20
 
+# A version that is refused while it answers leaves as others do, and does not come back.
+_REFUSED_IN = ("AVAILABLE", "UNLOADING", "END")
 State = Literal["START", "LOADING", "AVAILABLE", "UNLOADING", "END"]
 Fingerprint = tuple[tuple[str, int, int], ...]
 
@@ -74,12 +77,11 @@ class Version:
         self.servable = servable
         self.users = 0
         self._settings = settings
+        self._metrics = metrics
+        self._model = model
         self._batcher = Batcher(
             servable.run,
-            batch_rows=settings.max_batch_size,
-            threads=settings.threads,
-            queue_rows=settings.max_queue,
-            wait_seconds=settings.batch_timeout_ms / 1000,
+            **servable.batching.over(settings),
             note=lambda *figures: metrics.batch(model, *figures),
         )
 
@@ -89,9 +91,20 @@ class Version:
         return self._batcher.waiting_rows
 
     def submit(
-        self, signature: Signature, inputs: Mapping[str, np.ndarray], *, deadline: float
+        self,
+        signature: Signature,
+        inputs: Mapping[str, np.ndarray],
+        *,
+        deadline: float,
+        api: str = "Predict",
     ) -> Future:
         """Ask; the future gives every output by name.
+
+        Args:
+            signature: what is asked for.
+            inputs: by name.
+            deadline: of `time.monotonic`.
+            api: what metrics call it.
 
         Raises:
             ServingError: too many rows, inputs of unequal length, or no room in the queue.
@@ -113,7 +126,8 @@ class Version:
             )
         if rows == 0:
             together = None
-        return self._batcher.submit(
+        started = time.monotonic()
+        future = self._batcher.submit(
             signature.name,
             inputs,
             rows=rows,
@@ -121,6 +135,13 @@ class Version:
             together=together,
             deadline=deadline,
         )
+
+        def note(done: Future) -> None:
+            if not done.cancelled() and done.exception() is None:
+                self._metrics.computed(self._model, api, time.monotonic() - started)
+
+        future.add_done_callback(note)
+        return future
 
     def close(self) -> None:
         """Answer what waits, and give the memory back."""
@@ -302,7 +323,7 @@ class Model:
         refused = {
             number
             for number, entry in self._entries.items()
-            if entry.state == "END" and entry.code != "OK" and number in found
+            if entry.state in _REFUSED_IN and entry.code != "OK" and number in found
         }
         usable = [number for number in found if number not in refused]
         return self.policy.wants(usable) | ({*self.labels.values()} & {*usable})
@@ -344,7 +365,10 @@ class Model:
         _log.info("%s: version %d: loading", self.name, number)
         started = time.monotonic()
         try:
-            servable = admit(folder, target=self._settings.target)
+            note = functools.partial(self._metrics.warm_up, self.name, number)
+            # Where nobody else answers, it answers as soon as it can.
+            urgent = not self.live
+            servable = admit(folder, target=self._settings.target, note=note, is_urgent=urgent)
             if _fingerprint(folder) != fingerprint:
                 servable.close()
                 raise ServingError("ABORTED", "Its files changed while it was loaded.")
@@ -362,6 +386,28 @@ class Model:
         self._metrics.set(":tfmodel:serving:version_available", self.name, str(number), to=1)
         seconds = time.monotonic() - started
         _log.info("%s: version %d: live after %.1f s", self.name, number, seconds)
+        if not servable.warm_up.is_over:
+            name = f"warm-up-{number}"
+            thread = threading.Thread(target=self._warm_up, args=(number, entry), name=name)
+            thread.daemon = True
+            thread.start()
+
+    def _warm_up(self, number: int, entry: _Entry) -> None:
+        """Answer the rest of the warm-up beside the clients; a version that fails then goes."""
+        with self._lock:
+            version = entry.version
+            if version is None:
+                return
+            version.users += 1
+        try:
+            version.servable.warm_up.rest(is_wanted=lambda: entry.state == "AVAILABLE")
+        except ServingError as error:
+            with self._lock:
+                entry.code, entry.message = error.code, error.message
+            _log.warning("%s: version %d: refused. %s", self.name, number, error.message)
+        finally:
+            with self._lock:
+                version.users -= 1
 
     def _retire(self, found: Mapping[int, Path]) -> None:
         with self._lock:

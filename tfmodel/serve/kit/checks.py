@@ -15,9 +15,10 @@ import yaml
 
 from tfmodel.config import ConfigError
 from tfmodel.export.linting.warmup_records import WARMUP_FILE
+from tfmodel.serve.batching_file import BATCHING_FILE
 from tfmodel.serve.kit import protos, validators
 from tfmodel.serve.kit.batching import Batching
-from tfmodel.serve.kit.configs import BATCHING_FILE, LABEL, MODELS_FOLDER, server_arguments
+from tfmodel.serve.kit.configs import LABEL, MODELS_FOLDER, server_arguments
 from tfmodel.serve.kit.dashboard import SERIES
 from tfmodel.serve.kit.manifest_checks import compose_problems, kubernetes_problems
 from tfmodel.serve.kit.queries import query_problems

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tfmodel.serve.batching_file import BATCHING_FILE
 from tfmodel.serve.kit import protos
 from tfmodel.serve.kit.batching import Batching
 from tfmodel.serve.kit.models import KitModel
 from tfmodel.serve.metrics import METRICS_PATH
 
-BATCHING_FILE = "batching_params.pbtxt"
-"""Beside `saved_model.pb`, where TF Serving looks for it."""
 LABEL = "stable"
 MODELS_FOLDER, CONFIG_FOLDER = "/models", "/config"  # in the container
 REST_PORT, GRPC_PORT = 8501, 8500

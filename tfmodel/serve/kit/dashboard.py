@@ -66,7 +66,7 @@ def _panels() -> Iterator[dict[str, Any]]:
         ),
     )
     yield _panel(
-        "Request latency",
+        "Latency of requests that were answered",
         "µs",
         *(
             (

@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Set
 
+from tfmodel.serve.metrics import LABELS
+
 _PAIRS = {")": "(", "]": "[", "}": "{"}
+_OF_PROMETHEUS = {"le", "job", "instance"}
 _SUFFIXES = ("_bucket", "_count", "_sum")
 
 
@@ -39,6 +42,11 @@ def query_problems(
                 yield f"{name} is a histogram: ask its _bucket, _count or _sum"
         elif series.get(base) != "histogram":
             yield f"TF Serving has no series {name}"
+    for name, chosen in re.findall(r"(:tensorflow:[\w:]+)\{([^{}]*)\}", bare):
+        base = next((name.removesuffix(end) for end in _SUFFIXES if name.endswith(end)), name)
+        for label in re.findall(r"(\w+)\s*[=!]", chosen):
+            if label not in LABELS.get(base, {label}) | _OF_PROMETHEUS:
+                yield f"{base} has no label {label}"
     for used in re.findall(r"\$(\w+)", query):
         if used not in variables and not used.startswith("__"):
             yield f"there is no variable ${used}"

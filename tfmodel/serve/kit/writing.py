@@ -15,10 +15,10 @@ from tfmodel.config import ConfigError
 from tfmodel.export.manifest import package_version
 from tfmodel.export.places import make_folder
 from tfmodel.run_folder import fingerprint, write_aside
+from tfmodel.serve.batching_file import BATCHING_FILE
 from tfmodel.serve.kit import checks, measuring, smoke
 from tfmodel.serve.kit.batching import Batching, choose_batching, choose_threads
 from tfmodel.serve.kit.configs import (
-    BATCHING_FILE,
     batching_config,
     model_batching_config,
     models_config,

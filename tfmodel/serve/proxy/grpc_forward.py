@@ -19,6 +19,7 @@ from tfmodel.serve.grpc_services import RECORDED, asking, check_metadata, correc
 from tfmodel.serve.protocol_names import CANARY, FEEDBACK_METHOD, REQUEST_ID, STABLE
 from tfmodel.serve.proxy.upstream import unreachable
 from tfmodel.serve.settings import ServeSettings
+from tfmodel.serve.tensorflow_core import import_tensorflow
 
 _PREDICTION = "/tensorflow.serving.PredictionService/"
 _STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
@@ -49,6 +50,8 @@ class Forwarding(grpc.GenericRpcHandler):
                 "--upstream-grpc: expected HOST:PORT of a TF Serving's gRPC API, such as "
                 "localhost:8500, or grpcs://HOST:PORT. Received: another address."
             )
+        import_tensorflow()  # which reads messages; otherwise the first call would wait for it
+        _messages("Predict")
         options = [
             ("grpc.max_send_message_length", -1),
             ("grpc.max_receive_message_length", -1),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,9 @@ from typing import Any
 
 from tfmodel.config import ConfigError
 from tfmodel.export.places import versions
+from tfmodel.run_folder import clear_leftovers
 from tfmodel.serve.admission import PARITY_FILE, admit, parity_verdicts
+from tfmodel.serve.batching_file import batching_changes
 from tfmodel.serve.errors import ServingError
 from tfmodel.serve.models_config import (
     PLATFORM,
@@ -21,7 +24,7 @@ from tfmodel.serve.models_config import (
 )
 from tfmodel.serve.protocol_names import CANARY, STABLE
 from tfmodel.serve.rollout.live import Live, VersionRefused
-from tfmodel.serve.rollout.state import State, alone, read_state, write_state
+from tfmodel.serve.rollout.state import State, alone, folder_of, read_state, write_state
 
 _log = logging.getLogger(__name__)
 
@@ -133,7 +136,7 @@ class Rollout:
             state.base, state.server = str(self._base), self._server
             write_state(self.config, state)
             try:
-                self._check(version)
+                self._check(version, old)
                 labels = {CANARY: old, **live.entry().version_labels, STABLE: old}
                 live.move({old}, labels, drop=set(), say=_log.info)
                 drop = {former.old} if former and former.stage == "promoted" else set()
@@ -225,6 +228,10 @@ class Rollout:
     @contextlib.contextmanager
     def _working(self) -> Iterator[Live]:
         with alone(self.config), self.live() as live:
+            # Nobody else writes these files now: what lies half written was left by a killed one.
+            clear_leftovers(folder_of(self.config))
+            for left in self.config.parent.glob(f".{glob.escape(self.config.name)}.partial-*"):
+                left.unlink(missing_ok=True)
             yield live
 
     def _note(self, state: State, stage: Any, reason: str = "") -> State:
@@ -255,11 +262,13 @@ class Rollout:
             )
         return old
 
-    def _check(self, version: int) -> None:
+    def _check(self, version: int, old: int) -> None:
         """Lint, parity verdict and warm-up, before the server sees it: TF Serving has no parity."""
         folder = self.version_folder(version)
         _log.info("version %d: checking its files, its parity verdict and its warm-up", version)
         try:
+            for words in batching_changes(self._base / str(old), folder):
+                _log.warning("%s", words)
             admit(folder, target=self._target).close()
             if not parity_verdicts(folder):
                 _log.info("version %d: no parity verdict lies beside it (%s)", version, PARITY_FILE)
