@@ -141,7 +141,9 @@ def export_feedback(
         beside = output.with_suffix(".left_out.jsonl")
         sorter = _Sorter()
         names = {"text": text, "text_pair": text_pair, "label": label}
-        columns = [text, text_pair, label] if store.has_pairs(model) else [text, label]
+        columns = [text, label]
+        if output.suffix in _DELIMITERS and store.has_pairs(model):
+            columns = [text, text_pair, label]
         with contextlib.ExitStack() as stack:
             rows = stack.enter_context(_opened(output, names, columns))
             left_out = stack.enter_context(_opened(beside, names, columns))

@@ -50,6 +50,7 @@ _CORRECTIONS = ":tfmodel:serving:feedback_corrections"
 _AT_ONCE = 100
 _MOST_CORRECTIONS = 64
 _MOST_COPIES = 10_000
+_MOST_UNNAMED = 20
 _READ_AT_ONCE = 2**16
 _IDLE_SECONDS = 1.0
 _LONGEST_REST = 5.0
@@ -388,6 +389,8 @@ class Recorder:
         """Say once of a model that none of the folders is its own; a name may be mistaken."""
         names = self._models()
         if not self._has_others or not names or model in {*names, *self._unnamed}:
+            return
+        if len(self._unnamed) >= _MOST_UNNAMED:
             return
         self._unnamed.add(model)
         _log.warning(

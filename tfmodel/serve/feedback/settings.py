@@ -49,7 +49,9 @@ class FeedbackSettings(Settings):
     )
     max_characters: int = Field(100_000, ge=1, description="Longer texts are not recorded.")
     queue: int = Field(1000, ge=1, description="Requests that wait to be written; more are lost.")
-    queue_bytes: int = Field(2**26, ge=1, description="Of what waits to be written, requests and answers as sent.")
+    queue_bytes: int = Field(
+        2**26, ge=1, description="Of what waits to be written, requests and answers as sent."
+    )
     wait_seconds: float = Field(
         5.0,
         gt=0,
