@@ -131,8 +131,8 @@ def test_a_version_that_changes_while_it_is_loaded_is_loaded_again(places, made,
 
     admit, seen = versions.admit, []
 
-    def slowly(folder, *, target):
-        servable = admit(folder, target=target)
+    def slowly(folder, **options):
+        servable = admit(folder, **options)
         if not seen:
             (folder / "assets").mkdir(exist_ok=True)
             (folder / "assets/late").write_text("")
