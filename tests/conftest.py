@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import sys
@@ -12,9 +13,16 @@ import pytest
 import small_run
 import small_tasks
 from command import run_command
+from made_once import made_once
 
 # A process for each artifact is seconds a run: the tests of the gate ask for it by themselves.
 os.environ.setdefault("TFMODEL_MEASURE_ARTIFACTS", "0")
+
+
+def pytest_collection_finish() -> None:
+    """Leave alone what imports made: looked through again and again, it is seconds a minute."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -34,15 +42,17 @@ def tfmodel():
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with `small.yaml`, its data, its encoder and its finished run; not to be changed."""
-    folder = tmp_path_factory.mktemp("finished")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        small_run.write_encoder(Path("encoder"))
-        small_run.write_rows(Path("train.csv"), small_run.rows())
-        Path("small.yaml").write_text(small_run.CONFIG)
-        done = run_command("run", "small.yaml")
-    assert done.code == 0, done.err
-    return folder
+
+    def make(folder: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(folder)
+            small_run.write_encoder(Path("encoder"))
+            small_run.write_rows(Path("train.csv"), small_run.rows())
+            Path("small.yaml").write_text(small_run.CONFIG)
+            done = run_command("run", "small.yaml")
+        assert done.code == 0, done.err
+
+    return made_once(tmp_path_factory, "finished", make)
 
 
 @pytest.fixture
@@ -57,4 +67,5 @@ def workspace(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 @pytest.fixture(scope="session")
 def exported_tasks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, small_tasks.ExportedTask]:
     """A SavedModel of every task; not to be changed."""
-    return small_tasks.write_exports(tmp_path_factory.mktemp("tasks"))
+    folder = made_once(tmp_path_factory, "exported_tasks", small_tasks.write_exports)
+    return small_tasks.exports(folder)

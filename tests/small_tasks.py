@@ -49,22 +49,26 @@ class ExportedTask:
         return {name: known[name] for name in signature}
 
 
-def write_exports(folder: Path) -> dict[str, ExportedTask]:
+def write_exports(folder: Path) -> None:
     """Export a model of each task below a folder."""
     from tfmodel.export import export_savedmodel
     from tfmodel.tasks import TASKS
 
     tokenizer = _tokenizer()
-    found = {}
     for name, (model, described) in _models(tokenizer).items():
         assert name in TASKS
-        columns = {"text": TEXTS}
-        if name == "span":
-            columns = {"text": QUESTIONS, "text_pair": TEXTS}
         described = {"labels": LABELS, "max_length": MAX_LENGTH, "task": name, **described}
         export_savedmodel(model, tokenizer, folder / name, **described)
-        found[name] = ExportedTask(name, folder / name, columns)
-    return found
+
+
+def exports(folder: Path) -> dict[str, ExportedTask]:
+    """What `write_exports` left, by the names of tasks."""
+    asked = {"span": {"text": QUESTIONS, "text_pair": TEXTS}}
+    bases = sorted(base for base in folder.iterdir() if base.is_dir())
+    return {
+        base.name: ExportedTask(base.name, base, asked.get(base.name, {"text": TEXTS}))
+        for base in bases
+    }
 
 
 def _tokenizer() -> Any:

@@ -11,7 +11,9 @@ PACKAGE = pathlib.Path(__file__).parents[1] / "tfmodel"
 
 # The order of the design: what stands lower may import what stands higher, never the reverse.
 ORDER = [
+    "annotations",
     "config",
+    "schema",
     "run_folder",
     "sources",
     "data",

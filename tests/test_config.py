@@ -11,7 +11,8 @@ import pytest
 import yaml
 from pydantic import Field
 
-from tfmodel.config import ConfigError, Settings, json_schema, load_config, to_yaml
+from tfmodel.config import ConfigError, Settings, load_config, to_yaml
+from tfmodel.schema import json_schema
 
 
 class Train(Settings):

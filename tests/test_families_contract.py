@@ -1,7 +1,7 @@
 """Each family of encoders goes the whole road by a config: training, folder, artifacts, answers.
 
-A new family is an entry of `small_families.SHAPES`. Those with "slow" in them need the extras
-`parity` or `onnx`. Run: pytest -m "slow or not slow" tests/test_families_contract.py
+A new family is an entry of `small_families.SHAPES`. Some tests need the extras `parity` or `onnx`.
+Run: pytest -m slow tests/test_families_contract.py
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CLASSES = {
     "xlm-roberta": "XLMRoberta",
     "albert": "Albert",
 }
-SLOWER = {"electra", "roberta", "xlm-roberta", "albert"}
+pytestmark = pytest.mark.slow
 SPLITTERS = {
     "roberta": {"vocab.json", "merges.txt", "tokenizer_config.json"},
     "xlm-roberta": {"tokenizer.json", "tokenizer_config.json"},
@@ -49,13 +49,7 @@ def read(path):
     return json.loads(Path(path).read_text("utf-8"))
 
 
-@pytest.fixture(
-    scope="module",
-    params=[
-        pytest.param(family, marks=[pytest.mark.slow] if family in SLOWER else [])
-        for family in small_families.SHAPES
-    ],
-)
+@pytest.fixture(scope="module", params=small_families.SHAPES)
 def road(request, tmp_path_factory):
     """A run of a family with its exports; not to be changed."""
     family = request.param
@@ -74,7 +68,13 @@ def road(request, tmp_path_factory):
         yield family, [text for text, _ in small_run.rows()[:20]]
 
 
-def test_it_learns_and_its_folder_is_the_familys_own(road):
+@pytest.fixture(scope="module")
+def predictor(road):
+    """What answers with the run: loaded once."""
+    return load("runs/small")
+
+
+def test_it_learns_and_its_folder_is_the_familys_own(road, predictor):
     family, texts = road
     # The small random ALBERT, all of whose layers are one, tells two of the three topics apart.
     if family != "albert":
@@ -84,15 +84,15 @@ def test_it_learns_and_its_folder_is_the_familys_own(road):
     assert config["architectures"] == [f"{CLASSES[family]}ForSequenceClassification"]
     loaded = tasks.load_model("runs/small/model")
     values = tasks.classify.values(loaded.model(loaded.tokenizer(texts), training=False).numpy())
-    np.testing.assert_allclose(load("runs/small").values(texts), values, atol=1e-5)
+    np.testing.assert_allclose(predictor.values(texts), values, atol=1e-5)
 
 
-def test_every_artifact_answers_alike(road):
+def test_every_artifact_answers_alike(road, predictor):
     _, texts = road
     parity = read("runs/small/export/parity.json")
     assert parity["passed"]
     assert [*parity["artifacts"]] == ["savedmodel", "tflite/float32", "tflite/int8"]
-    wanted = load("runs/small").values([*texts, "", "x" * 300, "Café 电影"])
+    wanted = predictor.values([*texts, "", "x" * 300, "Café 电影"])
     for path, tolerance in (
         ("savedmodel", 1e-5),
         ("tflite/float32.tflite", 1e-5),
@@ -125,7 +125,6 @@ def test_answers_by_the_command_line(road):
         assert [answer["label"] for answer in answers] == ["weather", "business"]
 
 
-@pytest.mark.slow
 def test_every_artifact_answers_alike_in_processes_of_their_own(road):
     """MediaPipe, too, where it is installed and has such a tokenizer."""
     from tfmodel.export import check_parity, predictor_of
@@ -146,7 +145,6 @@ def test_every_artifact_answers_alike_in_processes_of_their_own(road):
         assert phones["mediapipe"] == {"not_run": f"it has no tokenizer {kind}"}
 
 
-@pytest.mark.slow
 def test_keys_of_training_mean_the_same(road):
     asked = {
         "regularize": {
@@ -168,7 +166,6 @@ def test_keys_of_training_mean_the_same(road):
     assert read("runs/other/metrics.json")["train"]["epochs"] == 2
 
 
-@pytest.mark.slow
 def test_transformers_gives_the_same_outputs(road):
     _, texts = road
     transformers, torch = needs.package("transformers"), needs.package("torch")
@@ -183,7 +180,6 @@ def test_transformers_gives_the_same_outputs(road):
     np.testing.assert_allclose(loaded.model(batch, training=False), wanted, atol=1e-5)
 
 
-@pytest.mark.slow
 def test_onnx_answers_alike(road):
     from tfmodel.export import export_onnx
 

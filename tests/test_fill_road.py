@@ -5,6 +5,8 @@ Run: pytest tests/test_fill_road.py
 
 import csv
 import json
+import shutil
+import subprocess
 import types
 from pathlib import Path
 
@@ -166,6 +168,31 @@ def test_processes_of_their_own_answer_alike(here):
     assert set(saved["signatures"]) == {"serving_default", "ids"}
     assert saved["gaps"] == phone["gaps"] == 3 and phone["token_agreement"] == 1
     assert phone["runtimes"]["mediapipe"] == {"not_run": "it has no task that fills gaps"}
+
+
+@pytest.mark.slow
+def test_a_kit_measures_and_asks_with_gaps(here, tmp_path):
+    from tfmodel.serve import Server, serve_settings
+
+    if shutil.which("curl") is None:
+        needs.give_up("there is no curl")
+    kit = tmp_path / "kit"
+    done = run_command("kit", "runs/words", "--output", kit, "--seconds", "0.3", "--cores", "1")
+    assert done.code == 0, done.err
+    assert "made-up rows" in read(kit / "measured.json")["models"]["words"]["rows"]
+    config = (kit / "config/models.config").read_text()
+    (tmp_path / "models.config").write_text(config.replace('"/models', f'"{kit}/models'))
+    settings = serve_settings(rest_port=0, grpc_port=0)
+    with Server(config_file=tmp_path / "models.config", settings=settings) as server:
+        command = [str(kit / "smoke.sh"), f"http://{server.rest_address}"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    script = (kit / "smoke.sh").read_text()
+    for row in (1, 2):
+        assert f"passed: words: row {row}: scores" in done.stdout
+        (check,) = [line for line in script.splitlines() if f"'row {row}: scores'" in line]
+        asked, scores = check.split(" scores ")
+        assert "[MASK]" in asked and len(scores.split()[0].split(",")) == 3
 
 
 @pytest.mark.slow

@@ -168,6 +168,47 @@ def test_rows_longer_than_the_encoder_has_positions(place, pretrain):
     assert not (RUN / "corpus").exists()  # it is seen before any work
 
 
+def test_a_head_that_is_not_tied(place, pretrain):
+    import numpy as np
+    from safetensors.numpy import load_file, save_file
+
+    import tfmodel as tm
+    from tfmodel.tasks import fill
+
+    small_run.write_encoder(Path("alone"))
+    tokenizer = tm.Tokenizer.from_folder("alone")
+    fill.save(fill.build(tm.load_encoder("alone")), "encoder", tokenizer=tokenizer)
+    tensors = load_file("encoder/model.safetensors")
+    table = tensors["bert.embeddings.word_embeddings.weight"]
+    save_file(
+        tensors | {"cls.predictions.decoder.weight": np.zeros_like(table)},
+        "encoder/model.safetensors",
+    )
+    given = ["model=null", "vocabulary=null", "encoder=encoder"]
+    for objective in ("mlm", "sop"):
+        done = pretrain(*given, f"objective.name={objective}")
+        told(
+            done,
+            "cls.predictions.decoder.weight: another than the token table",
+            "a new head",
+        )
+    assert not (RUN / "corpus").exists()
+    eval(done.err[done.err.index("tm.save_encoder") :], {"tm": tm})  # what the message says
+    fill.check_head("encoder-alone")
+
+
+def test_more_logits_than_can_be_counted(pretrain):
+    large = ["train.batch_size=65536", "train.max_length=4096", "objective.mask_rate=0.5"]
+    pieces = len(Path("vocab.txt").read_text().split("\n")) - 1
+    told(
+        pretrain(*large),
+        "expected fewer than 2^31 (2,147,483,648) logits at a time. Received: 65,536 rows x 2,047 ",
+        f"x {pieces} pieces = {65536 * 2047 * pieces:,}. Set train.accumulation_steps so that a ",
+        f"at most {2**31 // (2047 * pieces):,} rows, which changes no result",
+    )
+    assert not (RUN / "corpus").exists()
+
+
 def test_the_folder_of_another_kind_of_run(workspace, tfmodel):
     small_pretraining.write_corpus(Path("texts.jsonl"), small_pretraining.documents())
     small_pretraining.write_vocabulary(Path("vocab.txt"))

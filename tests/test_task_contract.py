@@ -9,6 +9,7 @@ import dataclasses
 import itertools
 import json
 import random
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -375,7 +376,7 @@ CASES["tag"] = Case(
 )
 
 
-SLOWER = {"multilabel", "tag"}
+SLOWER = {"multilabel", "regress", "tag"}
 
 
 @pytest.fixture(
@@ -388,12 +389,15 @@ def road(request, tmp_path_factory):
     """A case, and the folder of its finished run; not to be changed."""
     case = CASES[request.param]
     folder = tmp_path_factory.mktemp(request.param)
+    if request.param == "classify":  # as `finished`, which is trained already
+        shutil.copytree(request.getfixturevalue("finished"), folder, dirs_exist_ok=True)
     config = yaml.safe_load(small_run.CONFIG)
     config["export"]["tflite"] = ["float32", "int8"]
     config["export"]["max_drop"] = 0.05
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        small_run.write_encoder(Path("encoder"))
+        if not Path("encoder").exists():
+            small_run.write_encoder(Path("encoder"))
         for section, values in case.config.items():
             config[section] = {**config.get(section, {}), **values}
         case.write(Path(config["data"]["train"]), case.rows)
@@ -408,6 +412,12 @@ def road(request, tmp_path_factory):
 def here(road, monkeypatch):
     """Work in the folder of the case."""
     monkeypatch.chdir(road[2])
+
+
+@pytest.fixture(scope="module")
+def predictor(road):
+    """What answers with the run: loaded once."""
+    return load(road[2] / "runs/small")
 
 
 def read(path):
@@ -480,7 +490,7 @@ def test_it_learns_and_its_figure_chooses_the_epoch(road):
         assert metrics["dev"][figure] == pytest.approx(kept, abs=1e-4)
 
 
-def test_the_folder_is_one_of_its_own(road):
+def test_the_folder_is_one_of_its_own(road, predictor):
     name, case, _ = road
     config = read("runs/small/model/config.json")
     assert config.get("problem_type") == case.problem_type
@@ -489,7 +499,7 @@ def test_the_folder_is_one_of_its_own(road):
     task = tasks.find(name)
     values = values_of(task, loaded, texts_of(case))
     if values is not None:
-        asked = load("runs/small").values(*texts_of(case))
+        asked = predictor.values(*texts_of(case))
         np.testing.assert_allclose(numbers(asked), numbers(values), atol=1e-5)
     # Saved again, it is the same folder.
     own = {"decoding": loaded.decoding} if loaded.decoding else {}
@@ -547,13 +557,13 @@ def check_vectors_of_transformers(transformers, torch, loaded, batch):
     np.testing.assert_allclose(loaded.model(batch, training=False), wanted, atol=1e-5)
 
 
-def test_every_artifact_answers_alike(road):
+def test_every_artifact_answers_alike(road, predictor):
     _, case, _ = road
     export = Path("runs/small/export")
     parity = read(export / "parity.json")
     assert parity["passed"]
     assert [*parity["artifacts"]] == ["savedmodel", "tflite/float32", "tflite/int8"]
-    wanted = numbers(load("runs/small").values(*texts_of(case)))
+    wanted = numbers(predictor.values(*texts_of(case)))
     for path, tolerance in (
         ("savedmodel", 1e-5),
         ("tflite/float32.tflite", 1e-5),
@@ -563,7 +573,7 @@ def test_every_artifact_answers_alike(road):
         assert_alike(case, given, wanted, tolerance)
 
 
-def test_the_savedmodel_names_its_outputs(road):
+def test_the_savedmodel_names_its_outputs(road, predictor):
     _, case, _ = road
     import tensorflow as tf
     import tensorflow_text  # noqa: F401
@@ -575,7 +585,7 @@ def test_the_savedmodel_names_its_outputs(road):
     answers = loaded.signatures["serving_default"](**inputs)
     assert set(answers) == case.served
     assert {len(values) for values in answers.values()} == {len(columns[0])}
-    predicted = load("runs/small").predict(*columns)
+    predicted = predictor.predict(*columns)
     if "tags" in case.served:
         (words,) = {answers[name].shape[1] for name in case.served}
         for row, answer in enumerate(predicted):
@@ -587,7 +597,7 @@ def test_the_savedmodel_names_its_outputs(road):
                 if tag.startswith(b"B-")
             ]
             assert starts == [entity["start"] for entity in answer["entities"]]
-        given = load("runs/small").values(*columns)
+        given = predictor.values(*columns)
         assert words == max(map(len, (words.starts for words in given)))
     for name in case.served & {"score", "label", "labels", "answer", "start", "end", "vector"}:
         for given, answer in zip(answers[name].numpy().tolist(), predicted, strict=True):
@@ -626,8 +636,6 @@ def test_every_artifact_answers_alike_in_a_process_of_its_own(road):
 @pytest.mark.slow
 def test_a_version_is_compared_with_the_one_in_service(road, tmp_path):
     """Over both doors it answers as `predict` does; beside its own copy it agrees in all."""
-    import shutil
-
     from tfmodel.serve import Client, Server, rollout, serve_settings
 
     name, case, _ = road
@@ -689,7 +697,7 @@ def test_a_wrong_artifact_does_not_pass(road):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("door", ["onnx", "keras_hub"])
-def test_the_other_doors_answer_alike(road, door):
+def test_the_other_doors_answer_alike(road, predictor, door):
     from tfmodel.export import export_keras_hub, export_onnx
 
     name, case, _ = road
@@ -709,7 +717,7 @@ def test_the_other_doors_answer_alike(road, door):
         task=name,
         decoding=loaded.decoding,
     )
-    asked, reference = load(folder), load("runs/small")
+    asked, reference = load(folder), predictor
     answer = asked.predict(*texts_of(case))
     assert {*answer[0]} == case.answer
     if tasks.gives_lists(name):

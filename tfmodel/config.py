@@ -12,13 +12,20 @@ import copy
 import difflib
 import json
 import re
-import typing
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pydantic
 import yaml
+
+from tfmodel.annotations import (
+    flat_types,
+    is_model,
+    is_number_in_quotes,
+    is_read_as_empty,
+    no_other_type,
+)
 
 
 class ConfigError(ValueError):
@@ -40,17 +47,10 @@ class Settings(pydantic.BaseModel):
         if not isinstance(values, Mapping):
             return values
         values = dict(values)
-        for key, value in values.items():
-            if key not in cls.model_fields or not (value is None or isinstance(value, bool)):
-                continue
-            wanted = _flat_types(cls.model_fields[key].annotation)
-            if value is None:
-                # `train:` with every line under it commented out is an empty section.
-                if type(None) not in wanted and any(map(_is_model, wanted)):
-                    values[key] = {}
-            elif wanted & {int, float} and bool not in wanted:
-                # Python's True is an int, so `epochs: true` would quietly become 1.
-                values[key] = str(value).lower()
+        for key, field in cls.model_fields.items():
+            if key in values:
+                empty = values[key] is None and is_read_as_empty(field)
+                values[key] = {} if empty else no_other_type(values[key], field.annotation)
         return values
 
 
@@ -107,20 +107,6 @@ def to_yaml(settings: pydantic.BaseModel) -> str:
     """Write settings as YAML, defaults included; `load_config` reads back equal settings."""
     values = settings.model_dump(mode="json")
     return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
-
-
-def json_schema(schema: type[pydantic.BaseModel]) -> dict:
-    """Describe a config for editors: JSON Schema with titles, descriptions and examples.
-
-    A key without an example of its own shows its default as one.
-    """
-    described = schema.model_json_schema()
-    for model in [described, *described.get("$defs", {}).values()]:
-        for key, entry in model.get("properties", {}).items():
-            entry.setdefault("title", key.replace("_", " ").capitalize())
-            if entry.get("default") not in (None, {}, []):
-                entry.setdefault("examples", [entry["default"]])
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **described}
 
 
 # --- YAML ---------------------------------------------------------------------------------
@@ -431,6 +417,8 @@ def _word_problem(path: tuple, problems: list[dict], values: dict, known: dict) 
     expected = " or ".join(dict.fromkeys(_expected(problem, field) for problem in problems))
     if near:
         fix = f"Did you mean {near[0]}?"
+    elif "number" in expected and is_number_in_quotes(received):
+        fix = "Write it without quotes."
     elif kind in ("list_type", "tuple_type") and isinstance(received, str | int | float):
         fix = f"Write [{received}]."
     elif field is None or field.is_required() or kind == "union_tag_invalid":
@@ -503,7 +491,7 @@ def _expected(problem: dict, field: pydantic.fields.FieldInfo | None) -> str:
         broken = [f"{words} {context[name]}" for name, words in _BOUNDS if name in context]
         return f"a value {' and '.join(bounds or broken)}"
     if kind in ("model_type", "model_attributes_type") and field is not None:
-        models = filter(_is_model, _flat_types(field.annotation))
+        models = filter(is_model, flat_types(field.annotation))
         keys = dict.fromkeys(key for model in models for key in model.model_fields)
         return f"a mapping with keys such as {', '.join(keys)}"
     for prefixes, wording in _EXPECTED:
@@ -527,24 +515,11 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def _flat_types(annotation: Any) -> set:
-    """The plain types of an annotation, out of unions, lists, mappings and Annotated."""
-    inner, origin = typing.get_args(annotation), typing.get_origin(annotation)
-    if not inner or origin is typing.Literal:
-        return {annotation}
-    inner = inner[:1] if origin is typing.Annotated else inner
-    return set().union(*(_flat_types(part) for part in inner if part is not Ellipsis))
-
-
-def _is_model(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, pydantic.BaseModel)
-
-
 def _known_fields(
     schema: type[pydantic.BaseModel], path: tuple = ()
 ) -> Iterator[tuple[tuple, pydantic.fields.FieldInfo]]:
     for key, field in schema.model_fields.items():
         yield (*path, key), field
-        for inner in _flat_types(field.annotation):
-            if _is_model(inner) and len(path) < 8:
+        for inner in flat_types(field.annotation):
+            if is_model(inner) and len(path) < 8:
                 yield from _known_fields(inner, (*path, key))

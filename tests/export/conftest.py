@@ -10,6 +10,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from made_once import made_once
 
 from tfmodel.export import export_savedmodel, export_tflite_variants, predictor_of
 from tfmodel.export.predictor import Predictor
@@ -107,7 +108,7 @@ def tiny_pairs() -> Tiny:
     return make_tiny(pairs=True)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def another() -> Callable[..., Tiny]:
     """Make classifiers that a test may spoil."""
     return make_tiny
@@ -116,13 +117,15 @@ def another() -> Callable[..., Tiny]:
 @pytest.fixture(scope="session")
 def exported(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`savedmodel/1` and `tflite/<variant>.tflite` of the tiny classifier; not to be changed."""
-    folder = tmp_path_factory.mktemp("exported")
-    export_savedmodel(tiny.model, tiny.tokenizer, folder / "savedmodel", **tiny.described)
-    export_tflite_variants(
-        tiny.model,
-        tiny.tokenizer,
-        folder / "tflite",
-        variants=["float32", "float16", "int8"],
-        **tiny.described,
-    )
-    return folder
+
+    def make(folder: Path) -> None:
+        export_savedmodel(tiny.model, tiny.tokenizer, folder / "savedmodel", **tiny.described)
+        export_tflite_variants(
+            tiny.model,
+            tiny.tokenizer,
+            folder / "tflite",
+            variants=["float32", "float16", "int8"],
+            **tiny.described,
+        )
+
+    return made_once(tmp_path_factory, "exported", make)

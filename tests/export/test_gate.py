@@ -64,6 +64,7 @@ def test_pairs_are_asked_as_pairs(tiny_pairs, tmp_path):
     assert parity["artifacts"]["x"]["largest_score_difference"] < 1e-5
 
 
+@pytest.mark.slow
 def test_vectors_are_compared_with_the_models(tiny, another, tmp_path):
     path = tmp_path / "x.tflite"
     for model, verdict in ((tiny.model, True), (another(seed=3).model, False)):

@@ -99,8 +99,8 @@ def test_a_damaged_manifest_is_refused(content):
 
 def test_a_newer_format_asks_for_a_newer_tfmodel():
     values = json.loads(Manifest(labels=("a", "b"), max_length=16, version="9.0").to_json())
-    with pytest.raises(ConfigError, match=r"format 4, written by tfmodel 9\.0\. Update"):
-        Manifest.from_json(json.dumps(values | {"format": 4}), name="tfmodel.json")
+    with pytest.raises(ConfigError, match=r"format 5, written by tfmodel 9\.0\. Update"):
+        Manifest.from_json(json.dumps(values | {"format": 5}), name="tfmodel.json")
     with pytest.raises(ConfigError, match="a tokenizer of wordpiece, byte_pairs. .* 'syllables'"):
         Manifest.from_json(json.dumps(values | {"tokenizer": "syllables"}), name="tfmodel.json")
 

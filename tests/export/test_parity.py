@@ -9,7 +9,12 @@ import numpy as np
 import pytest
 
 from tfmodel.config import ConfigError
-from tfmodel.export import check_parity, export_savedmodel, export_tflite
+from tfmodel.export import (
+    check_parity,
+    export_savedmodel,
+    export_tflite,
+    export_tflite_variants,
+)
 from tfmodel.export.manifest import Manifest
 from tfmodel.export.parity import ParityError
 from tfmodel.export.predictor import Predictor
@@ -86,24 +91,26 @@ def _flip_lower_casing(tiny):
     return dataclasses.replace(tiny, tokenizer=other)
 
 
-@pytest.mark.parametrize("kind", ["savedmodel", "float32", "int8"])
-@pytest.mark.parametrize(
-    "spoil", [_zero_weights, _permute_classes, _swap_vocabulary, _flip_lower_casing]
+@pytest.fixture(
+    scope="module", params=[_zero_weights, _permute_classes, _swap_vocabulary, _flip_lower_casing]
 )
-def test_sabotage_is_caught(tiny, another, tmp_path, spoil, kind):
-    spoiled = spoil(another())
-    if kind == "savedmodel":
-        path = export_savedmodel(
-            spoiled.model, spoiled.tokenizer, tmp_path / kind, **tiny.described
-        )
-    else:
-        path = export_tflite(
-            spoiled.model,
-            spoiled.tokenizer,
-            tmp_path / f"{kind}.tflite",
-            quantization=kind,
-            **tiny.described,
-        )
+def spoiled(request, tiny, another, tmp_path_factory) -> dict[str, Path]:
+    """Artifacts by kind, all spoiled in one way."""
+    folder = tmp_path_factory.mktemp("spoiled")
+    of_weights = request.param in (_zero_weights, _permute_classes)
+    made = request.param(another() if of_weights else tiny)
+    described = (made.model, made.tokenizer)
+    saved = export_savedmodel(*described, folder / "savedmodel", **tiny.described)
+    variants = {"variants": ["float32", "int8"], **tiny.described}
+    return {
+        "savedmodel": saved,
+        **export_tflite_variants(*described, folder / "tflite", **variants),
+    }
+
+
+@pytest.mark.parametrize("kind", ["savedmodel", "float32", "int8"])
+def test_sabotage_is_caught(tiny, spoiled, kind):
+    path = spoiled[kind]
     texts = [text.upper() for text in tiny.texts]
     right = tiny.reference.probabilities(texts).argmax(axis=1)
     for targets in (right, None):

@@ -27,6 +27,7 @@ def _files(folder):
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
+@pytest.mark.slow
 def test_everything_is_published_with_its_figures(tiny, tmp_path):
     said = []
     parity = _export(tiny, tmp_path, progress=said.append)
@@ -46,6 +47,7 @@ def test_everything_is_published_with_its_figures(tiny, tmp_path):
     assert b"so-so" in warm_up.read_bytes()
 
 
+@pytest.mark.slow
 def test_an_older_savedmodel_that_stays_is_named(tiny, tmp_path, caplog):
     _export(tiny, tmp_path, ExportSettings(tflite=[]))
     _export(tiny, tmp_path, ExportSettings(savedmodel=False, tflite=["float32"]))

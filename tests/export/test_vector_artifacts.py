@@ -73,6 +73,7 @@ def test_a_savedmodel_in_bfloat16(embedder, tmp_path):
     assert figures["cosine"] > 0.99
 
 
+@pytest.mark.slow
 def test_files_for_phones_give_the_vector(embedder, tmp_path):
     model, tokenizer, reference = embedder
     files = export_tflite_variants(

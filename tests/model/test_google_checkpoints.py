@@ -1,14 +1,13 @@
 """Google's checkpoints, written here by TensorFlow itself under Google's names."""
 
 import json
-import re
 import shutil
 
 import numpy as np
 import numpy_bert
 import pytest
 import small_run
-import tensorflow as tf
+from small_google import googles, write_checkpoint
 
 from tfmodel.config import ConfigError
 from tfmodel.model import encoder_config, load_encoder
@@ -16,25 +15,6 @@ from tfmodel.model.checkpoints import read_config, read_tensors
 from tfmodel.tokens import Tokenizer, Vocabulary
 
 CASED = [*numpy_bert.PIECES, "The"]
-
-
-def googles(name, value):
-    """A tensor under the name, and the way round, of google-research/bert."""
-    turned = name.endswith("weight") and "embeddings." not in name and "LayerNorm" not in name
-    name = re.sub(r"LayerNorm\.weight", "LayerNorm.gamma", name)
-    name = re.sub(r"LayerNorm\.bias", "LayerNorm.beta", name)
-    name = re.sub(r"_embeddings\.weight", "_embeddings", name)
-    name = name.replace("layer.", "layer_").replace(".weight", ".kernel")
-    return f"bert/{name.replace('.', '/')}", value.T if turned else value
-
-
-def write_checkpoint(folder, tensors, *, name="bert_model.ckpt"):
-    names = sorted(tensors)
-    values = [tf.constant(tensors[each]) for each in names]
-    slices = [""] * len(names)
-    tf.raw_ops.SaveV2(
-        prefix=str(folder / name), tensor_names=names, shape_and_slices=slices, tensors=values
-    )
 
 
 @pytest.fixture

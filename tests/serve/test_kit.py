@@ -18,7 +18,13 @@ from tfmodel.serve.kit import checks, kit_settings, measuring, protos, write_kit
 RATES = [(1, 10.0), (2, 12.0), (4, 16.0), (8, 24.0), (16, 40.0), (32, 72.0), (64, 140.0)]
 FIGURES = {
     "batches": [
-        {"rows": rows, "p50_ms": ms, "p99_ms": 2 * ms, "rows_per_second": 1000 * rows / ms}
+        {
+            "rows": rows,
+            "p50_ms": ms,
+            "p99_ms": 2 * ms,
+            "rows_per_second": 1000 * rows / ms,
+            "batches": 12,
+        }
         for rows, ms in RATES
     ],
     "threads": [{"threads": 1, "rows_per_second": 100.0}, {"threads": 2, "rows_per_second": 99.0}],
@@ -61,7 +67,7 @@ def asked(monkeypatch):
     """Nothing is measured; what was asked for is kept."""
     given = []
 
-    def measure(folder, manifest, settings, *, rows, asked, sizes=None):
+    def measure(folder, manifest, settings, *, name, rows, asked, sizes=None):
         given.append({"folder": folder, "rows": rows, "asked": asked, "sizes": sizes})
         chosen = sizes or (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
         write_warmup(folder, asked["text"], manifest, ["serving_default", "ids"], sizes=chosen)
@@ -109,7 +115,7 @@ def test_a_kit_has_every_file_and_two_kits_are_alike(made, tmp_path, asked):
         in smoke
     )
     readme = (kit / "README.md").read_text()
-    assert "| 32 | 72.00 | 144.00 | 444 |" in readme and "yes, by its parity file" in readme
+    assert "| 32 | 72.00 | 144.00 | 444 | 12 |" in readme and "yes, by its parity file" in readme
     assert "TF Serving itself was not run" in readme
     rules = yaml.safe_load((kit / "prometheus/rules.yml").read_text())["groups"][0]["rules"]
     (slow,) = [rule for rule in rules if rule["alert"] == "ServingSlow"]
@@ -250,6 +256,10 @@ FAULTS = [
      "port: http}\n            periodSeconds: 10", "livenessProbe asks no port"),
     ("kubernetes/deployment.yaml", "--port=8500", "--port=850", "with other arguments"),
     ("kubernetes/configmap.yaml", "versions: 3", "versions: 2", "differs from the files in config"),
+    ("kubernetes/configmap.yaml", "name: tf-serving-", "name: x-", "its name is not tf-serving-"),
+    ("kubernetes/deployment.yaml", "configMap: {name: tf-serving-", "configMap: {name: ",
+     "does not mount the ConfigMap tf-serving-"),
+    ("prometheus/kubernetes.yml", "job_name: tf-serving", "job_name: pods", "its job is not tf-s"),
     ("kubernetes/service.yaml", "selector: {app.", "selector: {app2.", "does not find the pods"),
     ("kubernetes/hpa.yaml", "kind: Deployment", "kind: StatefulSet", "scales something else"),
     ("kubernetes/pdb.yaml", "policy/v1", "policy/v1beta1", "it is no PodDisruptionBudget"),
@@ -283,6 +293,37 @@ def a_kit(made, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         asked.__wrapped__(patch)
         return write_kit(made, folder / "kit")
+
+
+def test_what_changes_in_the_image_changes_the_name_of_its_configs(a_kit, made, tmp_path):
+    (tmp_path / "rows.txt").write_text("other rows\n")
+    kits = [
+        a_kit,
+        write_kit(made, tmp_path / "warm", texts=tmp_path / "rows.txt"),
+        write_kit(
+            made, tmp_path / "image", settings=kit_settings(tf_serving="2.18.0", queue_ms=10_000)
+        ),
+    ]
+    names = set()
+    for kit in kits:
+        read = [
+            yaml.safe_load((kit / f"kubernetes/{name}.yaml").read_text())
+            for name in ("configmap", "deployment", "kustomization")
+        ]
+        config, deployment, kustomization = read
+        (volume,) = (
+            volume["configMap"]["name"]
+            for volume in deployment["spec"]["template"]["spec"]["volumes"]
+            if volume["name"] == "config"
+        )
+        name = f"tf-serving-{kustomization['images'][0]['newTag']}"
+        assert config["metadata"]["name"] == volume == name and config["immutable"] is True
+        names.add(name)
+    assert len(names) == len(kits)
+    # TF Serving's buckets of waiting end at 100 * 1.2 ** 51 microseconds; above nothing fires.
+    rules = yaml.safe_load((kits[-1] / "prometheus/rules.yml").read_text())["groups"][0]["rules"]
+    (long,) = [rule for rule in rules if rule["alert"] == "ServingQueueLong"]
+    assert long["expr"].endswith("> 1000000") and "longer than 1000 ms" in str(long["annotations"])
 
 
 def test_missing_files_and_warm_up_are_found(made, chosen, tmp_path):

@@ -1,5 +1,7 @@
 """What is chosen by what was measured; the configs' definitions; queries. No model is loaded."""
 
+import copy
+import json
 from pathlib import Path
 
 import pytest
@@ -9,11 +11,14 @@ from tfmodel.export.manifest import Manifest
 from tfmodel.serve.kit import kit_settings, protos
 from tfmodel.serve.kit.batching import choose_batching, choose_threads, largest_batch
 from tfmodel.serve.kit.dashboard import SERIES
+from tfmodel.serve.kit.figures import read_measured
+from tfmodel.serve.kit.measuring import made_up_rows
+from tfmodel.serve.kit.measuring_process import _p99
 from tfmodel.serve.kit.models import KitModel
 from tfmodel.serve.kit.queries import query_problems
 from tfmodel.serve.kit.resources import resources_of
 from tfmodel.serve.kit.settings import check_name
-from tfmodel.serve.kit.smoke import checks_of
+from tfmodel.serve.kit.smoke import checks_of, rows_to_ask
 
 
 def batches(**milliseconds):
@@ -24,6 +29,7 @@ def batches(**milliseconds):
             "p50_ms": p50,
             "p99_ms": 1.5 * p50,
             "rows_per_second": 1000 * int(rows[1:]) / p50,
+            "batches": 12,
         }
         for rows, p50 in milliseconds.items()
     ]
@@ -126,6 +132,114 @@ def test_what_the_smoke_script_compares():
     assert (only.output, only.expected, only.tolerance) == ("outputs", "1.0,2e-05", 0.05)
     words = {"tags": [["a", ""]], "scores": [[[0.5], [0.5]]]}  # what is deeper is not compared
     assert [each.output for each in checks_of(half, {"text": ["x"]}, [words], {}, 1)] == ["tags"]
+
+
+def test_gaps_are_asked_for_and_compared():
+    filler = model_of(max_length=8, task="fill")
+    columns = rows_to_ask(filler.manifest, None)
+    assert all("[MASK]" in text for text in columns["text"])
+    rows, _ = made_up_rows({"text": ["my [MASK] cat", "[MASK]"]}, filler.manifest)
+    assert rows["text"][0::2] == ["my [MASK] cat", "[MASK]"]
+    # The gap is in front, where no long row loses it; each gap costs as much as a row of labels.
+    assert rows["text"][1].startswith("[MASK] my  cat my")
+    assert rows["text"][3] == "[MASK]" + 8 * " a"
+    assert all(text.count("[MASK]") == 1 for text in rows["text"])
+    answers = [
+        {"tokens": [[["b", "c"]]], "scores": [[[0.04, 0.03]]], "filled": ["a b"]},
+        {"tokens": [[["d", "e"]]], "scores": [[[0.04, 0.0399]]], "filled": ["d b"]},  # a near tie
+    ]
+    together = {name: [answer[name][0] for answer in answers] for name in answers[0]}
+    found = checks_of(filler, {"text": ["a [MASK]", "[MASK] b"]}, answers, together, 2)
+    assert [(each.title, each.expected) for each in found] == [
+        ("row 1: scores", "0.04,0.03"),
+        ("row 1: filled", '"ab"'),
+        ("row 2: scores", "0.04,0.0399"),
+    ]
+
+
+CHINESE = "好的電影。" * 20
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "texts"),
+    [
+        ("rows.txt", (CHINESE + "\n").encode() * 4000, [CHINESE] * 16),  # 1.2 MB
+        ("rows.txt", "a\r\nb\u2028c\x0cd\n".encode(), ["a", "b\u2028c\x0cd"]),
+        ("rows.txt", "\ufeffa\nb".encode(), ["a", "b"]),
+        ("rows.jsonl", '\ufeff{"text": "a\u2028b"}\r\n{"text": "c\x85"}'.encode(),
+         ["a\u2028b", "c\x85"]),
+        ("rows.jsonl", b'{"text": "\\ud83d\\ude00"}', ["😀"]),
+    ],
+    ids=range(5),
+)  # fmt: skip
+def test_texts_are_read_as_they_are(tmp_path, name, content, texts):
+    (tmp_path / name).write_bytes(content)
+    read = rows_to_ask(Manifest((), 8), tmp_path / name)
+    assert read == {"text": texts}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "task", "words"),
+    [
+        ("rows.jsonl", b'{"text": "a \\ud800"}', "classify", "surrogates not allowed"),
+        ("rows.txt", b"a" * 1_000_001, "classify", "a first line of more than 1,000,000 bytes"),
+        ("rows.txt", b"a [MASK]\nb\n", "fill", r"\[MASK\] in every text.*Received: 'b'"),
+    ],
+    ids=range(3),
+)
+def test_texts_that_cannot_be_asked_are_refused(tmp_path, name, content, task, words):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ConfigError, match=words):
+        rows_to_ask(Manifest((), 8, task=task), tmp_path / name)
+
+
+def test_of_few_batches_the_99th_percentile_is_the_slowest():
+    assert _p99(range(1, 13)) == 12 and _p99(range(1, 100)) == 99
+    assert _p99(range(1, 101)) == 99 and _p99(range(1, 201)) == 198 and _p99([7]) == 7
+
+
+FIGURES = {
+    "version": 1,
+    "weights": "0" * 64,
+    "rows": "made-up rows",
+    "cores": 2,
+    "batches": GROWING,
+    "threads": [{"threads": 1, "rows_per_second": 100.0}],
+    "ready_seconds": 2,
+    "runtime_memory_mb": 400.0,
+    "model_memory_mb": 200.0,
+    "tensorflow": "2.21.0",
+    "processor": "a processor",
+    "load_seconds": 1.0,
+}
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda figures: figures.pop("processor"), "processor: Field required"),
+        (lambda figures: figures.update(tensorflow=3), "tensorflow: Input should be a valid str"),
+        (lambda figures: figures.update(batches=[]), "batches: List should have at least 1 item"),
+        (lambda figures: figures["batches"].pop(0), "batches: .* once, and 1 among them"),
+        (lambda figures: figures["batches"].append(GROWING[0]), "batches: .* rows once"),
+        (lambda figures: figures["batches"][2].update(rows=5), r"batches.2.rows: .* 1, 2, 4, 8"),
+        (lambda figures: figures["batches"][0].update(p50_ms=0), "batches.0.p50_ms: .*than 0"),
+        (lambda figures: figures["batches"][0].update(p99_ms="9"), "batches.0.p99_ms: .*number"),
+        (lambda figures: figures.update(ready_seconds=float("nan")), "ready_seconds: .*finite"),
+        (lambda figures: figures.update(threads=[]), "threads: List should have"),
+        (lambda figures: figures.update(cores=True), "cores: Input should be a valid integer"),
+    ],
+    ids=range(11),
+)
+def test_figures_that_nobody_measured_are_refused(tmp_path, spoil, words):
+    figures = copy.deepcopy(FIGURES)
+    path = tmp_path / "measured.json"
+    path.write_text(json.dumps({"models": {"m": figures}}))
+    assert read_measured(path, ["m"]) == {"m": FIGURES}
+    spoil(figures)
+    path.write_text(json.dumps({"models": {"m": figures}}))
+    with pytest.raises(ConfigError, match=f"of a kit with the model m. Received: {words}"):
+        read_measured(path, ["m"])
 
 
 # --- configs --------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from tfmodel.serve.models_config import (
     set_versions,
     write_models_config,
 )
+from tfmodel.serve.rollout import Rollout, write_first_config
 
 
 @pytest.fixture(scope="module")
@@ -204,15 +205,29 @@ def test_versions_are_written_as_the_schema_has_them(tmp_path):
         'model_version_policy { latest { num_versions: 2 } } version_labels { key: "a" value: 3 }'
     )
     path = write(tmp_path / "models.config", entry("one", "/one", more), entry("two", "/two"))
+    path.write_text("# why\n#\n" + path.read_text())
     path.chmod(0o604)
     config = read_models_config(path)
     set_versions(find_model(config, "one", path=path), {7, 3}, {"stable": 3, "canary": 7})
     write_models_config(path, config)
     read = read_models_config(path)
     assert read == config and path.stat().st_mode & 0o777 == 0o604
+    assert path.read_text().startswith("# why\n#\nmodel_config_list {")
     one, two = read.model_config_list.config
     assert [*one.model_version_policy.specific.versions] == [3, 7]
     assert dict(one.version_labels) == {"stable": 3, "canary": 7} and two.name == "two"
+
+
+def test_a_rollout_has_a_name_that_addresses_and_files_can_have(tmp_path):
+    path = tmp_path / "models.config"
+    for name in ("a/b", "../x", "a:b"):
+        with pytest.raises(ConfigError, match="without / and :.*Choose another --model") as caught:
+            write_first_config(path, name, tmp_path, 1)
+        assert repr(name) in str(caught.value) and not path.exists()
+        write(tmp_path / "other.config", entry(name, tmp_path))
+        with pytest.raises(ConfigError, match="a model's name without / and :"):
+            Rollout(tmp_path / "other.config")
+    assert [path.name for path in tmp_path.iterdir()] == ["other.config"]
 
 
 def test_mistakes_of_files(tmp_path):

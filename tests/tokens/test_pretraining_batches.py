@@ -68,6 +68,9 @@ def test_contract(documents, name):
     assert len(batches) == len(batches.plan(0)) == len(batches.plan(5)) > 5
     assert sorted(np.concatenate(batches.plan(1))) == [*range(len(batches.rows))]
     assert 0 <= batches.padding_share < 0.1
+    for index, rows in enumerate(batches.plan(1)):  # which rows and how long they are: this epoch's
+        real = batches.batch(1, index)[0]["padding_mask"] > 0
+        assert real.sum(1).tolist() == batches.row_lengths(1)[rows].tolist()
     for index, rows in enumerate(batches.plan(0)):
         inputs, targets, weights = batches.batch(0, index)
         assert {*inputs} == inputs_wanted

@@ -10,6 +10,7 @@ from tfmodel.config import ConfigError
 from tfmodel.data import Split
 from tfmodel.kinds import load_run_config
 from tfmodel.tokens import Tokenizer, Vocabulary
+from tfmodel.train.few_labels import logistic
 from tfmodel.train.few_labels.logistic import fit_logistic
 from tfmodel.train.few_labels.pairs import labelled_pairs
 from tfmodel.train.few_labels.prompt import word_ids
@@ -42,6 +43,21 @@ def test_pairs_are_of_one_class_and_of_two():
         labelled_pairs(rows([1, 1, 1]), pairs=2, seed=0)
 
 
+def test_pairs_are_drawn_as_from_lists_of_rows():
+    """No such list is made for each row, and what is drawn is the same."""
+    labels = np.random.default_rng(3).integers(0, 4, 40)
+    labels[7] = 4  # alone in its class
+    pairs = labelled_pairs(rows(labels), pairs=3, seed=5)
+    generator, expected = np.random.default_rng(5), []
+    for row, label in enumerate(labels):
+        alike = [other for other in np.flatnonzero(labels == label) if other != row] or [row]
+        expected += generator.choice(alike, 3).tolist()
+        expected += generator.choice(np.flatnonzero(labels != label), 3).tolist()
+    assert pairs.text_pairs == [f"text {row}" for row in expected]
+    assert pairs.texts == [f"text {row}" for row in np.repeat(np.arange(40), 6)]
+    assert pairs.labels.tolist() == [1, 1, 1, 0, 0, 0] * 40
+
+
 def objective(vectors, labels, weights, biases, penalty):
     logits = vectors @ weights + biases
     logits = logits - logits.max(axis=1, keepdims=True)
@@ -69,6 +85,28 @@ def test_a_regression_is_at_its_minimum(classes, penalty):
     found = minimize(at, np.zeros(7 * classes), method="L-BFGS-B", tol=1e-12)
     assert least == pytest.approx(found.fun, rel=1e-6)
     np.testing.assert_allclose(weights, found.x.reshape(7, classes)[:-1], atol=2e-3)
+
+
+def test_a_class_without_rows_is_never_the_answer():
+    random = np.random.default_rng(0)
+    vectors, labels = random.normal(size=(30, 4)), np.repeat([0, 3], 15)
+    weights, biases = fit_logistic(vectors, labels, classes=5)
+    two, their_biases = fit_logistic(vectors, labels // 3, classes=2)
+    np.testing.assert_array_equal(weights[:, [0, 3]], two)
+    np.testing.assert_array_equal(biases[[0, 3]], their_biases)
+    assert not weights[:, [1, 2, 4]].any()
+    logits = 1000 * random.normal(size=(200, 4)) @ weights + biases  # far from all that was seen
+    assert {*logits.argmax(axis=1)} == {0, 3}
+    assert (logits[:, [0, 3]].max(axis=1) - logits[:, 1] > 19).all()
+
+
+def test_a_regression_says_where_its_steps_were_too_few(monkeypatch, caplog):
+    vectors, labels = np.random.default_rng(0).normal(size=(30, 4)), np.repeat([0, 1, 2], 10)
+    fit_logistic(vectors, labels, classes=4)
+    assert not caplog.records  # the class without rows takes no steps
+    monkeypatch.setattr(logistic, "_STEPS", 3)
+    fit_logistic(vectors, labels, classes=3)
+    assert "expected the regression to reach its minimum in 3 steps" in caplog.text
 
 
 def test_each_label_has_a_word_that_is_one_piece():

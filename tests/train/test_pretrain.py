@@ -10,11 +10,13 @@ import pytest
 import tensorflow as tf
 import toy
 import toy_pretrain
+from pydantic import TypeAdapter
 
 from tfmodel.config import ConfigError
 from tfmodel.model import encoder_config
 from tfmodel.tasks import find_objective
-from tfmodel.train.pretrain_settings import PretrainSettings
+from tfmodel.tokens.objectives import ObjectiveSettings
+from tfmodel.train.pretrain_settings import PretrainSettings, check_logits
 from tfmodel.train.pretrain_step import PretrainingModel
 
 HERE = Path(__file__).parent
@@ -87,6 +89,12 @@ def test_every_objective_is_learned(objective, tokens, tmp_path):
             parts = sum(factor * entry[f"{name}_loss"] for name, factor in terms.items())
             assert entry["loss"] == pytest.approx(parts)
     assert ("perplexity" in result.dev[0]) == ("mlm" in terms)
+    batches = toy_pretrain.batches(toy_pretrain.documents(tokens / "train"), objective=objective)
+    epochs = -(-12 // len(batches))
+    fed = [
+        batch[0] if isinstance(batch, tuple) else batch for _ in range(epochs) for batch in batches
+    ]
+    assert result.tokens == sum(int((each["padding_mask"] > 0).sum()) for each in fed[:12])
     folder = find_objective(objective).save(
         model, tmp_path / "model", tokenizer=toy_pretrain.tokenizer()
     )
@@ -273,6 +281,25 @@ def test_a_long_history_is_thinned(monkeypatch, tokens, tmp_path):
 def test_a_value_out_of_range_is_named(values, message):
     with pytest.raises(ValueError, match=message):
         PretrainSettings(**values)
+
+
+def test_logits_are_counted_with_32_bits(monkeypatch, tokens, tmp_path):
+    settings = PretrainSettings(batch_size=4096, accumulation_steps=4, max_length=512)
+    objective = TypeAdapter(ObjectiveSettings).validate_python
+    rows = {
+        name: settings.dev_rows(objective({"name": name}), size)
+        for name, size in (("mlm", 1000), ("nsp", 100_000), ("simcse", 100_000))
+    }
+    assert rows == {"mlm": 1024, "nsp": 2**31 // (77 * 100_000), "simcse": 4096}
+    just = {"rows": 64, "parts": 4, "max_length": 24, "pieces": (2**31 - 1) // (16 * 4)}
+    check_logits(objective({}), **just)
+    with pytest.raises(ConfigError, match="so that a part has at most 15 rows, which changes no"):
+        check_logits(objective({}), **{**just, "pieces": just["pieces"] + 1})
+    with pytest.raises(ConfigError, match="Lower train.max_length or objective.mask_rate"):
+        check_logits(objective({}), **{**just, "pieces": 2**30})
+    monkeypatch.setattr("tfmodel.train.pretrain_settings._MOST_LOGITS", 16 * 4 * 46 - 1)
+    with pytest.raises(ConfigError, match=r"16 rows x 4 masked tokens .* x 46 pieces = 2,944"):
+        toy_pretrain.train(tmp_path, tokens, steps=1)
 
 
 def test_auto_is_resolved_by_width_start_and_machine():

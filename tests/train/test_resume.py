@@ -64,7 +64,7 @@ def assert_same_run(model, result, undisturbed, *, resumed):
     assert result.best_epoch == expected.best_epoch
 
 
-def test_ctrl_c_anywhere_and_on_again(tmp_path, interrupted, undisturbed, monkeypatch):
+def test_ctrl_c_and_sigterm_anywhere_and_on_again(tmp_path, interrupted, undisturbed, monkeypatch):
     handler = signal.getsignal(signal.SIGINT)
     # In the middle of an epoch, at its last step (its dev figure is still made), two epochs on.
     for step in (2, 6, 15):
@@ -72,19 +72,14 @@ def test_ctrl_c_anywhere_and_on_again(tmp_path, interrupted, undisturbed, monkey
         with pytest.raises(KeyboardInterrupt):
             toy.train(tmp_path)
         assert signal.getsignal(signal.SIGINT) is handler
-    monkeypatch.undo()
     assert Checkpoint(tmp_path / "last").state()["batch"] == 3
-    model, result = toy.train(tmp_path)
-    assert_same_run(model, result, undisturbed, resumed=[2, 6, 15])
-
-
-def test_sigterm_ends_with_its_exit_code(tmp_path, interrupted, undisturbed, monkeypatch):
     interrupted(23, signal.SIGTERM)
     with pytest.raises(SystemExit) as caught:
         toy.train(tmp_path)
     assert caught.value.code == 128 + 15
     monkeypatch.undo()
-    assert_same_run(*toy.train(tmp_path), undisturbed, resumed=[23])
+    model, result = toy.train(tmp_path)
+    assert_same_run(model, result, undisturbed, resumed=[2, 6, 15, 23])
 
 
 def test_ctrl_c_at_the_very_end_still_ends_with_ctrl_c(tmp_path, interrupted):

@@ -6,7 +6,7 @@ import codecs
 import difflib
 import re
 from encodings.aliases import aliases
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -19,6 +19,13 @@ DETECT = "detect"
 
 # A tab is hard to write in YAML (only "\t" in double quotes is one), so it has a name.
 _NAMED_DELIMITERS = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "space": " "}
+_NAMES = "|".join(map(re.escape, _NAMED_DELIMITERS))
+_A_CHARACTER = {"type": "string", "pattern": rf'^(?:[^"\r\n]|{_NAMES})$'}
+
+
+def _delimiter(schema: dict[str, Any]) -> None:
+    schema.clear()
+    schema["anyOf"] = [_A_CHARACTER, {"enum": [*range(10)]}]  # a digit reads as a number
 
 
 class SpanSettings(Settings):
@@ -79,7 +86,7 @@ class DataSettings(Settings):
         description="Name of the text encoding, or detect: guessed from the bytes and logged.",
         examples=["utf-8", "latin-1", DETECT],
     )
-    delimiter: str | None = Field(
+    delimiter: Annotated[str, Field(json_schema_extra=_delimiter)] | None = Field(
         None,
         description="The character between fields of a CSV, or tab, comma, semicolon, space; "
         "none: found by a look.",

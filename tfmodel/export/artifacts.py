@@ -20,11 +20,12 @@ from tfmodel.export.manifest import (
 )
 from tfmodel.export.places import versions
 from tfmodel.export.predictor import Answer, Predictor
+from tfmodel.model.google_heads import is_googles
 from tfmodel.model.sentence_folders import MODULES_FILE
 
 _LOOKED_FOR = (
     "a run folder (config.yaml and model/), a model folder (config.json and model.safetensors, or "
-    "modules.json of sentence-transformers), "
+    "modules.json of sentence-transformers, or bert_config.json and Google's checkpoint), "
     "a SavedModel (saved_model.pb, or version folders 1, 2, … with one), a KerasHub preset "
     "(task.json), an ONNX folder (model.onnx) or a .tflite file"
 )
@@ -65,7 +66,7 @@ def load(where: str | Path, *, threads: int | None = None) -> Predictor:
         from tfmodel.export.keras_hub.loader import load_keras_hub
 
         return load_keras_hub(path)
-    if (path / "config.json").is_file() or (path / MODULES_FILE).is_file():
+    if (path / "config.json").is_file() or (path / MODULES_FILE).is_file() or is_googles(path):
         return _load_model_folder(path, path)
     if (path / "config.yaml").is_file():
         return _load_run(path)
@@ -109,7 +110,12 @@ def predictor_of(
 
     positions = graph.positions_of(model)
     graph.check_exportable(
-        model, labels=labels, max_length=max_length, positions=positions, task=task
+        model,
+        labels=labels,
+        max_length=max_length,
+        positions=positions,
+        task=task,
+        decoding=decoding,
     )
     manifest = Manifest(
         labels=tuple(labels),

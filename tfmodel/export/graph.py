@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -107,6 +108,7 @@ def check_exportable(
     max_length: int,
     positions: int | None,
     task: str = "classify",
+    decoding: Mapping[str, Any] | None = None,
 ) -> None:
     """Refuse what would export to something that answers wrongly or not at all.
 
@@ -116,10 +118,12 @@ def check_exportable(
         max_length: tokens a row at most.
         positions: the longest row that the model knows, or None where it is not known.
         task: one of `tasks.TASKS`; what gives vectors has no labels.
+        decoding: what its answers are decoded by beside the labels.
 
     Raises:
         ConfigError: the labels are not as many strings as there are classes, each once, the model
-            is one of several texts a row, or `max_length` is out of range.
+            is one of several texts a row, `max_length` is out of range, or what a CRF learned is
+            left out.
     """
     odd = [label for label in labels if not (isinstance(label, str) and label.strip())]
     if odd or len({*labels}) < len(labels):
@@ -150,6 +154,17 @@ def check_exportable(
         raise ConfigError(
             f"Expected one label for each of the model's {classes} classes. "
             f"Received: {len(labels)} labels. Pass the labels that the model was trained with."
+        )
+    chain_of = getattr(tasks.find(task), "chain_of", None)
+    if (
+        chain_of is not None
+        and chain_of(model) is not None
+        and "transitions" not in (decoding or {})
+    ):
+        raise ConfigError(
+            f"Expected what the model's CRF learned, by which its words get their tags. Received: "
+            f"decoding {dict(decoding or {})}. Pass decoding=tm.tasks.{task}.chain_of(model)"
+            ".decoding(), or what tm.tasks.load_model gives."
         )
     if not 4 <= max_length <= (positions or max_length):
         raise ConfigError(

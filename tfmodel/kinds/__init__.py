@@ -11,10 +11,11 @@ from typing import Any
 
 import pydantic
 
-from tfmodel.config import ConfigError, json_schema, load_config
+from tfmodel.config import ConfigError, load_config
 from tfmodel.kinds.kind import Kind
 from tfmodel.kinds.pretraining import PRETRAINING, PretrainingSettings
 from tfmodel.kinds.supervised import SUPERVISED, RunSettings, TaskSettings
+from tfmodel.schema import json_schema
 
 KINDS = (SUPERVISED, PRETRAINING)
 

@@ -36,7 +36,10 @@ from tfmodel.tasks import span_windows
 from tfmodel.train.few_labels import METHODS
 from tfmodel.train.settings import FinetuneSettings
 
-_OF_VECTORS = ("loss", "temperature", "margin", "pooling", "normalize")
+_OF_ONE_TASK = {
+    "embed": ("loss", "temperature", "margin", "pooling", "normalize"),
+    "tag": ("crf",),
+}
 _TARGET_OF_LOSS = {"cosine": "number", "triplet": "text"}
 
 
@@ -59,6 +62,10 @@ class TaskSettings(Settings):
     )
     max_answer_length: int = Field(
         span_windows.MAX_ANSWER_LENGTH, ge=1, description="span: tokens of an answer at most."
+    )
+    crf: bool = Field(
+        False,
+        description="tag: learn, too, how likely each tag follows another (a linear-chain CRF).",
     )
     loss: Literal["auto", "contrastive", "triplet", "cosine"] = Field(
         "auto",
@@ -85,12 +92,13 @@ class TaskSettings(Settings):
 
     @model_validator(mode="after")
     def _keys_of_one_task(self) -> TaskSettings:
-        others = [key for key in self.chosen() if key in _OF_VECTORS]
-        if others and self.name != "embed":
-            raise ValueError(
-                f"{', '.join(others)}: expected task.name embed, of which these are. Received: "
-                f"{self.name}. Leave them out"
-            )
+        for owner, keys in _OF_ONE_TASK.items():
+            others = [key for key in self.chosen() if key in keys]
+            if others and self.name != owner:
+                raise ValueError(
+                    f"{', '.join(others)}: expected task.name {owner}, of which these are. "
+                    f"Received: {self.name}. Leave them out"
+                )
         return self
 
     def chosen(self) -> dict[str, Any]:

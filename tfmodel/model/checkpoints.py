@@ -15,6 +15,7 @@ from tfmodel.config import ConfigError
 from tfmodel.model import google_checkpoints
 from tfmodel.model.encoder import build_encoder, encoder_config, projections
 from tfmodel.model.families import FAMILIES, Family
+from tfmodel.model.google_heads import with_head
 from tfmodel.model.sizes import BertConfig
 from tfmodel.model.weight_files import WEIGHTS_FILE, listing, read_weight_files
 from tfmodel.run_folder import write_aside
@@ -30,6 +31,8 @@ _SHOWN = 10
 
 def read_config(folder: str | Path) -> dict[str, Any]:
     """Read a model folder's `config.json`, or Google's `bert_config.json`, which has BERT's keys.
+
+    What Google's does not say of a head, its checkpoint does: see `google_heads`.
 
     Raises:
         ConfigError: no folder, no file, or no JSON object in it.
@@ -54,7 +57,7 @@ def read_config(folder: str | Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: expected JSON. Received: {error}.") from None
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: expected a JSON object. Received: {type(values).__name__}.")
-    return values
+    return with_head(values, folder) if path.name == google_checkpoints.CONFIG_FILE else values
 
 
 def read_tensors(folder: str | Path) -> dict[str, np.ndarray]:

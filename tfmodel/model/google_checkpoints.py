@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -33,17 +35,30 @@ _RENAMED = (
 def find_checkpoint(folder: Path) -> Path | None:
     """The checkpoint of a folder, as `tf.train.load_checkpoint` takes it; None: there is none.
 
+    Of several it is `bert_model.ckpt`, or the last that a training wrote, by its file `checkpoint`.
+
     Raises:
-        ConfigError: there are several, and none is called `bert_model.ckpt`.
+        ConfigError: there are several, and nothing says which is meant.
     """
     found = sorted(path.with_suffix("") for path in folder.glob(f"*{_ENDING}"))
-    usual = [path for path in found if path.name == _USUAL]
-    if len(found) > 1 and not usual:
+    if len(found) < 2:
+        return next(iter(found), None)
+    usual = [path for path in found if path.name in (_USUAL, _last_written(folder))]
+    usual.sort(key=lambda path: path.name != _USUAL)
+    if not usual:
         raise ConfigError(
             f"{folder}: expected one checkpoint. Received: {', '.join(p.name for p in found)}. "
             "Move the one that is meant to a folder of its own, with bert_config.json and vocab.txt"
         )
-    return next(iter(usual or found), None)
+    return usual[0]
+
+
+def _last_written(folder: Path) -> str | None:
+    """The name that TensorFlow's own file about a folder's checkpoints gives the newest."""
+    file = folder / "checkpoint"
+    text = file.read_text("utf-8", "replace") if file.is_file() else ""
+    named = re.search(r'^model_checkpoint_path: "(.*)"$', text, re.M)
+    return Path(named[1]).name if named else None
 
 
 def read_checkpoint(prefix: Path) -> dict[str, np.ndarray]:
@@ -58,20 +73,12 @@ def read_checkpoint(prefix: Path) -> dict[str, np.ndarray]:
     Raises:
         ConfigError: damaged or missing files, or a checkpoint of other names.
     """
-    import tensorflow as tf
-
-    try:
-        reader = tf.train.load_checkpoint(str(prefix))
-        names = [
-            name for name in reader.get_variable_to_shape_map() if not _NO_WEIGHTS.fullmatch(name)
-        ]
-        tensors = {name: np.asarray(reader.get_tensor(name), np.float32) for name in names}
-    except (tf.errors.OpError, ValueError, RuntimeError, TypeError, IndexError) as error:
-        first_line = " ".join(str(error).split())[:300]
-        raise ConfigError(
-            f"{prefix}: expected a whole checkpoint, {prefix.name}.index and "
-            f"{prefix.name}.data-00000-of-00001. Received: {first_line}. Fetch or copy both again."
-        ) from None
+    tensors = _read(
+        prefix,
+        lambda reader, names: {
+            name: np.asarray(reader.get_tensor(name), np.float32) for name in names
+        },
+    )
     if not any(name.startswith("bert/") for name in tensors):
         raise ConfigError(
             f"{prefix}: expected a checkpoint of google-research/bert, whose names begin with "
@@ -80,6 +87,34 @@ def read_checkpoint(prefix: Path) -> dict[str, np.ndarray]:
             "folder."
         )
     return dict(_present(name, value) for name, value in tensors.items())
+
+
+def read_shapes(prefix: Path) -> dict[str, tuple[int, ...]]:
+    """The shapes of a checkpoint's weights by Google's own names.
+
+    Args:
+        prefix: the path of its files, without `.index`.
+
+    Raises:
+        ConfigError: damaged or missing files.
+    """
+    return _read(prefix, lambda reader, names: {name: tuple(names[name]) for name in names})
+
+
+def _read(prefix: Path, found: Callable[[Any, Mapping[str, list[int]]], dict]) -> dict:
+    """What is found of a reader and of the shapes of all weights, by name."""
+    import tensorflow as tf
+
+    try:
+        reader = tf.train.load_checkpoint(str(prefix))
+        shapes = reader.get_variable_to_shape_map()
+        return found(reader, {n: s for n, s in shapes.items() if not _NO_WEIGHTS.fullmatch(n)})
+    except (tf.errors.OpError, ValueError, RuntimeError, TypeError, IndexError) as error:
+        first_line = " ".join(str(error).split())[:300]
+        raise ConfigError(
+            f"{prefix}: expected a whole checkpoint, {prefix.name}.index and "
+            f"{prefix.name}.data-00000-of-00001. Received: {first_line}. Fetch or copy both again."
+        ) from None
 
 
 def _present(name: str, value: np.ndarray) -> tuple[str, np.ndarray]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -66,17 +67,40 @@ def read_models_config(path: str | Path) -> Any:
 
 
 def write_models_config(path: str | Path, config: Any) -> None:
-    """Write a `ModelServerConfig` as text, whole or not at all: a server may read at any moment."""
+    """Write a `ModelServerConfig` as text, whole or not at all: a server may read at any moment.
+
+    The comments at the head of a file that is there are kept.
+    """
     from google.protobuf import text_format
 
+    comments = ""
+    with contextlib.suppress(OSError, UnicodeDecodeError), open(path, encoding="utf-8") as file:
+        comments = "".join(itertools.takewhile(lambda line: line.startswith("#"), file))
     # A file that others may read keeps that: TF Serving is often another user.
     mode = None
     with contextlib.suppress(OSError):
         mode = Path(path).stat().st_mode & 0o777
     with write_aside(path) as aside:
-        aside.write_text(text_format.MessageToString(config, as_utf8=True), "utf-8")
+        aside.write_text(comments + text_format.MessageToString(config, as_utf8=True), "utf-8")
         if mode is not None:
             aside.chmod(mode)
+
+
+def check_model_name(name: str, *, option: str) -> str:
+    """A name that addresses and files can have.
+
+    Args:
+        name: of a model.
+        option: that chose it.
+
+    Raises:
+        ConfigError: another one.
+    """
+    if not name or "/" in name or ":" in name:
+        raise ConfigError(
+            f"Expected a model's name without / and :. Received: {name!r}. Choose another {option}."
+        )
+    return name
 
 
 def find_model(config: Any, name: str | None, *, path: str | Path) -> Any:

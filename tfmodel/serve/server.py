@@ -15,7 +15,7 @@ from tfmodel.serve.feedback.facts import KnownModels
 from tfmodel.serve.feedback.recorder import Recorder
 from tfmodel.serve.metrics import Metrics
 from tfmodel.serve.models import Models
-from tfmodel.serve.models_config import PLATFORM, read_models_config
+from tfmodel.serve.models_config import PLATFORM, check_model_name, read_models_config
 from tfmodel.serve.rest import RestApplication
 from tfmodel.serve.settings import ServeSettings
 from tfmodel.serve.tensorflow_core import import_tensorflow
@@ -232,11 +232,8 @@ def _bases(
 
 def _base(name: str, base: str | Path) -> Path:
     """A base folder that holds a version."""
+    check_model_name(name, option="--name")
     base = Path(base)
-    if not name or "/" in name or ":" in name:
-        raise ConfigError(
-            f"Expected a model's name without / and :. Received: {name!r}. Choose another --name."
-        )
     wanted = "a folder with version folders 1, 2, … of SavedModels"
     if not base.is_dir():
         received = "a file" if base.exists() else "a path where nothing is"

@@ -295,6 +295,7 @@ def train_model(
     own_loss = {}
     if hasattr(task, "own_head"):
         head |= task.own_head(options, sources.fetch(settings.encoder))
+    if hasattr(task, "loss_arguments"):
         own_loss = task.loss_arguments(options, task.targets_of(rows))
     with scope():
         model = task.build(encoder, dropout=train.dropout, **head, **_none(context))

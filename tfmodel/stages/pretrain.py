@@ -18,6 +18,8 @@ from tfmodel.stages.settling import settle
 from tfmodel.stages.token_documents import TOKENS
 from tfmodel.stages.vocabulary import VOCABULARY, given_tokenizer, tokenizer_of
 from tfmodel.stages.workers import hear_chief, start_workers, wait_for_release
+from tfmodel.tokens.vocabulary_training import VocabularySettings, require_trainer
+from tfmodel.train.pretrain_settings import check_logits
 
 if TYPE_CHECKING:
     from tfmodel.model.sizes import BertConfig
@@ -129,11 +131,14 @@ def _trained(
             objective=settings.objective,
             vocabulary=tokenizer.vocabulary,
             max_length=train.max_length,
-            batch_size=train.batch_size,
+            batch_size=rows,
             seed=settings.seed,
             fixed=split == "dev",
         )
-        for split in ("train", "dev")
+        for split, rows in (
+            ("train", train.batch_size),
+            ("dev", train.dev_rows(settings.objective, shape.vocabulary_size)),
+        )
     )
     task = tasks.find_objective(settings.objective.name)
     seed_everything(settings.seed)
@@ -164,22 +169,61 @@ def check_beginning(context: Context) -> None:
     """Refuse an encoder or a vocabulary that training would refuse, before hours of work.
 
     Raises:
-        ConfigError: rows longer than the encoder's positions, a vocabulary without [MASK], or
-            none to be trained for want of the trainer.
+        ConfigError: rows longer than the encoder's positions, a head that cannot be trained on, a
+            vocabulary without [MASK], none to be trained for want of the trainer, or more logits
+            at a time than can be counted.
     """
     settings = context.settings
     if context.up_to_date(PRETRAIN.name):
         return
     if settings.encoder is not None:
-        vocabulary = given_tokenizer(settings.encoder).vocabulary
-        _require_room(context, vocabulary, _encoder_shape(context))
+        vocabulary, shape = given_tokenizer(settings.encoder).vocabulary, _encoder_shape(context)
+        pieces = shape.vocabulary_size
+        _require_room(context, vocabulary, shape)
         _require_mask(vocabulary)
+        _require_head(context)
     elif isinstance(settings.vocabulary, str):
-        _require_mask(given_tokenizer(settings.vocabulary).vocabulary)
-    elif not context.up_to_date(VOCABULARY.name):
-        from tfmodel.tokens.vocabulary_training import require_trainer
+        vocabulary = given_tokenizer(settings.vocabulary).vocabulary
+        pieces = len(vocabulary)
+        _require_mask(vocabulary)
+    else:
+        pieces = (settings.vocabulary or VocabularySettings()).size
+        if not context.up_to_date(VOCABULARY.name):
+            require_trainer()
+    check_logits(
+        settings.objective,
+        rows=settings.train.batch_size,
+        parts=settings.train.accumulation_steps * _devices(context),
+        max_length=settings.train.max_length,
+        pieces=pieces,
+    )
 
-        require_trainer()
+
+def _devices(context: Context) -> int:
+    """How many share each batch; that there are as many is seen when they are taken."""
+    if context.strategy is not None:
+        return context.strategy.num_replicas_in_sync
+    devices = context.settings.train.devices
+    if devices != "all":
+        return devices
+    import tensorflow as tf
+
+    return max(len(tf.config.list_physical_devices("GPU")), 1)
+
+
+def _require_head(context: Context) -> None:
+    """Refuse an encoder whose own head the objective could not go on with."""
+    task, folder = tasks.find_objective(context.settings.objective.name), context.encoder_folder
+    if not hasattr(task, "check_head"):
+        return
+    try:
+        task.check_head(folder)
+    except ConfigError as error:
+        raise ConfigError(
+            f"{error}\nTrain its encoder with a new head, from a folder without this one: "
+            f"tm.save_encoder(tm.load_encoder({str(folder)!r}), {f'{folder.name}-alone'!r}, "
+            f"tokenizer=tm.Tokenizer.from_folder({str(folder)!r}))"
+        ) from None
 
 
 def _require_mask(vocabulary: Vocabulary) -> None:

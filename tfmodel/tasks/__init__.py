@@ -41,6 +41,8 @@ item a text, and of it:
   `values_of_served(outputs)`: what a SavedModel gives to values.
 - `dev_figures(targets, values, labels)` and `decode(values, labels, texts=…)` take values.
 - `ORDER`: of the batches it is trained on, where that is not `random` (`tfmodel.tokens.batches`).
+- `chain_of(model)`, where words are learned together: the layer that knows how; `loss(chain=…)` and
+  `learned(…, crf=True)` go with it, and its `decoding()` with all that takes values.
 
 A task of `UNLABELLED` is learned from text alone, by pretraining: nothing of the above that takes
 labels. `fill` has, with its values a list too, `served(found, …)` of what `tfmodel.export.gaps`

@@ -28,6 +28,7 @@ from tfmodel.model.sizes import BertConfig
 from tfmodel.tasks.masked_head import (
     FAMILIES,
     assign_head,
+    find_head,
     head_tensors,
     masked_inputs,
     masked_logits,
@@ -493,3 +494,16 @@ def take_up_head(model: keras.Model, folder: str | Path) -> bool:
         ConfigError: some are missing, of another size, or not tied.
     """
     return assign_head(model, read_tensors(folder), name=str(folder))
+
+
+def check_head(folder: str | Path) -> None:
+    """Refuse what `take_up_head` would, before a model is built.
+
+    Args:
+        folder: a Hugging Face model folder.
+
+    Raises:
+        ConfigError: some of the head's weights are missing, of another size, or not tied.
+    """
+    shape = BertConfig.from_huggingface(read_config(folder))
+    find_head(read_tensors(folder), shape, name=str(folder))

@@ -13,6 +13,7 @@ from tfmodel.config import ConfigError
 from tfmodel.model.attention import ACTIVATIONS
 from tfmodel.model.encoder import encoder_config
 from tfmodel.model.layer_norm import LayerNorm
+from tfmodel.model.sizes import BertConfig
 from tfmodel.tasks.tied_cross_entropy import draw_tied, tied_cross_entropy, times_transposed
 
 TRANSFORM, _LOGITS = "masked_transform", "masked_logits"
@@ -242,6 +243,53 @@ def transform_variables(
     }
 
 
+def find_head(
+    tensors: Mapping[str, np.ndarray], config: BertConfig, *, name: str
+) -> dict[str, np.ndarray] | None:
+    """A checkpoint's weights of the head by Hugging Face name; None where it has none.
+
+    Args:
+        tensors: as `read_tensors` gives them.
+        config: sizes of the encoder.
+        name: what messages call the checkpoint.
+
+    Raises:
+        ConfigError: some are missing, of another shape, or make logits by another table than the
+            encoder's.
+    """
+    names = _NAMES[config.family]
+    width = config.embedding_size or config.hidden_size
+    wanted = {
+        f"{names.dense}.weight": (width, config.hidden_size),
+        f"{names.dense}.bias": (width,),
+        f"{names.normalize}.weight": (width,),
+        f"{names.normalize}.bias": (width,),
+        names.bias: (config.vocabulary_size,),
+    }
+    # Older folders name the bias twice, or by the decoder alone.
+    known = {**tensors}
+    known.setdefault(names.bias, tensors.get(f"{names.decoder}.bias"))
+    found = {key: known[key] for key in wanted if known.get(key) is not None}
+    if not found:
+        return None
+    wrong = [
+        f"  {key}: missing" if key not in found
+        else f"  {key}: {found[key].shape} where {shape} is expected"
+        for key, shape in wanted.items()
+        if key not in found or found[key].shape != shape
+    ]  # fmt: skip
+    decoder = tensors.get(f"{names.decoder}.weight")
+    table = tensors.get("embeddings.word_embeddings.weight")
+    if decoder is not None and table is not None and not np.array_equal(decoder, table):
+        wrong.append(f"  {names.decoder}.weight: another than the token table")
+    if wrong:
+        raise ConfigError(
+            f"{name}: expected a masked language model's head, tied to the token table. "
+            "Received:\n" + "\n".join(wrong)
+        )
+    return found
+
+
 def assign_head(model: keras.Model, tensors: Mapping[str, np.ndarray], *, name: str) -> bool:
     """Give the head a checkpoint's weights.
 
@@ -254,34 +302,15 @@ def assign_head(model: keras.Model, tensors: Mapping[str, np.ndarray], *, name: 
         Whether it has them; where it has none the head stays as it is.
 
     Raises:
-        ConfigError: some are missing, or have another shape.
+        ConfigError: as `find_head`.
     """
-    transform, logits = model.get_layer(TRANSFORM), model.get_layer(_LOGITS)
-    names = _NAMES[encoder_config(model.encoder).family]
-    wanted = {**transform_variables(transform, names), names.bias: (logits.bias, np.asarray)}
-    # Older folders name the bias twice, or by the decoder alone.
-    known = {**tensors}
-    known.setdefault(names.bias, tensors.get(f"{names.decoder}.bias"))
-    found = {key: known[key] for key in wanted if known.get(key) is not None}
-    if not found:
+    config = encoder_config(model.encoder)
+    found = find_head(tensors, config, name=name)
+    if found is None:
         return False
-    wrong = [
-        f"  {key}: missing" if key not in found
-        else f"  {key}: {found[key].shape} where {to_ours(np.empty(variable.shape)).shape} is "
-        "expected"
-        for key, (variable, to_ours) in wanted.items()
-        if key not in found
-        or found[key].shape != to_ours(np.empty(tuple(variable.shape), np.bool_)).shape
-    ]  # fmt: skip
-    decoder = tensors.get(f"{names.decoder}.weight")
-    table = tensors.get("embeddings.word_embeddings.weight")
-    if decoder is not None and table is not None and not np.array_equal(decoder, table):
-        wrong.append(f"  {names.decoder}.weight: another than the token table")
-    if wrong:
-        raise ConfigError(
-            f"{name}: expected a masked language model's head, tied to the token table. "
-            "Received:\n" + "\n".join(wrong)
-        )
-    for key, (variable, to_ours) in wanted.items():
+    transform, logits = model.get_layer(TRANSFORM), model.get_layer(_LOGITS)
+    names = _NAMES[config.family]
+    variables = {**transform_variables(transform, names), names.bias: (logits.bias, np.asarray)}
+    for key, (variable, to_ours) in variables.items():
         variable.assign(to_ours(found[key]))
     return True

@@ -28,6 +28,7 @@ from tfmodel.model.encoder import build_encoder, encoder_config
 from tfmodel.model.sizes import BertConfig
 from tfmodel.tasks.masked_head import (
     assign_head,
+    find_head,
     head_tensors,
     masked_inputs,
     masked_logits,
@@ -251,17 +252,39 @@ def take_up_head(model: keras.Model, folder: str | Path) -> bool:
     return _assign_pair_head(model, tensors, name=str(folder)) or found
 
 
-def _assign_pair_head(model: keras.Model, tensors: Mapping, *, name: str) -> bool:
-    head = model.get_layer("pair_head")
+def check_head(folder: str | Path) -> None:
+    """Refuse what `take_up_head` would, before a model is built.
+
+    Args:
+        folder: a Hugging Face model folder.
+
+    Raises:
+        ConfigError: some of the heads' weights are missing, of another size, or not tied.
+    """
+    shape, tensors = BertConfig.from_huggingface(read_config(folder)), read_tensors(folder)
+    find_head(tensors, shape, name=str(folder))
+    _find_pair_head(tensors, shape.hidden_size, name=str(folder))
+
+
+def _find_pair_head(tensors: Mapping, width: int, *, name: str) -> tuple | None:
+    """Kernel and bias of the head for pairs; None where there are none."""
     kernel, bias = (tensors.get(f"{_PAIR}.{part}") for part in ("weight", "bias"))
     if kernel is None and bias is None:
-        return False
-    wanted = (2, head.kernel.shape[0])
+        return None
+    wanted = (2, width)
     if kernel is None or bias is None or kernel.shape != wanted or bias.shape != (2,):
         raise ConfigError(
             f"{name}: expected {_PAIR}.weight {wanted} and bias (2,). Received: "
             f"{', '.join('none' if each is None else str(each.shape) for each in (kernel, bias))}."
         )
-    head.kernel.assign(kernel.T)
-    head.bias.assign(bias)
+    return kernel, bias
+
+
+def _assign_pair_head(model: keras.Model, tensors: Mapping, *, name: str) -> bool:
+    head = model.get_layer("pair_head")
+    found = _find_pair_head(tensors, head.kernel.shape[0], name=name)
+    if found is None:
+        return False
+    head.kernel.assign(found[0].T)
+    head.bias.assign(found[1])
     return True

@@ -30,6 +30,7 @@ from tfmodel.model.checkpoints import (
 from tfmodel.model.dropout import Dropout
 from tfmodel.model.encoder import build_encoder, encoder_config
 from tfmodel.model.families import FAMILIES, family_of
+from tfmodel.model.google_heads import head_name, head_of_script, require_labels
 from tfmodel.model.sentence_folders import (
     HEAD_FOLDER,
     SentenceSettings,
@@ -295,15 +296,18 @@ def load(
     try:
         kernel, bias = (held[f"{prefix}{each}"] for each in ("weight", "bias"))
     except KeyError as error:
+        name = error.args[0]
         raise ConfigError(
-            f"{folder}: expected a classification head. Received: no {error.args[0]}."
+            f"{folder}: expected a classification head{head_of_script(name, folder)}. Received: no "
+            f"{head_name(name, folder)}."
         ) from None
     labels = labels_of(config, kernel.shape[0], folder)
     shape = BertConfig.from_huggingface(config, name=str(folder / CONFIG_FILE))
     if kernel.shape[1] != shape.hidden_size or bias.shape != kernel.shape[:1]:
         raise ConfigError(
             f"{folder}: expected a head on {shape.hidden_size} values. Received: "
-            f"{prefix}weight {kernel.shape}, {prefix}bias {bias.shape}."
+            f"{head_name(f'{prefix}weight', folder)} {kernel.shape}, "
+            f"{head_name(f'{prefix}bias', folder)} {bias.shape}."
         )
     reading: Pooled | AtGap | None = None
     if sentence is not None:
@@ -390,6 +394,7 @@ def label_names(config: Mapping[str, Any], outputs: int, folder: Path) -> list[s
     Raises:
         ConfigError: it names others than there are outputs.
     """
+    require_labels(config, outputs, folder)
     named = config.get("id2label") or {str(i): f"LABEL_{i}" for i in range(outputs)}
     if set(named) != {str(i) for i in range(outputs)}:
         raise ConfigError(

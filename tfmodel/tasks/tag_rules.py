@@ -1,20 +1,25 @@
 """Which tag may follow which, and the best sequence that keeps to it.
 
+With a CRF (`tfmodel.tasks.tag_chain`) what may follow is better or worse by learned numbers, too.
+
 Letters: n texts, N words of a text, C tags.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from tfmodel.config import ConfigError
 from tfmodel.data.targets.tagged_words import OUTSIDE, parts_of_tag
 
-_FORBIDDEN = -1e6
-"""Far below any sequence that keeps to the rules, for a score is no less than log of `_LEAST`."""
-_LEAST = 1e-30
+FORBIDDEN = -1e6
+"""Far below any sequence that keeps to the rules, for a score is no less than log of `LEAST`."""
+LEAST = 1e-30
+_LARGEST = 1e4
+"""Of learned numbers, whoever wrote them: none makes up for what is forbidden."""
 _TEXTS_AT_ONCE = 512
 
 
@@ -63,43 +68,108 @@ def rules_of(tags: Sequence[str]) -> Rules:
     )
 
 
-def _costs(rules: Rules) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    return tuple(np.where(each, 0.0, _FORBIDDEN).astype(np.float32) for each in rules)
+class Costs(NamedTuple):
+    """What is added to the logarithms of words' scores: float32 of the shapes of `Rules`."""
+
+    first: Any
+    following: Any
+    last: Any
 
 
-def best_sequences(scores: Sequence[np.ndarray], tags: Sequence[str]) -> list[np.ndarray]:
+def costs_of(tags: Sequence[str], transitions: Mapping[str, Any] | None = None) -> Costs:
+    """Numbers that make the best sequence one that keeps to the rules.
+
+    Args:
+        tags: C names.
+        transitions: what a CRF learned: `first` (C), `following` (C, C) and `last` (C), numbers;
+            without it all that may stand is as good.
+
+    Raises:
+        ConfigError: they are not finite numbers of these shapes.
+    """
+    rules = rules_of(tags)
+    if transitions is None:
+        return Costs(*(np.where(each, 0.0, FORBIDDEN).astype(np.float32) for each in rules))
+    try:
+        learned = [np.asarray(transitions[name], np.float32) for name in Costs._fields]
+    except (KeyError, TypeError, ValueError) as error:
+        learned, received = [], repr(error)
+    else:
+        received = ", ".join(str(each.shape) for each in learned)
+    shapes = [each.shape for each in rules]
+    if [each.shape for each in learned] != shapes or not all(map(_is_finite, learned)):
+        raise ConfigError(
+            f"transitions: expected finite numbers for {len(tags)} tags, of the shapes "
+            f"{', '.join(map(str, shapes))}. Received: {received}. Export the model again."
+        )
+    found = (
+        np.where(may, np.clip(each, -_LARGEST, _LARGEST), FORBIDDEN).astype(np.float32)
+        for may, each in zip(rules, learned, strict=True)
+    )
+    return Costs(*found)
+
+
+def _is_finite(values: np.ndarray) -> bool:
+    return bool(np.isfinite(values).all())
+
+
+def best_sequences(
+    scores: Sequence[np.ndarray],
+    tags: Sequence[str],
+    transitions: Mapping[str, Any] | None = None,
+) -> list[np.ndarray]:
     """The likeliest sequence of each text that keeps to the rules.
 
     Args:
         scores: of each text float32 (N, C), the probability of each tag of each word.
         tags: C names.
+        transitions: what a CRF learned, as `costs_of` takes it.
 
     Returns:
         Of each text int32 (N,), indices of tags.
 
     Source: Viterbi 1967.
     """
-    costs = _costs(rules_of(tags))
-    lengths = np.array([len(each) for each in scores], np.int64)
+    costs = costs_of(tags, transitions)
     found: list[np.ndarray] = [np.zeros(0, np.int32)] * len(scores)
-    order = np.argsort(lengths, kind="stable")
-    for start in range(0, len(order), _TEXTS_AT_ONCE):
-        rows = order[start : start + _TEXTS_AT_ONCE]
-        longest = int(lengths[rows[-1]])
-        if not longest:
-            continue
-        padded = np.ones((len(rows), longest, len(tags)), np.float32)
-        for place, row in enumerate(rows):
-            padded[place, : lengths[row]] = scores[row]
-        paths = _best_paths(padded, lengths[rows], *costs)
-        for path, row in zip(paths, rows, strict=True):
-            found[row] = path[: lengths[row]]
+    for rows, padded, lengths in of_like_length(scores):
+        paths = _best_paths(log_scores(padded), lengths, *costs)
+        for path, row, length in zip(paths, rows, lengths, strict=True):
+            found[row] = path[:length]
     return found
 
 
-def _best_paths(scores, lengths, first, following, last) -> np.ndarray:
-    emitted = np.log(np.maximum(scores, np.float32(_LEAST)))
-    rows, longest, count = scores.shape
+def of_like_length(
+    scores: Sequence[np.ndarray],
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Texts together that have about as many words; those without any are left out.
+
+    Args:
+        scores: of each text float32 (N, C).
+
+    Yields:
+        Which texts, their scores filled up with 1, (n, N, C), and their words, (n,).
+    """
+    lengths = np.array([len(each) for each in scores], np.int64)
+    order = np.argsort(lengths, kind="stable")
+    for start in range(0, len(order), _TEXTS_AT_ONCE):
+        rows = order[start : start + _TEXTS_AT_ONCE]
+        rows = rows[lengths[rows] > 0]
+        if not len(rows):
+            continue
+        padded = np.ones((len(rows), lengths[rows[-1]], scores[rows[-1]].shape[-1]), np.float32)
+        for place, row in enumerate(rows):
+            padded[place, : lengths[row]] = scores[row]
+        yield rows, padded, lengths[rows]
+
+
+def log_scores(scores: np.ndarray) -> np.ndarray:
+    """Logarithms of probabilities, of which none is less than 1e-30."""
+    return np.log(np.maximum(scores, np.float32(LEAST)))
+
+
+def _best_paths(emitted, lengths, first, following, last) -> np.ndarray:
+    rows, longest, count = emitted.shape
     best = emitted[:, 0] + first
     came_from = np.tile(np.arange(count, dtype=np.int32), (longest, rows, 1))
     for word in range(1, longest):
@@ -118,40 +188,51 @@ def _best_paths(scores, lengths, first, following, last) -> np.ndarray:
     return paths
 
 
-def worth(scores: np.ndarray, path: np.ndarray, tags: Sequence[str]) -> float:
+def worth(
+    scores: np.ndarray,
+    path: np.ndarray,
+    tags: Sequence[str],
+    transitions: Mapping[str, Any] | None = None,
+) -> float:
     """The logarithm of a sequence's probability; far lower where it breaks a rule.
+
+    With a CRF it is that but for a constant of the text.
 
     Args:
         scores: float32 (N, C).
         path: int32 (N,), indices of tags.
         tags: C names.
+        transitions: what a CRF learned, as `costs_of` takes it.
     """
     if not len(path):
         return 0.0
-    first, following, last = _costs(rules_of(tags))
-    given = np.log(np.maximum(scores[np.arange(len(path)), path], np.float32(_LEAST)))
+    first, following, last = costs_of(tags, transitions)
+    given = log_scores(scores[np.arange(len(path)), path])
     rules = first[path[0]] + following[path[:-1], path[1:]].sum() + last[path[-1]]
     return float(given.sum(dtype=np.float64) + rules)
 
 
-def best_sequences_in_graph(scores: Any, lengths: Any, tags: Sequence[str]) -> Any:
+def best_sequences_in_graph(
+    scores: Any, lengths: Any, tags: Sequence[str], transitions: Mapping[str, Any] | None = None
+) -> Any:
     """`best_sequences` inside a TensorFlow graph.
 
     Args:
         scores: float32 (n, N, C); what stands behind a text's end is not read.
         lengths: int32 (n,), words of each text.
         tags: C names.
+        transitions: what a CRF learned, as `costs_of` takes it.
 
     Returns:
         int32 (n, N), indices of tags; behind a text's end 0.
     """
     import tensorflow as tf
 
-    first, following, last = map(tf.constant, _costs(rules_of(tags)))
+    first, following, last = map(tf.constant, costs_of(tags, transitions))
     rows, longest = tf.shape(scores)[0], tf.shape(scores)[1]
     count = len(tags)
     # A batch without words has no first one.
-    emitted = tf.pad(tf.math.log(tf.maximum(scores, _LEAST)), [[0, 0], [0, 1], [0, 0]])
+    emitted = tf.pad(tf.math.log(tf.maximum(scores, LEAST)), [[0, 0], [0, 1], [0, 0]])
     emitted = tf.transpose(emitted, (1, 0, 2))
     unmoved = tf.tile(tf.range(count)[tf.newaxis], [rows, 1])
 

@@ -26,6 +26,7 @@ from tfmodel.model.checkpoints import (
 from tfmodel.model.dropout import Dropout
 from tfmodel.model.encoder import build_encoder, encoder_config
 from tfmodel.model.families import FAMILIES
+from tfmodel.model.google_heads import head_name, head_of_script
 from tfmodel.model.sizes import BertConfig
 from tfmodel.tasks.sequence_head import LoadedModel, with_tokenizer
 
@@ -35,7 +36,12 @@ _OWN_KEY = "tfmodel"
 
 
 def build(
-    encoder: keras.Model, outputs: int, *, dropout: float | None = None, name: str
+    encoder: keras.Model,
+    outputs: int,
+    *,
+    dropout: float | None = None,
+    above: keras.layers.Layer | None = None,
+    name: str,
 ) -> keras.Model:
     """Put a dense head on an encoder's `sequence` output.
 
@@ -43,6 +49,7 @@ def build(
         encoder: from `build_encoder` or `load_encoder`, with its `sequence`.
         outputs: how many numbers C a token is answered with.
         dropout: share of hidden values dropped in training; the encoder's own by default.
+        above: a layer that the head's numbers go through.
         name: the model's name.
 
     Returns:
@@ -69,7 +76,7 @@ def build(
         dtype="float32",
         kernel_initializer=keras.initializers.TruncatedNormal(stddev=0.02),
     )(hidden)
-    return keras.Model(inputs, answers, name=name)
+    return keras.Model(inputs, answers if above is None else above(answers), name=name)
 
 
 def save(
@@ -80,6 +87,7 @@ def save(
     head: str,
     architecture: str,
     config: Mapping[str, Any] = MappingProxyType({}),
+    above: Mapping[str, np.ndarray] = MappingProxyType({}),
     max_length: int | None = None,
     **own: Any,
 ) -> Path:
@@ -92,6 +100,7 @@ def save(
         head: `CLASSIFIER` or `ANSWERER`.
         architecture: what it is called for BERT.
         config: what else `config.json` says of the head.
+        above: tensors of what stands above it, by name.
         max_length: tokens a window at most in training; the tokenizer's by default.
         **own: what `load` gives back beside it, JSON values: `has_pairs`, `decoding`.
 
@@ -118,7 +127,7 @@ def save(
         for name, value in encoder_tensors(encoder, prefix=family.prefix).items()
         if not name.startswith(f"{pooler}.")
     }
-    tensors |= {f"{head}.weight": np.ascontiguousarray(kernel.T), f"{head}.bias": bias}
+    tensors |= {f"{head}.weight": np.ascontiguousarray(kernel.T), f"{head}.bias": bias, **above}
     return write_model_folder(folder, config, tensors, tokenizer=tokenizer)
 
 
@@ -128,6 +137,7 @@ def load(
     task: str,
     head: str,
     labels_of: Callable[[Mapping[str, Any], int, Path], list[str]],
+    above_of: Callable[..., keras.layers.Layer | None] | None = None,
     dtype: str = "float32",
 ) -> LoadedModel:
     """Load what `save`, or `transformers`' `save_pretrained`, wrote.
@@ -138,6 +148,8 @@ def load(
         head: `CLASSIFIER` or `ANSWERER`.
         labels_of: (config, number of outputs, folder) to the name of each output; refuses what is
             no head of the task.
+        above_of: (tensors, labels, name=…) to a layer that stands above the head, or None; it takes
+            its own out of the tensors.
         dtype: Keras dtype policy to build with.
 
     Raises:
@@ -149,21 +161,24 @@ def load(
     try:
         kernel, bias = tensors[f"{head}.weight"], tensors[f"{head}.bias"]
     except KeyError as error:
+        name = error.args[0]
         raise ConfigError(
-            f"{folder}: expected a head on the hidden states ({head}). Received: no "
-            f"{error.args[0]}."
+            f"{folder}: expected a head on the hidden states ({head})"
+            f"{head_of_script(name, folder)}. Received: no {head_name(name, folder)}."
         ) from None
     labels = labels_of(config, kernel.shape[0], folder)
     shape = BertConfig.from_huggingface(config, name=str(folder / CONFIG_FILE))
     if kernel.shape[1] != shape.hidden_size or bias.shape != kernel.shape[:1]:
         raise ConfigError(
             f"{folder}: expected a head on {shape.hidden_size} values. Received: "
-            f"{head}.weight {kernel.shape}, {head}.bias {bias.shape}."
+            f"{head_name(f'{head}.weight', folder)} {kernel.shape}, "
+            f"{head_name(f'{head}.bias', folder)} {bias.shape}."
         )
+    above = None if above_of is None else above_of(tensors, labels, name=str(folder))
     encoder = build_encoder(shape, dtype=dtype)
     assign_encoder(encoder, tensors, name=str(folder), pooled=False)
     dropout = config.get(FAMILIES[shape.family].token_dropout[head])
-    model = build(encoder, len(labels), dropout=dropout, name=task)
+    model = build(encoder, len(labels), dropout=dropout, above=above, name=task)
     model.get_layer("head").kernel.assign(kernel.T)
     model.get_layer("head").bias.assign(bias)
     return with_tokenizer(model, folder, config, shape, labels=labels, task=task)

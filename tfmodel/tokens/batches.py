@@ -229,6 +229,10 @@ class Batches:
             batches += self._cut(part[np.argsort(-lengths[part], kind="stable")], lengths)
         return [batches[index] for index in random.permutation(len(batches))]
 
+    def row_lengths(self, epoch: int) -> np.ndarray:
+        """Real tokens of each row, the same in every epoch: int (n,)."""
+        return self.rows.lengths
+
     def _cut(self, order: np.ndarray, lengths: np.ndarray) -> list[np.ndarray]:
         if self.batch_size:
             return [

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from tfmodel.config import Settings
+
+# Without its name a mapping is of the masked language model: for editors too.
+_BY_NAME = ConfigDict(json_schema_extra={"required": ["name"]})
 
 
 class _MaskingSettings(Settings):
@@ -86,6 +90,8 @@ class NspSettings(_PairSettings):
     document (as in BERT's checkpoints).
     """
 
+    model_config = _BY_NAME
+
     name: Literal["nsp"] = Field("nsp", description="Next sentence, and masked language model.")
 
 
@@ -94,6 +100,8 @@ class SopSettings(_PairSettings):
 
     Source: Lan et al. 2020, section 3.1 (ALBERT). Label 1: the two are swapped.
     """
+
+    model_config = _BY_NAME
 
     name: Literal["sop"] = Field("sop", description="Sentence order, and masked language model.")
 
@@ -104,6 +112,8 @@ class ElectraSettings(_MaskingSettings):
     Source: Clark et al. 2020, section 2 (ELECTRA): every chosen token is [MASK] for the generator.
     """
 
+    model_config = _BY_NAME
+
     name: Literal["electra"] = Field("electra", description="Replaced-token detection.")
 
 
@@ -112,6 +122,8 @@ class SimcseSettings(Settings):
 
     Source: Gao et al. 2021, section 3 (unsupervised SimCSE).
     """
+
+    model_config = _BY_NAME
 
     name: Literal["simcse"] = Field("simcse", description="Unsupervised SimCSE.")
     shortest: int = Field(
@@ -134,6 +146,20 @@ ObjectiveSettings = Annotated[
     BeforeValidator(_named),
 ]
 """Any of the objectives, told apart by `name`; `mlm` where it is not given."""
+
+
+def masked_places(rate: float, room: int) -> int:
+    """Places P that a row of at most `room` tokens that may be hidden can need."""
+    return max(math.ceil(rate * room - 1e-9), 1)
+
+
+def most_masked(objective: ObjectiveSettings, max_length: int) -> int:
+    """Places P of rows of `max_length` tokens, special tokens included; 0 where none is hidden."""
+    if isinstance(objective, SimcseSettings):
+        return 0
+    special = 3 if isinstance(objective, _PairSettings) else 2
+    return masked_places(objective.mask_rate, max_length - special)
+
 
 FILLING = ("mlm", "nsp", "sop")
 """Those whose model fills gaps, and keeps the head that does."""

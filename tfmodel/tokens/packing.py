@@ -249,6 +249,10 @@ class PackedRows:
         placed[self._by_length] = order
         return placed
 
+    def row_lengths(self, drawn: np.ndarray) -> np.ndarray:
+        """Real tokens of each row: int32 (rows,)."""
+        return self.lengths
+
     def inputs(self, drawn: np.ndarray, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Make rows: `token_ids`, `segment_ids`, `padding_mask` int32, `word_starts` bool, (B, T).
 

@@ -50,7 +50,6 @@ class PairRows:
 
     Attributes:
         pieces: the documents' pieces; those of one sentence are left out and counted.
-        lengths: int64 (rows,), tokens of each row before segments are exchanged.
 
     Raises:
         ConfigError: the documents have no sentences, no piece has two, or for nsp only one
@@ -100,7 +99,6 @@ class PairRows:
                 "The objective nsp needs two documents of two sentences or more. Received: one, in "
                 f"{documents.folder}. Take the objective sop or mlm."
             )
-        self.lengths = self.pieces.lengths.astype(np.int64) + 3
 
     def __len__(self) -> int:
         """Rows."""

@@ -61,8 +61,7 @@ class PretrainingBatches:
     Attributes:
         epoch: which epoch is given next.
         skip: batches of it that are left out.
-        rows: the rows, `PackedRows`, `PairRows` or `SentenceRows`: `rows.lengths` are their real
-            tokens.
+        rows: the rows, `PackedRows`, `PairRows` or `SentenceRows`.
 
     Raises:
         ConfigError: another vocabulary than the documents', too short rows, or no rows.
@@ -113,8 +112,7 @@ class PretrainingBatches:
         """Share of padding among the first epoch's tokens, in [0, 1)."""
         if isinstance(self.rows, PackedRows):
             return self.rows.padding_share
-        drawn, _ = self._epoch(0)
-        lengths = self.rows.row_lengths(drawn)
+        lengths = self.row_lengths(0)
         padded = sum(len(rows) * int(lengths[rows].max()) for rows in self.plan(0))
         return 1 - float(lengths.sum()) / padded
 
@@ -162,6 +160,11 @@ class PretrainingBatches:
         _, order = self._epoch(epoch)
         size = self.batch_size
         return [order[start : start + size] for start in range(0, len(order), size)]
+
+    def row_lengths(self, epoch: int) -> np.ndarray:
+        """Real tokens of each row in an epoch: int (rows,)."""
+        drawn, _ = self._epoch(epoch)
+        return self.rows.row_lengths(drawn)
 
     def batch(self, epoch: int, index: int) -> tuple:
         """Make one batch of an epoch: inputs, targets and weights, None where there are none.

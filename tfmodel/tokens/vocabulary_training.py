@@ -54,7 +54,9 @@ class VocabularySettings(Settings):
         description="Places [unused0], [unused1] ... that a later user may give to own words.",
     )
     reserved: list[str] = Field(
-        [], description="Words that are one piece whatever the corpus holds: letters and digits."
+        [],
+        description="Words that are one piece whatever the corpus holds: letters and digits.",
+        json_schema_extra={"uniqueItems": True},
     )
     placeholders: bool = Field(
         True, description="Whether the words that replace private data are one piece each."

@@ -146,6 +146,7 @@ def finetune(
             "Expected settings without auto. Received: "
             f"{settings!r}. Call settings.resolve(hidden_size=encoder_config(encoder).hidden_size)."
         )
+    chain = task.chain_of(model) if hasattr(task, "chain_of") else None
     read = functools.partial(
         learned,
         task,
@@ -153,6 +154,7 @@ def finetune(
         labels=labels,
         max_length=settings.max_length,
         decoding=decoding,
+        crf=chain is not None,
     )
     rows = read(train)
     if rows.counts:
@@ -163,7 +165,7 @@ def finetune(
     with strategy.scope():
         assemble.prepare(model, settings.regularize, seed=seed)
         training = _training_model(model, settings, seed)
-        _compile(training, task, settings, total_steps, loss_arguments or {})
+        _compile(training, task, settings, total_steps, loss_arguments or {}, chain)
     give_chiefs(strategy, training.variables)
 
     if settings.monitor == "auto":
@@ -184,7 +186,7 @@ def finetune(
     dev_batches = shown = None
     if dev is not None:
         size = 2 * (settings.batch_size or 32)
-        dev_batches, shown, measuring = _dev(read(dev), dev, task, labels, size)
+        dev_batches, shown, measuring = _dev(read(dev), dev, task, labels, size, chain)
     watching = _watching(
         model,
         tokenizer,
@@ -263,7 +265,9 @@ def finetune(
     )
 
 
-def _dev(rows: Learned, dev: Split, task, labels, size: int) -> tuple[Batches, DevRows, list]:
+def _dev(
+    rows: Learned, dev: Split, task, labels, size: int, chain
+) -> tuple[Batches, DevRows, list]:
     """The batches of dev, what is shown of it, and what measures its figures."""
     batches = Batches(
         rows.rows, rows.targets, weights=rows.weights, batch_size=size, order="length"
@@ -279,8 +283,10 @@ def _dev(rows: Learned, dev: Split, task, labels, size: int) -> tuple[Batches, D
     def values(outputs: np.ndarray) -> Any:
         return rows.read(outputs[np.argsort(order)])
 
+    decoding = dict if chain is None else chain.decoding  # as it is when it is asked
+
     def figures(outputs: np.ndarray) -> dict[str, float]:
-        return task.dev_figures(rows.right, values(outputs), labels)
+        return task.dev_figures(rows.right, values(outputs), labels, **decoding())
 
     shown = DevRows(
         rows.right,
@@ -290,6 +296,7 @@ def _dev(rows: Learned, dev: Split, task, labels, size: int) -> tuple[Batches, D
         task=task,
         values=values,
         outputs=len(order),
+        decoding=decoding,
     )
     return batches, shown, [DevFigures(figures)]
 
@@ -356,14 +363,20 @@ def _training_model(model: keras.Model, settings: FinetuneSettings, seed: int) -
     )
 
 
-def _compile(training, task, settings, total_steps, loss_arguments) -> None:
+def _compile(training, task, settings, total_steps, loss_arguments, chain) -> None:
+    own = assemble.optimizer_arguments(training, settings.regularize)
+    if chain is not None:
+        factors = own.get("rate_factors", {})
+        rates = {path: rate * factors.get(path, 1.0) for path, rate in chain.rates().items()}
+        own["rate_factors"] = {**factors, **rates}
+        loss_arguments = {**loss_arguments, "chain": chain}
     optimizer = adamw(
         settings.learning_rate,
         total_steps=total_steps,
         warmup_share=settings.warmup_share,
         weight_decay=settings.weight_decay,
         global_clipnorm=settings.clip_norm,
-        **assemble.optimizer_arguments(training, settings.regularize),
+        **own,
     )
     loss = task.loss(**assemble.loss_arguments(settings.regularize), **loss_arguments)
     # Variables made inside the step would have TensorFlow trace it twice.

@@ -46,6 +46,7 @@ def learned(
     *,
     max_length: int,
     decoding: Mapping[str, Any] | None = None,
+    crf: bool = False,
 ) -> Learned:
     """Make rows of a split.
 
@@ -56,6 +57,7 @@ def learned(
         labels: label names in the order of their ids.
         max_length: tokens a row at most.
         decoding: how contexts are cut into windows, of a task that has `examples`.
+        crf: whether the model that learns them has one, of a task that has `chain_of`.
     """
     right = right_answers(task, split, labels)
     if hasattr(task, "examples"):
@@ -71,7 +73,8 @@ def learned(
     from tfmodel.tokens.windows import WindowRows
 
     windows = WindowRows.from_texts(tokenizer, split.texts, max_length=max_length)
-    targets, weights = task.learned(windows, tokenizer, right, labels)
+    more = {"crf": True} if crf else {}
+    targets, weights = task.learned(windows, tokenizer, right, labels, **more)
     splits = windows.tokens.splits
 
     def read(outputs: np.ndarray) -> Any:

@@ -27,7 +27,7 @@ from tfmodel.train.callbacks import (
 from tfmodel.train.callbacks.dev_loss import DevLoss
 from tfmodel.train.distribute.workers import from_chief, give_chiefs, is_chief
 from tfmodel.train.optimizer import AdamW
-from tfmodel.train.pretrain_settings import PretrainSettings
+from tfmodel.train.pretrain_settings import PretrainSettings, check_logits
 from tfmodel.train.pretrain_step import PretrainingModel
 from tfmodel.train.schedule import linear_schedule
 from tfmodel.train.watch.from_settings import watch_callback
@@ -107,7 +107,7 @@ def pretrain(
         Figures and history.
 
     Raises:
-        ConfigError: the checkpoint is another run's.
+        ConfigError: the checkpoint is another run's, or batches ask for too many logits at a time.
         FloatingPointError: the loss is no longer a number.
         ValueError: the settings are not resolved.
     """
@@ -121,6 +121,13 @@ def pretrain(
             "Expected settings without auto. Received: "
             f"{settings!r}. Call settings.resolve(hidden_size=encoder_config(encoder).hidden_size)."
         )
+    check_logits(
+        batches.objective,
+        rows=batches.batch_size,
+        parts=settings.accumulation_steps * strategy.num_replicas_in_sync,
+        max_length=batches.max_length,
+        pieces=len(batches.vocabulary),
+    )
     with strategy.scope():
         training = PretrainingModel(
             model, task=task, accumulation_steps=settings.accumulation_steps

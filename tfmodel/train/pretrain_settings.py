@@ -6,11 +6,14 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from tfmodel.config import Settings
-from tfmodel.train.settings import check_step, fast_bfloat16
+from tfmodel.config import ConfigError, Settings
+from tfmodel.tokens.objectives import ObjectiveSettings, most_masked
+from tfmodel.train.settings import DeviceCount, Rate, check_step, fast_bfloat16
 from tfmodel.train.watch.settings import WatchSettings
 
 _STEPS = 10_000
+# Of one product; a place in it is a number of 32 bits.
+_MOST_LOGITS = 2**31 - 1
 
 
 class PretrainSettings(Settings):
@@ -33,7 +36,7 @@ class PretrainSettings(Settings):
     max_length: int = Field(
         128, ge=8, le=100_000, description="Tokens of a row, special tokens included."
     )
-    learning_rate: Literal["auto"] | float = Field(
+    learning_rate: Literal["auto"] | Rate = Field(
         "auto",
         description="Peak learning rate; auto: from random weights 1e-3 for encoders up to 384 "
         "wide, 5e-4 up to 512, 2e-4 above; a fifth of it where an encoder is trained on.",
@@ -83,7 +86,7 @@ class PretrainSettings(Settings):
     watch: WatchSettings = Field(
         default_factory=WatchSettings, description="Where the training is watched."
     )
-    devices: Literal["all"] | int = Field(
+    devices: Literal["all"] | DeviceCount = Field(
         1,
         description="GPUs of this machine that share each batch; all: every one. With several "
         "workers (TF_CONFIG) each uses all it sees.",
@@ -102,6 +105,19 @@ class PretrainSettings(Settings):
             raise ValueError("give steps or seconds, not both; null takes one of them away")
         check_step(self)
         return self
+
+    def dev_rows(self, objective: ObjectiveSettings, pieces: int) -> int:
+        """Rows of a batch that is measured on: as many as are trained on at a time.
+
+        Args:
+            objective: what is asked.
+            pieces: V, rows of the token table.
+        """
+        places = most_masked(objective, self.max_length)
+        if not places:  # rows are told apart from each other: of fewer that is easier
+            return self.batch_size
+        rows = -(-self.batch_size // self.accumulation_steps)
+        return max(min(rows, _MOST_LOGITS // (places * pieces)), 1)
 
     def resolve(self, *, hidden_size: int, continued: bool = False) -> PretrainSettings:
         """Replace each `auto` by what it means on this machine and for this encoder.
@@ -126,3 +142,37 @@ class PretrainSettings(Settings):
                 "steps": steps,
             }
         )
+
+
+def check_logits(
+    objective: ObjectiveSettings, *, rows: int, parts: int, max_length: int, pieces: int
+) -> None:
+    """Refuse batches that ask for more logits at a time than can be counted.
+
+    Args:
+        objective: what is asked.
+        rows: of a batch.
+        parts: that it is cut into: micro-batches times devices.
+        max_length: tokens of a row.
+        pieces: V, rows of the token table.
+
+    Raises:
+        ConfigError: rows of a part times masked places times pieces are 2^31 or more.
+    """
+    places = most_masked(objective, max_length)
+    at_once = -(-rows // parts)
+    if at_once * places * pieces <= _MOST_LOGITS:
+        return
+    most = _MOST_LOGITS // (places * pieces)
+    fix = (
+        f"Set train.accumulation_steps so that a part has at most {most:,} rows, which changes no "
+        "result, or lower train.batch_size"
+        if most
+        else "Lower train.max_length or objective.mask_rate"
+    )
+    raise ConfigError(
+        f"train.batch_size: expected fewer than 2^31 (2,147,483,648) logits at a time. Received: "
+        f"{at_once:,} rows x {places:,} masked tokens (objective.mask_rate "
+        f"{objective.mask_rate:g}, train.max_length {max_length:,}) x {pieces:,} pieces = "
+        f"{at_once * places * pieces:,}. {fix}."
+    )

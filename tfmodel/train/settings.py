@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -12,6 +12,11 @@ from tfmodel.train.adversarial.settings import AdversarialSettings
 from tfmodel.train.few_labels.settings import METHODS, FewLabelsSettings
 from tfmodel.train.regularize.settings import FIGURES, RegularizeSettings
 from tfmodel.train.watch.settings import WatchSettings
+
+# `check_step` refuses others; so editors do.
+Rate = Annotated[float, Field(json_schema_extra={"exclusiveMinimum": 0, "maximum": 1})]
+DeviceCount = Annotated[int, Field(json_schema_extra={"minimum": 1})]
+_Weight = Annotated[float, Field(json_schema_extra={"minimum": 0})]
 
 
 class FinetuneSettings(Settings):
@@ -23,7 +28,7 @@ class FinetuneSettings(Settings):
         le=1000,
         description="Passes over the training rows; 0, of embed alone: the encoder as it is.",
     )
-    learning_rate: Literal["auto"] | float = Field(
+    learning_rate: Literal["auto"] | Rate = Field(
         "auto",
         description="Peak learning rate; auto: 2e-4 for encoders up to 384 wide, 1e-4 up to 512, "
         "5e-5 above.",
@@ -65,7 +70,7 @@ class FinetuneSettings(Settings):
     dropout: float | None = Field(
         None, ge=0, lt=1, description="Dropout before the head; null: the encoder's own."
     )
-    class_weights: Literal["none", "balanced"] | dict[str, float] = Field(
+    class_weights: Literal["none", "balanced"] | dict[str, _Weight] = Field(
         "none",
         description="Weight of each class in the loss: balanced, or a number by label (others 1).",
         examples=["balanced", {"spam": 5.0}],
@@ -112,7 +117,7 @@ class FinetuneSettings(Settings):
     watch: WatchSettings = Field(
         default_factory=WatchSettings, description="Where the training is watched."
     )
-    devices: Literal["all"] | int = Field(
+    devices: Literal["all"] | DeviceCount = Field(
         1,
         description="GPUs of this machine that share each batch; all: every one. With several "
         "workers (TF_CONFIG) each uses all it sees.",

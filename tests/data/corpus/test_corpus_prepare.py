@@ -293,6 +293,44 @@ def test_no_cut_goes_through_what_is_private(tmp_path, write):
     assert not re.search(r"Ab1/|PRIVATE KEY|\b(4111|1111|467|3395)\b", everything)
 
 
+def test_no_cut_goes_through_what_cleaning_uncovers(tmp_path, write):
+    needs.package("phonenumbers")
+    needs.package("stdnum")
+    key = "<br>\n".join(f"{n}{'Ab1/' * 12}" for n in range(10, 22))
+    block = f"<p>-----BEGIN RSA PRIVATE KEY-----<br>\n{key}<br>\n-----END RSA PRIVATE KEY-----</p>"
+    texts = [f"{document(1, 110, 9)}\n{block}\n{document(2, 300, 20)}"]
+    for number in range(0, 60, 2):
+        start = (document(10 + number, 260, 1) * 2)[: 930 + number]
+        texts.append(f"{start} 4111&nbsp;1111 1111&nbsp;1111 {document(60 + number, 60, 1)}")
+        texts.append(f"{start} call me on 467<b> </b>3395 {document(160 + number, 60, 1)}")
+        mail = '<a href="#">ann</a><b>&#64;</b><!-- not for all -->example.com'
+        texts.append(f"{start} {mail} {document(260 + number, 60, 1)}")
+    path = write("a.jsonl", "\n".join(json.dumps({"text": text}) for text in texts))
+    corpus = make(tmp_path, path, max_characters=1_000, privacy=True, near_duplicates=None)
+    everything = "\n".join([*all_texts(corpus), json.dumps(dropped(corpus))])
+    assert corpus.account["private"] == {"card": 30, "email": 30, "phone": 30, "secret": 1}
+    assert not re.search(r"Ab1/|PRIVATE KEY|\b(4111|1111|467|3395|ann|example)\b|[<>]", everything)
+
+
+def test_what_is_private_is_whole_where_a_reader_parts_a_file(tmp_path, write, monkeypatch):
+    from tfmodel.data.reading import documents
+
+    needs.package("phonenumbers")
+    needs.package("stdnum")
+    monkeypatch.setattr(documents, "_LONGEST_BLOCK_CHARACTERS", 700)
+    key = "\n".join(f"{n}{'Ab1/' * 12}" for n in range(10, 22))
+    block = f"-----BEGIN RSA PRIVATE KEY-----\n{key}\n-----END RSA PRIVATE KEY-----"
+    for number in range(4):
+        text = f"{document(number, 80, 2)}\n{block}\n{document(9 + number, 300, 20)}"
+        write(f"books/{number}.txt", text)
+    corpus = make(
+        tmp_path, tmp_path / "books", documents="file", privacy=True, max_characters=1_000
+    )
+    everything = "\n".join([*all_texts(corpus), json.dumps(dropped(corpus))])
+    assert corpus.account["private"] == {"secret": 4}
+    assert not re.search("Ab1/|PRIVATE KEY", everything)
+
+
 def test_dev_that_is_named_keeps_its_documents(tmp_path, write):
     train = write("train.txt", "\n".join(document(seed, lines=1) for seed in range(30)))
     dev = write("dev.txt", "\n".join(document(seed, lines=1) for seed in range(25, 33)))

@@ -33,6 +33,7 @@ class AugmentSettings(Settings):
         "words, typos, keyboard slips, synonyms, replacement by a model; back_translation in "
         "Python only.",
         examples=[["deletion", "typos"]],
+        json_schema_extra={"uniqueItems": True},
     )
     copies: int = Field(
         1, ge=1, le=100, description="New versions that each method makes of each row."

@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
 from tfmodel.config import Settings
 from tfmodel.data.cleaning.language import LANGUAGES
 from tfmodel.data.cleaning.script import script_names
+from tfmodel.schema import in_any_case
+
+
+def _one_of(names: Callable[[], Sequence[str]]) -> Any:
+    def describe(schema: dict[str, Any]) -> None:
+        schema.clear()
+        schema["anyOf"] = [{"enum": [*names()]}, in_any_case(names())]
+
+    return describe
+
+
+_Script = Annotated[str, Field(json_schema_extra=_one_of(script_names))]
+_Language = Annotated[str, Field(json_schema_extra=_one_of(lambda: LANGUAGES))]
 
 
 class CleaningSettings(Settings):
@@ -46,7 +59,7 @@ class CleaningSettings(Settings):
     min_characters: int = Field(
         0, ge=0, description="Rows with a shorter text, after cleaning, are left out."
     )
-    scripts: list[str] | None = Field(
+    scripts: list[_Script] | None = Field(
         None,
         min_length=1,
         description="Scripts by their Unicode names; rows written in others are left out.",
@@ -55,7 +68,7 @@ class CleaningSettings(Settings):
     min_script_share: float = Field(
         0.5, gt=0, le=1, description="Share of a text's letters that must be in the scripts."
     )
-    languages: list[str] | None = Field(
+    languages: list[_Language] | None = Field(
         None,
         min_length=1,
         description="Languages by ISO 639 code; rows in others are left out. Needs the extra "

@@ -14,7 +14,7 @@ from tfmodel.data.beam.pipeline import Job, count_kept, keep_first, read_and_cle
 from tfmodel.data.beam.reading import DROPPED, FACTS, CleanRow, Item, ReadFile
 from tfmodel.data.beam.repeats import Likeness, drop_near
 from tfmodel.data.beam.tally import TALLY, Tally, Tallying
-from tfmodel.data.corpus.cleaning import DocumentCleaner
+from tfmodel.data.corpus.cleaning import DocumentCleaner, document_steps
 from tfmodel.data.corpus.jobs import judge_what_is_left
 from tfmodel.data.corpus.lines import KINDS, digests_of_lines, shown_line, without_lines
 from tfmodel.data.corpus.prepare import dev_documents
@@ -36,10 +36,12 @@ _OF_DOCUMENTS = Likeness(bands_of, _runs_of, similarity)
 
 def build(pipeline: beam.Pipeline, job: Job, settings: CorpusSettings) -> None:
     """Put all steps into a pipeline."""
+    steps = document_steps(settings.cleaning)
+    cut = CutLong(settings.max_characters, settings.privacy, steps)
     read, clean = read_and_clean(
         pipeline,
         job,
-        ReadFile(job.settings, job.formats, CutLong(settings.max_characters, settings.privacy)),
+        ReadFile(job.settings, job.formats, cut),
         CleanDocument(job, settings),
     )
     equal = keep_first("equal", clean.rows)

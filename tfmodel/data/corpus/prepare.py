@@ -115,7 +115,11 @@ class _Preparation:
             worker_count=self.worker_count,
             job="make_document_part",
             chosen=self.settings.model_dump(mode="json"),
-            cut=CutLong(self.settings.max_characters, self.settings.privacy),
+            cut=CutLong(
+                self.settings.max_characters,
+                self.settings.privacy,
+                document_steps(self.settings.cleaning),
+            ),
         )
         for role, place in places.items():
             raw, dropped = raw_and_dropped(self.cleaned, role)

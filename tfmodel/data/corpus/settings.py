@@ -8,7 +8,7 @@ from pydantic import Field, field_validator
 
 from tfmodel.config import Settings
 from tfmodel.data.cleaning.settings import CleaningSettings
-from tfmodel.data.privacy.settings import PrivacySettings
+from tfmodel.data.privacy.settings import PrivacySettings, Switched
 from tfmodel.data.settings import DataSettings, known_encoding
 
 
@@ -153,7 +153,7 @@ class CorpusSettings(Settings):
         default_factory=LineSettings, description="Lines that several documents share."
     )
 
-    @field_validator("privacy", mode="before", json_schema_input_type=PrivacySettings | bool | None)
+    @field_validator("privacy", mode="before", json_schema_input_type=Switched | None)
     @classmethod
     def _switched(cls, value: Any) -> Any:
         return ({} if value else None) if isinstance(value, bool) else value

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
 from pydantic import Field, field_validator
 
 from tfmodel.config import Settings
@@ -9,6 +11,9 @@ from tfmodel.data.privacy.findings import KINDS
 
 DEFAULT_REGIONS = ("US", "GB", "CN")
 """Where English and Chinese texts mostly come from."""
+
+
+_CODE = {"type": "string", "pattern": "^[A-Z]{2}$"}
 
 
 class PrivacySettings(Settings):
@@ -27,7 +32,7 @@ class PrivacySettings(Settings):
     phone: bool = Field(
         True, description="Phone numbers: with +, of the regions, or after a word such as phone."
     )
-    regions: list[str] = Field(
+    regions: list[Annotated[str, Field(json_schema_extra=_CODE)]] = Field(
         list(DEFAULT_REGIONS),
         description="Countries by ISO 3166 code whose phone and identity numbers are known "
         "without a country code.",
@@ -46,3 +51,7 @@ class PrivacySettings(Settings):
     def kinds(self) -> tuple[str, ...]:
         """The kinds that are switched on."""
         return tuple(kind for kind in KINDS if getattr(self, kind))
+
+
+Switched = PrivacySettings | Literal[True, False]
+"""The section, or true for all of it and false for nothing."""

@@ -106,7 +106,12 @@ def export_onnx(
     """
     import_extra("onnx")
     check_exportable(
-        model, labels=labels, max_length=max_length, positions=positions_of(model), task=task
+        model,
+        labels=labels,
+        max_length=max_length,
+        positions=positions_of(model),
+        task=task,
+        decoding=decoding,
     )
     manifest = Trained(
         model,
@@ -221,6 +226,8 @@ def _call(trained: Trained) -> str:
     row = '("some text", "another")' if trained.has_pairs else '"some text"'
     answers = tasks.find(trained.task).ANSWERS
     outputs, reads = _outputs(trained.task), _READS[answers]
+    if "transitions" in trained.decoding:
+        reads += f"; words get their tags together, with the transitions in {MANIFEST_FILE}"
     segments = ""
     if encoder_config(trained.model.get_layer("encoder")).segments > 1:
         segments = '    "token_type_ids": numpy.array([row.type_ids for row in rows]),\n'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +22,7 @@ def compare_spans(
     precision: str,
     max_drop: float,
     labels: Sequence[str],
+    **decoding: Any,
 ) -> Figures:
     """Compare an artifact's tags of words with the Keras model's.
 
@@ -32,6 +34,7 @@ def compare_spans(
         max_drop: how much of F1 another precision may lose, in [0, 1]; or, where no targets are
             known, half the share of words whose tag may be another.
         labels: the C tags.
+        **decoding: what they are read by beside: of a CRF its `transitions`.
 
     Returns:
         `rows`, `largest_score_difference`, `label_agreement` (share of words that have the Keras
@@ -54,11 +57,13 @@ def compare_spans(
     if not np.isfinite(theirs).all():
         return {"rows": count, "failures": ["its scores are not numbers"]}
     best = [
-        np.concatenate(best_sequences([words.scores for words in each], labels))
+        np.concatenate(best_sequences([words.scores for words in each], labels, **decoding))
         for each in (wanted, given)
     ]
     changed, words = int(np.sum(best[0] != best[1])), len(ours)
-    before, after = (span_quality(each, targets, labels=labels) for each in (wanted, given))
+    before, after = (
+        span_quality(each, targets, labels=labels, **decoding) for each in (wanted, given)
+    )
     figures = {
         "rows": count,
         "largest_score_difference": float(np.max(np.abs(theirs - ours), initial=0)),
@@ -96,9 +101,10 @@ def span_quality(
     targets: Sequence[Sequence[tuple]] | None,
     *,
     labels: Sequence[str],
+    **decoding: Any,
 ) -> Figures:
     """`f1` of entities and its 95% interval; None where no targets are known."""
     if targets is None:
         return {"f1": None, "f1_interval": None}
-    found = tagging(targets, tag.spans(values, labels), [])
+    found = tagging(targets, tag.spans(values, labels, **decoding), [])
     return {name: found[name] for name in ("f1", "f1_interval")}

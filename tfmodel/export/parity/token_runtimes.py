@@ -102,7 +102,11 @@ def _words(outputs: Mapping[str, Any], task: Any) -> list[Any]:
         ),
         "starts": np.asarray(outputs["starts"], np.int32).reshape(count, -1),
         "ends": np.asarray(outputs["ends"], np.int32).reshape(count, -1),
-        "scores": np.asarray(outputs["scores"], np.float32),
+        **{
+            name: np.asarray(outputs[name], np.float32)
+            for name in ("scores", "emissions")
+            if name in outputs
+        },
     }
     return task.values_of_served(arrays)
 
@@ -126,18 +130,19 @@ def _inconsistent(told: Told, values: Sequence[Any], description: Description) -
     """Whether the tags are the best of their scores that keep to the rules, and where not."""
     from tfmodel.tasks.tag_rules import best_sequences, worth
 
-    tags = list(description.manifest.labels)
+    tags, decoding = list(description.manifest.labels), description.manifest.decoding
     if any(words.scores.shape[-1:] not in ((0,), (len(tags),)) for words in values):
         return []  # the comparison with the Keras model says so
     place = {tag: index for index, tag in enumerate(tags)}
-    best = best_sequences([words.scores for words in values], tags)
+    best = best_sequences([words.scores for words in values], tags, **decoding)
     for answer, words, path in zip(told.answers, values, best, strict=True):
         given = [tag for tag in answer["tags"][0] if tag]
         if not set(given) <= set(tags):
             return [f"its tags are {given[:5]}, not of {tags[:5]}"]
         chosen = np.array([place[tag] for tag in given], np.int32)
         # Of two as good ones either may be given.
-        if worth(words.scores, chosen, tags) < worth(words.scores, path, tags) - 1e-3:
-            due = [tags[index] for index in path]
+        given, due = (worth(words.scores, each, tags, **decoding) for each in (chosen, path))
+        if given < due - 1e-3:
+            given, due = ([tags[index] for index in each] for each in (chosen, path))
             return [f"its tags are {given[:8]} where its scores say {due[:8]}"]
     return []

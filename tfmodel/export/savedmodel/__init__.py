@@ -75,7 +75,8 @@ def export_savedmodel(
         string, `score` (B,) and `scores` (B, C), of `multilabel` `labels` (B, C), filled up with
         "", and `scores` (B, C), of `regress` `score` (B,), of `embed` `vector` (B, D), of `tag`
         `tags` (B, N) for each word, filled up with "", its `starts` and `ends` (B, N) in characters
-        and `scores` (B, N, C); `ids` then gives `scores` (B, T, C) of the tokens. Of `span` it is
+        and `scores` (B, N, C), with a CRF `emissions` (B, N, C) too; `ids` then gives `scores`
+        (B, T, C) of the tokens. Of `span` it is
         `answer`, `start`, `end`, `score` (B,) and `span` (B, 4); `ids` gives `start_logits` and
         `end_logits` (B, T), and there is no `max_length`. `vector` takes what
         `serving_default` takes and gives `vector` (B, D), what the answers are read from (BERT's
@@ -93,7 +94,12 @@ def export_savedmodel(
         PosixPath('served/1')
     """
     graph.check_exportable(
-        model, labels=labels, max_length=max_length, positions=graph.positions_of(model), task=task
+        model,
+        labels=labels,
+        max_length=max_length,
+        positions=graph.positions_of(model),
+        task=task,
+        decoding=decoding,
     )
     trained = Trained(
         model,

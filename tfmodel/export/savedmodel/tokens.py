@@ -55,7 +55,7 @@ def token_functions(
             "scores": rows(of_pieces, begins),
             "lengths": tf.cast(splits[1:] - splits[:-1], tf.int32),
         }
-        return served(words, labels)
+        return served(words, labels, **manifest.decoding)
 
     def from_limited_texts(text: tf.Tensor, max_length: tf.Tensor):
         return from_texts(text, tf.clip_by_value(max_length, SHORTEST_LIMIT, manifest.max_length))

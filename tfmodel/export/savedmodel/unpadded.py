@@ -24,6 +24,7 @@ from tfmodel.model.attention import SelfAttention
 from tfmodel.model.encoder import encoder_config
 from tfmodel.model.pooling import SentencePooling, unit
 from tfmodel.tasks.readings import reading_of
+from tfmodel.tasks.tag_chain import LAYER
 from tfmodel.tokens.row_tokenizer import RowTokenizer
 
 Freeze = Callable[[tf.types.experimental.ConcreteFunction], Callable[..., dict[str, tf.Tensor]]]
@@ -67,7 +68,8 @@ def is_unpaddable(model: keras.Model) -> bool:
         encoder_config(model.get_layer("encoder"))
     except ValueError:
         return False
-    names = {layer.name for layer in model.layers} - {*BATCH_NAMES, "encoder", "head"}
+    # Transitions change no output.
+    names = {layer.name for layer in model.layers} - {*BATCH_NAMES, "encoder", "head", LAYER}
     if names in ({"pooling"}, {"pooling", "pooled_dropout"}):
         return model.get_layer("pooling").texts == 1
     return names in ({"pooled_dropout"}, {"sequence_dropout"})

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tfmodel import tasks
 from tfmodel.export.linting.warmup_records import WARMUP_FILE
 from tfmodel.export.manifest import Manifest
+from tfmodel.tasks.fill import GAP
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 32)
 """Of a server that batches: what `allowed_batch_sizes` should be."""
@@ -53,13 +55,27 @@ def write_warmup(
                 writer.write(log.SerializeToString(deterministic=True))
 
 
+def full_row(text: str, manifest: Manifest) -> str:
+    """A text over and over, so that it is as long as a model reads.
+
+    Args:
+        text: any text.
+        manifest: the longest row; whether the model fills gaps: then the row has one, in front, for
+            what comes late is cut and each gap costs the scores of a whole vocabulary.
+    """
+    fills_gaps = tasks.fills_gaps(manifest.task)
+    words = text.replace(GAP, "").strip() if fills_gaps else text
+    # A word is a token or more.
+    filled = " ".join([words or "a"] * manifest.max_length)
+    return f"{GAP} {filled}" if fills_gaps else filled
+
+
 def _columns(
     texts: Sequence[str], rows: int, manifest: Manifest, signature: str
 ) -> Mapping[str, list]:
     batch = [texts[row % len(texts)] for row in range(rows)]
-    # A word is a token or more, so this fills a row; a single row is the short one.
-    filled = [" ".join([text or "a"] * manifest.max_length) for text in batch]
-    column = [filled[row] if row % 2 else batch[row] for row in range(rows)]
+    # A single row is the short one.
+    column = [full_row(batch[row], manifest) if row % 2 else batch[row] for row in range(rows)]
     columns = {
         name: column for name in ("text", "text_pair") if name == "text" or manifest.has_pairs
     }

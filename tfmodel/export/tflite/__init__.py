@@ -15,7 +15,7 @@ import keras
 from tfmodel import tasks
 from tfmodel.config import ConfigError
 from tfmodel.export import graph
-from tfmodel.export.manifest import Manifest, files_of
+from tfmodel.export.manifest import MANIFEST_FILE, Manifest, files_of
 from tfmodel.export.places import make_folder
 from tfmodel.export.settings import ExportSettings
 from tfmodel.export.tflite.check import verify
@@ -213,6 +213,7 @@ def _export(trained: Trained, paths: dict[_Kind, Path], runtime: str) -> dict[_K
         max_length=trained.max_length,
         positions=positions,
         task=trained.task,
+        decoding=trained.decoding,
     )
     if tasks.fills_gaps(trained.task) and any(
         VARIANTS[kind.variant].is_calibrated or (kind.length, kind.output) != ("fixed", "scores")
@@ -270,7 +271,7 @@ def _write(kind: _Kind, path: Path, traced: Traced, runtime: str) -> None:
         files_of(manifest, trained.tokenizer),
         name="text embedder" if manifest.output == "vector" else task.TITLE,
         description=_description(manifest, runtime),
-        says=_VECTOR_SAYS if kind.output == "vector" else task.SAYS,
+        says=_VECTOR_SAYS if kind.output == "vector" else task.SAYS + _of_transitions(manifest),
         version=manifest.version,
     )
     make_folder(path.parent)
@@ -284,6 +285,13 @@ def _write(kind: _Kind, path: Path, traced: Traced, runtime: str) -> None:
             vocabulary=trained.tokenizer.vocabulary,
             max_length=trained.max_length,
         )
+
+
+def _of_transitions(manifest: Manifest) -> str:
+    """What an app must know of a file whose words are not read each by itself."""
+    if "transitions" not in manifest.decoding:
+        return ""
+    return f" Words get their tags together, with the transitions in {MANIFEST_FILE}."
 
 
 def _description(manifest: Manifest, runtime: str) -> str:

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 
 from tfmodel.config import ConfigError, Settings
 from tfmodel.data.privacy.findings import KINDS
-from tfmodel.data.privacy.settings import PrivacySettings
+from tfmodel.data.privacy.settings import PrivacySettings, Switched
 
 DEFAULT_DATABASE = "sqlite:///feedback.db"
 
@@ -59,7 +59,7 @@ class FeedbackSettings(Settings):
         description="How long the database may take, before a correction gets 503.",
     )
 
-    @field_validator("privacy", mode="before", json_schema_input_type=PrivacySettings | bool | None)
+    @field_validator("privacy", mode="before", json_schema_input_type=Switched | None)
     @classmethod
     def _switch(cls, value: Any) -> Any:
         if isinstance(value, bool):

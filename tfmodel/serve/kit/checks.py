@@ -20,11 +20,12 @@ from tfmodel.serve.kit import protos, validators
 from tfmodel.serve.kit.batching import Batching
 from tfmodel.serve.kit.configs import LABEL, MODELS_FOLDER, server_arguments
 from tfmodel.serve.kit.dashboard import SERIES
-from tfmodel.serve.kit.manifest_checks import compose_problems, kubernetes_problems
+from tfmodel.serve.kit.manifest_checks import NAME, compose_problems, kubernetes_problems
 from tfmodel.serve.kit.queries import query_problems
 from tfmodel.serve.kit.rendering import TEMPLATES
 
 _CONFIGS = ("models.config", "batching.config", "monitoring.config")
+_SCRAPED = ("prometheus/prometheus.yml", "prometheus/kubernetes.yml")
 
 
 def check_kit(folder: Path, *, sizes: Mapping[str, Batching]) -> None:
@@ -113,10 +114,11 @@ def _models_problems(config: Any, path: Path, sizes: Mapping[str, Batching]) -> 
 
 
 def _monitoring_problems(config: Any, path: Path, sizes: object) -> Iterator[str]:
-    prometheus = yaml.safe_load((path.parents[1] / "prometheus/prometheus.yml").read_text("utf-8"))
-    asked = prometheus["scrape_configs"][0]["metrics_path"]
-    if not config.prometheus_config.enable or config.prometheus_config.path != asked:
-        yield f"the metrics are not at {asked}, where Prometheus asks"
+    for name in _SCRAPED:
+        prometheus = yaml.safe_load((path.parents[1] / name).read_text("utf-8"))
+        asked = prometheus["scrape_configs"][0]["metrics_path"]
+        if not config.prometheus_config.enable or config.prometheus_config.path != asked:
+            yield f"the metrics are not at {asked}, where Prometheus asks by {name}"
 
 
 def _server_problems(config: Any, path: Path, sizes: object) -> Iterator[str]:
@@ -194,6 +196,9 @@ def _yaml_files(folder: Path, sizes: Mapping[str, Batching]) -> Problems:
     ):
         if given != wanted:
             yield name, "the server is started with other arguments than was meant"
+    for name in _SCRAPED:
+        if [job["job_name"] for job in found[name]["scrape_configs"]] != [NAME]:
+            yield name, f"its job is not {NAME}, for which alerts and dashboard ask"
     for group in found["prometheus/rules.yml"]["groups"]:
         for rule in group["rules"]:
             if {*rule} - {"alert", "expr", "for", "labels", "annotations"}:

@@ -69,7 +69,7 @@ def kubernetes_problems(
         if (given.get("apiVersion"), given.get("kind")) != wanted:
             yield name, f"it is no {wanted[1]} of {wanted[0]}"
             return
-        if wanted[1] != "Kustomization" and given["metadata"]["name"] != NAME:
+        if wanted[1] not in ("ConfigMap", "Kustomization") and given["metadata"]["name"] != NAME:
             yield name, f"its name is not {NAME}"
     others = {Path(name).name for name in _KINDS} - {"kustomization.yaml"}
     kustomization = manifests["kubernetes/kustomization.yaml"]
@@ -94,6 +94,14 @@ def kubernetes_problems(
     tags = [image["newTag"] for image in kustomization["images"] if image["name"]]
     if len(tags) != 1 or not isinstance(tags[0], str):
         yield "kubernetes/kustomization.yaml", "the image has no tag of its own"
+        return
+    # Under one name the next kit's configs would reach the pods of this one's image.
+    config = f"{NAME}-{tags[0]}"
+    if manifests["kubernetes/configmap.yaml"]["metadata"]["name"] != config:
+        yield "kubernetes/configmap.yaml", f"its name is not {config}, by the image's tag"
+    volumes = deployment["template"]["spec"]["volumes"]
+    if {"name": "config", "configMap": {"name": config}} not in volumes:
+        yield "kubernetes/deployment.yaml", f"it does not mount the ConfigMap {config}"
     for problem in _pod_problems(deployment["template"]["spec"]):
         yield "kubernetes/deployment.yaml", problem
 

@@ -16,22 +16,12 @@ from typing import Any
 import tfmodel
 from tfmodel.config import ConfigError
 from tfmodel.export.manifest import Manifest
-from tfmodel.run_folder import read_json
 from tfmodel.serve.kit.settings import KitSettings
 
 _PATIENCE_SECONDS = 900
 _ROWS = 256
 _BLOCK_BYTES = 2**20
 _MOST_ROWS_READ = 200_000
-_FIGURES = (
-    "batches",
-    "threads",
-    "cores",
-    "ready_seconds",
-    "runtime_memory_mb",
-    "model_memory_mb",
-    "weights",
-)
 
 Columns = dict[str, list[str]]
 
@@ -83,9 +73,11 @@ def rows_of_run(run: Path | None, manifest: Manifest) -> tuple[Columns, str] | N
 
 def made_up_rows(texts: Columns, manifest: Manifest) -> tuple[Columns, str]:
     """Rows where there are no real ones: every second one full, as the longest texts are."""
+    from tfmodel.export.savedmodel.warmup import full_row
+
     columns = {}
     for name, column in texts.items():
-        filled = [" ".join([text or "a"] * manifest.max_length) for text in column]
+        filled = [full_row(text, manifest) for text in column]
         pairs = zip(column, filled, strict=True)
         columns[name] = [text for pair in pairs for text in pair]
     return columns, (
@@ -98,6 +90,7 @@ def measure(
     manifest: Manifest,
     settings: KitSettings,
     *,
+    name: str,
     rows: Columns,
     asked: Columns,
     sizes: Sequence[int] | None = None,
@@ -108,6 +101,7 @@ def measure(
         folder: a version that may be changed.
         manifest: what it says of itself.
         settings: cores, seconds and limits.
+        name: the model's, for messages.
         rows: columns to measure with.
         asked: columns of rows whose answers are wanted; its texts are those of the warm-up too.
         sizes: batch sizes to warm up; None: measure, and choose them.
@@ -132,7 +126,7 @@ def measure(
     }
     answer = _run(request, settings.seconds)
     if "error" in answer:
-        raise RuntimeError(f"{folder.name}: the model cannot be measured: {answer['error']}")
+        raise RuntimeError(f"{name}: the model cannot be measured: {answer['error']}")
     return answer
 
 
@@ -164,25 +158,3 @@ def _run(request: Mapping[str, Any], seconds: float) -> dict[str, Any]:
             how = f"was ended by {signal.Signals(-done.returncode).name}"
         last = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
         raise RuntimeError(f"The process that measures the model {how}: {' '.join(last)[:300]}")
-
-
-def read_measured(path: str | Path, names: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Figures of another kit, perhaps from another machine.
-
-    Args:
-        path: its `measured.json`.
-        names: models that it must tell of.
-
-    Raises:
-        ConfigError: it is no such file, or lacks a model.
-    """
-    content = read_json(path)
-    models = content.get("models") if isinstance(content, dict) else None
-    for name in names:
-        figures = models.get(name) if isinstance(models, dict) else None
-        if not isinstance(figures, dict) or not {*_FIGURES} <= {*figures}:
-            raise ConfigError(
-                f"{path}: expected the measured.json of a kit with the model {name}. Received: "
-                "another file, or one without it. Leave out --measured to measure here."
-            )
-    return {name: models[name] for name in names}

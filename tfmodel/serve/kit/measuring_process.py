@@ -10,6 +10,7 @@ row, `together` of the first `count` of them, or `error`.
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import statistics
@@ -116,7 +117,7 @@ def _measure(servable: Any, request: Mapping[str, Any]) -> dict[str, Any]:
             {
                 "rows": size,
                 "p50_ms": round(1000 * p50, 3),
-                "p99_ms": round(1000 * taken[int(0.99 * (len(taken) - 1))], 3),
+                "p99_ms": round(1000 * _p99(taken), 3),
                 "rows_per_second": round(size / p50, 2),
                 "batches": len(taken),
             }
@@ -135,6 +136,11 @@ def _measure(servable: Any, request: Mapping[str, Any]) -> dict[str, Any]:
     measured = {"batches": found, "threads": threads}
     chosen = choose_batching(measured, latency_ms=latency_ms, queue_ms=1000, threads=1)
     return measured | {"sizes": chosen.allowed_batch_sizes}
+
+
+def _p99(ascending: Sequence[float]) -> float:
+    """What 99 of 100 are not above: of fewer than 100 the largest."""
+    return ascending[math.ceil(0.99 * len(ascending)) - 1]
 
 
 def _is_hopeless(

@@ -23,6 +23,7 @@ TEMPLATES = (
     "kubernetes/kustomization.yaml",
     "kubernetes/pdb.yaml",
     "kubernetes/service.yaml",
+    "prometheus/kubernetes.yml",
     "prometheus/prometheus.yml",
     "prometheus/rules.yml",
     "smoke.sh",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import logging
 import os
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tfmodel.config import ConfigError
+from tfmodel.export.linting.warmup_records import WARMUP_FILE
 from tfmodel.export.manifest import package_version
 from tfmodel.export.places import make_folder
 from tfmodel.run_folder import fingerprint, write_aside
@@ -26,6 +28,7 @@ from tfmodel.serve.kit.configs import (
     server_arguments,
 )
 from tfmodel.serve.kit.dashboard import dashboard
+from tfmodel.serve.kit.figures import read_measured
 from tfmodel.serve.kit.models import KitModel, find_models
 from tfmodel.serve.kit.rendering import TEMPLATES, render
 from tfmodel.serve.kit.resources import Resources, resources_of
@@ -36,6 +39,10 @@ MEASURED_FILE = "measured.json"
 _FORMAT = 1
 _SLOW = 4
 """Times what the largest batch takes: to wait for another one, for its own, and as much again."""
+_LONGEST_WAIT_ALERT = 1_000_000
+"""Microseconds: the buckets of TF Serving's queuing latency end at 1.09 s, and no quantile is more.
+
+Source: `batching_session.cc`, `Buckets::Exponential(100, 1.2, 52)`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,7 +118,7 @@ def write_kit(
 
 
 def _read_measured(path: str | Path, models: Sequence[KitModel]) -> dict[str, dict[str, Any]]:
-    found = measuring.read_measured(path, [model.name for model in models])
+    found = read_measured(path, [model.name for model in models])
     for model in models:
         if found[model.name]["weights"] != measuring.weights_of(model.folder):
             raise ConfigError(
@@ -149,7 +156,7 @@ def _make(
         sizes = _batching(figures, settings, threads=1).allowed_batch_sizes
         tell(f"{model.name}: warming and asking it")
     answer = measuring.measure(
-        version, model.manifest, settings, rows=rows, asked=asked, sizes=sizes
+        version, model.manifest, settings, name=model.name, rows=rows, asked=asked, sizes=sizes
     )
     if figures is None:
         figures = {
@@ -196,11 +203,11 @@ def _write_files(folder: Path, made: list[_Made], settings: KitSettings) -> None
         "models": [_view(each, settings) for each in made],
         "resources": resources,
         "settings": settings,
-        "tag": _tag(made, configs),
+        "tag": _tag(folder, made, configs, settings),
         "threads": threads,
         "threads_reason": reason,
         "tfmodel_version": package_version(),
-        "queue_alert_microseconds": int(settings.queue_ms * 1000 / 2),
+        "queue_alert_microseconds": min(int(settings.queue_ms * 1000 / 2), _LONGEST_WAIT_ALERT),
     }
     for name, text in configs.items():
         _put(folder / "config" / name, text)
@@ -257,13 +264,22 @@ def _measured(
     }
 
 
-def _tag(made: Sequence[_Made], configs: Mapping[str, str]) -> str:
-    """Names an image by what is in it, so that no two images have one tag."""
-    content = {
-        each.model.name: [each.model.version, each.measured["weights"], each.batching.figures]
-        for each in made
-    }
-    return fingerprint({"models": content, "configs": dict(configs)})[:12]
+def _tag(
+    folder: Path, made: Sequence[_Made], configs: Mapping[str, str], settings: KitSettings
+) -> str:
+    """Names an image and its ConfigMap by what is in them, so that no two have one name."""
+    content = {}
+    for each in made:
+        model = each.model
+        warmup = (folder / "models" / model.name / str(model.version) / WARMUP_FILE).read_bytes()
+        content[model.name] = [
+            model.version,
+            each.measured["weights"],
+            each.batching.figures,
+            hashlib.sha256(warmup).hexdigest(),
+        ]
+    image = {"tf_serving": settings.tf_serving, "models": content, "configs": dict(configs)}
+    return fingerprint(image)[:12]
 
 
 def _json(value: Any) -> str:

@@ -132,7 +132,7 @@ def _rollout(options: argparse.Namespace) -> Any:
     from tfmodel.serve.doors import read_token
     from tfmodel.serve.rollout.control import Rollout, write_first_config
 
-    if options.wait_seconds <= 0:
+    if not options.wait_seconds > 0:  # and so not a number, either
         raise ConfigError(f"--wait-seconds must be above 0. Received: {options.wait_seconds:g}.")
     path = Path(options.config)
     if not path.exists() and options.rollout in ("start", "run") and options.base:

@@ -17,6 +17,7 @@ from tfmodel.serve.batching_file import batching_changes
 from tfmodel.serve.errors import ServingError
 from tfmodel.serve.models_config import (
     PLATFORM,
+    check_model_name,
     find_model,
     read_models_config,
     set_versions,
@@ -65,7 +66,7 @@ class Rollout:
     ):
         self.config = Path(config)
         entry = find_model(read_models_config(config), model, path=config)
-        self.model: str = entry.name
+        self.model: str = check_model_name(entry.name, option="--model")
         self._target = target
         state = read_state(self.config, self.model)
         self._server = server or (state.server if state else "http://localhost:8501")
@@ -308,9 +309,13 @@ def write_first_config(path: str | Path, model: str, base: str | Path, stable: i
         model: what clients call the model.
         base: the folder of its versions, as the server calls it.
         stable: the version in service.
+
+    Raises:
+        ConfigError: the name has a / or a :.
     """
     from tensorflow_serving.config import model_server_config_pb2
 
+    check_model_name(model, option="--model")
     config = model_server_config_pb2.ModelServerConfig()
     entry = config.model_config_list.config.add()
     entry.name, entry.base_path, entry.model_platform = model, str(base), PLATFORM

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import numpy as np
 
 from tfmodel.config import ConfigError
 from tfmodel.tokens.masking.choosing import choose_tokens, choose_words, span_groups
+from tfmodel.tokens.objectives import masked_places
 from tfmodel.tokens.vocabulary import SPECIAL_PIECES, Vocabulary
 
 
@@ -93,7 +93,7 @@ class Masking:
 
     def places(self, room: int) -> int:
         """Places P that a row of at most `room` tokens that may be hidden can need."""
-        return max(math.ceil(self.rate * room - 1e-9), 1)
+        return masked_places(self.rate, room)
 
     def __call__(
         self,

@@ -45,6 +45,7 @@ class Fed:
         self._batches = batches
         self.skip = batches.skip if epoch == batches.epoch else 0
         self._plan: list[np.ndarray] | None = None
+        self._lengths: np.ndarray | None = None
 
     def rows(self, batch: int, steps: int = 1) -> np.ndarray:
         """The rows of the last steps up to one; after the step, when its batches were made.
@@ -56,3 +57,13 @@ class Fed:
         if self._plan is None:
             self._plan = self._batches.plan(self._batches.epoch - 1)[self.skip :]
         return np.concatenate(self._plan[batch + 1 - steps : batch + 1])
+
+    def lengths(self, rows: np.ndarray) -> np.ndarray:
+        """Real tokens of rows as they were fed in this epoch; once its batches were made.
+
+        Args:
+            rows: from `rows`.
+        """
+        if self._lengths is None:
+            self._lengths = self._batches.row_lengths(self._batches.epoch - 1)
+        return self._lengths[rows]

@@ -65,7 +65,7 @@ class StepRecorder(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         """Record the step."""
         rows = self._fed.rows(batch, self.model.steps_per_execution)
-        tokens = int(self.batches.rows.lengths[rows].sum())
+        tokens = int(self._fed.lengths(rows).sum())
         self.examples += len(rows)
         self.tokens += tokens
         seconds = time.perf_counter() - self._began

@@ -97,7 +97,7 @@ class StopOnNaN(keras.callbacks.Callback):
 
     def _tell(self, rows: np.ndarray) -> str:
         """Name rows, and write them down."""
-        lengths = self.batches.rows.lengths[rows]
+        lengths = self._fed.lengths(rows)
         shown = ", ".join(str(row) for row in rows[:10]) + (", …" if len(rows) > 10 else "")
         words = f"rows {shown} (from 0), {lengths.min()} to {lengths.max()} tokens"
         if self.folder is None:

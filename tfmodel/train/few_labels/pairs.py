@@ -32,16 +32,19 @@ def labelled_pairs(rows: Split, *, pairs: int, seed: int) -> Split:
             "few_labels contrastive: expected training rows of two classes or more, to tell them "
             f"apart. Received: {len(labels)} rows of one."
         )
+    members = {label: np.flatnonzero(labels == label) for label in np.unique(labels).tolist()}
     generator = np.random.default_rng(seed)
     firsts, seconds, same = [], [], []
-    for row, label in enumerate(labels):
-        alike = np.flatnonzero(labels == label)
-        alike = alike[alike != row] if len(alike) > 1 else alike
-        others = np.flatnonzero(labels != label)
-        for chosen, number in ((alike, 1.0), (others, 0.0)):
-            firsts += [row] * pairs
-            seconds += generator.choice(chosen, pairs).tolist()
-            same += [number] * pairs
+    for row, label in enumerate(labels.tolist()):
+        # Ranks among the rows that may be drawn, so that no list of them is made for a row.
+        alike, alone = members[label], len(members[label]) == 1
+        ranks = generator.integers(0, len(alike) - (not alone), pairs)
+        seconds += alike[ranks + ((alike[ranks] >= row) & (not alone))].tolist()
+        ranks = generator.integers(0, len(labels) - len(alike), pairs)
+        before = alike - np.arange(len(alike))  # rows of other classes before each of this one
+        seconds += (ranks + np.searchsorted(before, ranks, side="right")).tolist()
+        firsts += [row] * (2 * pairs)
+        same += [1.0] * pairs + [0.0] * pairs
     return Split(
         texts=[rows.texts[row] for row in firsts],
         text_pairs=[rows.texts[row] for row in seconds],

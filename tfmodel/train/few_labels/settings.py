@@ -48,6 +48,10 @@ class PromptSettings(Settings):
         min_length=1,
         description="prompt: with {text}, {text_pair} where rows are pairs, and [MASK].",
         examples=["{text} It was [MASK]."],
+        json_schema_extra={
+            "type": "string",
+            "pattern": r"^(?=[\s\S]*\{text\})(?=[\s\S]*\[MASK\])",
+        },
     )
     words: dict[str, str] | None = Field(
         None,

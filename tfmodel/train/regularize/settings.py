@@ -78,6 +78,10 @@ class RegularizeSettings(Settings):
         description="train.weight_decay of single groups: "
         f"{', '.join(WEIGHT_GROUPS)}; the others keep theirs.",
         examples=[{"embeddings": 0.0, "head": 0.1}],
+        json_schema_extra={
+            "propertyNames": {"enum": [*WEIGHT_GROUPS]},
+            "additionalProperties": {"type": "number", "minimum": 0, "exclusiveMaximum": 1},
+        },
     )
     dropout: DropoutSettings = Field(
         default_factory=DropoutSettings, description="Which values are dropped in training."

@@ -28,6 +28,7 @@ class DevRows:
         values: (outputs in the order of `validation_data`) -> the task's values, where a text is
             answered by several rows of it; by default the task's own `values`.
         outputs: how many rows those are.
+        decoding: () -> what the task's answers are read by beside the labels, as it is now.
     """
 
     targets: np.ndarray
@@ -37,6 +38,7 @@ class DevRows:
     task: Any = None
     values: Callable[[np.ndarray], Any] | None = None
     outputs: int | None = None
+    decoding: Callable[[], Mapping[str, Any]] = dict
 
     def __len__(self) -> int:
         """Texts."""
@@ -64,7 +66,7 @@ def pictures(dev: DevRows, outputs: np.ndarray) -> dict[str, bytes]:
 
     task, values = _read(dev, outputs)
     with drawing.drawing_style():
-        drawn = task.pictures(dev.targets, values, dev.labels)
+        drawn = task.pictures(dev.targets, values, dev.labels, **dev.decoding())
         return {name: drawing.to_png(figure) for name, figure in drawn.items()}
 
 
@@ -72,7 +74,12 @@ def mistakes(dev: DevRows, outputs: np.ndarray, *, count: int) -> list[Mapping[s
     """The wrong answers that the model is surest of, or the farthest off: the worst first."""
     task, values = _read(dev, outputs)
     found = task.evaluate(
-        dev.targets, values, dev.labels, texts=dev.texts, text_pairs=dev.text_pairs
+        dev.targets,
+        values,
+        dev.labels,
+        texts=dev.texts,
+        text_pairs=dev.text_pairs,
+        **dev.decoding(),
     )["mistakes"][:count]
     columns = [name for name in ("text", "text_pair") if found and name in found[0]]
     shown = [name for name in task.MISTAKE if found and name in found[0]]
@@ -87,7 +94,7 @@ def _plain(value: Any) -> Value:
 def described(dev: DevRows, outputs: np.ndarray | None) -> dict[str, list[str]]:
     """What is known of each row and, where it was answered, of the answer: column to n words."""
     task, values = _read(dev, outputs)
-    return task.described(dev.targets, values, dev.labels)
+    return task.described(dev.targets, values, dev.labels, **dev.decoding())
 
 
 def _read(dev: DevRows, outputs: np.ndarray | None) -> tuple[Any, np.ndarray | None]:

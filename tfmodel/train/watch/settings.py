@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from tfmodel.config import Settings
+
+_Step = Annotated[int, Field(json_schema_extra={"minimum": 1})]
 
 
 class WandbSettings(Settings):
@@ -52,7 +54,7 @@ class WatchSettings(Settings):
     projector_rows: int = Field(
         200, ge=0, le=10_000, description="Dev rows whose vectors the projector shows; 0: none."
     )
-    profile_steps: tuple[int, int] | None = Field(
+    profile_steps: tuple[_Step, _Step] | None = Field(
         None,
         description="First and last step to profile, counted from 1 (the first few trace and warm "
         "up); null: none.",
