@@ -9,6 +9,7 @@ from pathlib import Path
 import needs
 import numpy as np
 import pytest
+import small_families
 import small_run
 import tensorflow as tf
 import yaml
@@ -20,19 +21,21 @@ from tfmodel.config import ConfigError
 from tfmodel.model import load_encoder
 from tfmodel.tasks import fill
 from tfmodel.tasks.readings import AtGap, Pooled, reading_of
-from tfmodel.tokens import Tokenizer
+from tfmodel.tokens import load_tokenizer
 
 TOPICS = {"business": "market", "sport": "team", "weather": "rain"}
 TEMPLATE = "it was on [MASK]. {text}"
 METHODS = {
     "contrastive": {"name": "contrastive", "pairs": 6},
     "prompt": {"name": "prompt", "template": TEMPLATE, "words": TOPICS},
+    "prompt of roberta": {"name": "prompt", "template": TEMPLATE, "words": TOPICS},
 }
 # Random weights have everything to learn.
 TRAIN = {
     "contrastive": {"epochs": 2, "learning_rate": 0.003},
     "prompt": {"epochs": 12, "learning_rate": 0.003, "batch_size": 16, "max_length": 20},
 }
+TRAIN["prompt of roberta"] = {**TRAIN["prompt"], "epochs": 20}
 
 pytestmark = pytest.mark.slow
 
@@ -47,9 +50,12 @@ def road(request, tmp_path_factory):
     config["export"] = {"tflite": ["float32", "int8"], "max_drop": 0.1}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        small_run.write_encoder(Path("encoder"))
+        if request.param == "prompt of roberta":
+            small_families.write_encoder(Path("encoder"), "roberta")
+        else:
+            small_run.write_encoder(Path("encoder"))
         encoder = load_encoder("encoder")
-        tokenizer = Tokenizer.from_folder("encoder", max_length=48)
+        tokenizer = load_tokenizer("encoder", max_length=48)
         fill.save(fill.build(encoder), "encoder", tokenizer=tokenizer)
         small_run.write_rows(Path("train.csv"), small_run.rows(120))
         Path("small.yaml").write_text(yaml.safe_dump(config))
@@ -85,7 +91,7 @@ def test_it_is_an_ordinary_classifier_everywhere(road):
     page = Path("runs/small/report.html").read_text("utf-8")
     assert ">Classes</h2>" in page and ">Calibration</h2>" in page
     card = json.loads(Path("runs/small/export/savedmodel/1/card.json").read_text())
-    assert card["model"].get("template") == (TEMPLATE if method == "prompt" else None)
+    assert card["model"].get("template") == (None if method == "contrastive" else TEMPLATE)
 
 
 def test_the_folder_says_what_the_head_reads(road):
@@ -112,21 +118,31 @@ def test_the_folder_says_what_the_head_reads(road):
     np.testing.assert_allclose(loaded.model(rows), by_hand, atol=1e-4)
 
 
-def test_other_forms_are_refused():
-    loaded = tasks.load_model("runs/small/model")
-    from tfmodel.export.publish import export_all
-    from tfmodel.export.settings import ExportSettings
+def test_onnx_has_what_the_head_reads_and_keras_hub_has_not(road):
+    for package in ("onnx", "onnxruntime", "tokenizers"):
+        needs.package(package)
+    from tfmodel.export import ExportSettings, export_all
+    from tfmodel.export.onnx import token_skew
 
-    with pytest.raises(ConfigError, match="export.onnx: expected a head on the encoder's own"):
-        export_all(
-            ExportSettings(onnx=True, tflite=[]),
-            model=loaded.model,
-            tokenizer=loaded.tokenizer,
-            labels=loaded.labels,
-            max_length=12,
-            texts=["a"],
-            folder="x",
-        )
+    loaded = tasks.load_model("runs/small/model")
+    texts = ["the storm was on monday", "the bank", "", "[MASK] rain [SEP]", "profit " * 30]
+    asked = {
+        "model": loaded.model,
+        "tokenizer": loaded.tokenizer,
+        "labels": loaded.labels,
+        "max_length": 20,
+        "texts": texts,
+        "folder": "other",
+    }
+    export_all(ExportSettings(onnx=True, tflite=[], savedmodel=False), **asked)
+    found = tfmodel.load("other/onnx")
+    wanted = tfmodel.load("runs/small").probabilities(texts)
+    if road[0] == "contrastive":  # whose longest row is another in training
+        wanted, texts = wanted[:4], texts[:4]
+    np.testing.assert_allclose(found.probabilities(texts), wanted, atol=1e-5)
+    assert token_skew("other/onnx", texts) == 0
+    with pytest.raises(ConfigError, match="export.keras_hub: expected a head on the encoder's own"):
+        export_all(ExportSettings(keras_hub=True, tflite=[]), **asked)
 
 
 def test_transformers_gives_the_same_from_the_same_folder(road):
@@ -149,16 +165,22 @@ def test_transformers_gives_the_same_from_the_same_folder(road):
         given = library.SentenceTransformer("runs/small/model", device="cpu").encode([text])
         np.testing.assert_allclose(given[0], logits, atol=1e-4)
     else:
-        row = tokenizer(TEMPLATE.replace("{text}", text), return_tensors="pt")
-        model, said = transformers.BertForMaskedLM.from_pretrained(
+        asked = TEMPLATE.replace("{text}", text).replace("[MASK]", tokenizer.mask_token)
+        row = tokenizer(asked, return_tensors="pt")
+        model, said = transformers.AutoModelForMaskedLM.from_pretrained(
             "runs/small/model", output_loading_info=True
         )
         assert not said["missing_keys"]
         place = int((row["input_ids"][0] == tokenizer.mask_token_id).nonzero()[0, 0])
         with torch.no_grad():
-            states = model.eval().bert(**row)[0]
-            vector = model.cls.predictions.transform(states)[0, place].numpy()
+            states = model.eval().base_model(**row)[0]
+            if method == "prompt":
+                vector = model.cls.predictions.transform(states)[0, place].numpy()
+            else:
+                hidden = torch.nn.functional.gelu(model.lm_head.dense(states))
+                vector = model.lm_head.layer_norm(hidden)[0, place].numpy()
         head = load_file("runs/small/model/model.safetensors")
-        logits = head["classifier.weight"] @ vector + head["classifier.bias"]
+        name = "classifier" if method == "prompt" else "classifier.out_proj"
+        logits = head[f"{name}.weight"] @ vector + head[f"{name}.bias"]
     wanted = np.exp(logits - logits.max())
     np.testing.assert_allclose(predictor.probabilities([text])[0], wanted / wanted.sum(), atol=1e-5)

@@ -28,7 +28,6 @@ def context(folder, *, family=None, task=None, export=None):
     settings = SimpleNamespace(encoder=str(folder))
     if task is not None:
         settings.task, settings.export = SimpleNamespace(name=task), export
-        settings.train = SimpleNamespace(few_labels=None)
     return Context(settings, None, [], restart=False, config="small.yaml")
 
 
@@ -59,7 +58,7 @@ def test_a_task_takes_what_its_head_can_be_written_for(tmp_path, task):
 @pytest.mark.parametrize("task", ["classify", "tag", "span", "embed"])
 def test_every_task_takes_sentencepiece_too(tmp_path, family, task):
     small_families.tokenizer_of(family).save(tmp_path)
-    export = ExportSettings()
+    export = ExportSettings(onnx=True)
     beginning(context(tmp_path, family=family, task=task, export=export))
 
 
@@ -70,16 +69,13 @@ def test_what_texts_cannot_be_split_by_is_refused_before_the_rows(tmp_path):
         beginning(context(tmp_path, family="distilbert", task="classify"))
 
 
-@pytest.mark.parametrize(
-    ("family", "model_type"), [("albert", "albert"), ("xlm-roberta", None), ("xlm-roberta", "bert")]
-)
-def test_onnx_of_sentencepiece_is_refused_before_the_rows(tmp_path, family, model_type):
-    small_families.tokenizer_of(family).save(tmp_path)
-    found = context(tmp_path, family=family, task="classify", export=ExportSettings(onnx=True))
-    if model_type == "bert":  # a multilingual BERT with the other's tokenizer
-        path = tmp_path / "config.json"
-        path.write_text(json.dumps({**json.loads(path.read_text()), "model_type": "bert"}))
-    message = r"export\.onnx: .* Received: model_type \S+ with unigram. .*export\.onnx=false"
+def test_keras_hubs_preset_has_no_sentencepiece(tmp_path):
+    small_families.tokenizer_of("xlm-roberta").save(tmp_path)
+    export = ExportSettings(keras_hub=True)
+    found = context(tmp_path, family="xlm-roberta", task="classify", export=export)
+    path = tmp_path / "config.json"  # a multilingual BERT with the other's tokenizer
+    path.write_text(json.dumps({**json.loads(path.read_text()), "model_type": "bert"}))
+    message = r"export\.keras_hub: .* and WordPiece, .* Received: model_type bert with unigram\."
     with pytest.raises(ConfigError, match=message):
         beginning(found)
 

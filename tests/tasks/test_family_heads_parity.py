@@ -4,6 +4,7 @@ Needs the extra `parity`.
 """
 
 import json
+import re
 
 import needs
 import numpy as np
@@ -130,6 +131,43 @@ def test_answers_to_questions_come_in_and_go_out(libraries, tmp_path, family):
     assert type(again) is type(model)
     given = ask_theirs(libraries, tmp_path / "ours", again, PAIRS)
     np.testing.assert_allclose(given[real], wanted[real], atol=1e-6)
+
+
+@pytest.mark.parametrize("family", small_families.SHAPES)
+def test_masked_words_come_in_and_go_out(libraries, tmp_path, family):
+    torch, transformers = libraries
+    width = {"embedding_size": 128} if family == "albert" else {}  # another than the hidden size
+    model = write_theirs(libraries, tmp_path / "theirs", family, kind="MaskedLM", **width)
+    loaded = tasks.load_model(tmp_path / "theirs")
+    assert loaded.task == "fill"
+    gap = loaded.tokenizer.vocabulary.special["mask"]
+    texts = [f"the {gap} was on monday", f"{gap} bank {gap}, profit {gap}.", f"Café!  {gap}\n"]
+    inputs, gaps = tasks.find("fill").batch(texts, loaded.tokenizer)
+    ours = loaded.model(inputs).numpy()
+    saved = tasks.find("fill").save(loaded.model, tmp_path / "ours", tokenizer=loaded.tokenizer)
+    again, told = transformers.AutoModelForMaskedLM.from_pretrained(saved, output_loading_info=True)
+    assert type(again) is type(model)
+    assert not told["missing_keys"] and not told["mismatched_keys"]
+    for folder, theirs in ((tmp_path / "theirs", model), (saved, again.eval())):
+        splitter = transformers.AutoTokenizer.from_pretrained(folder)
+        asked = splitter(texts, padding=True, return_tensors="pt")
+        np.testing.assert_array_equal(asked["input_ids"], inputs["token_ids"])
+        with torch.no_grad():
+            logits = theirs(**asked).logits.numpy()
+        wanted = np.take_along_axis(logits, inputs["masked_positions"][..., None], axis=1)
+        largest = max(1, np.abs(wanted).max())
+        for row, count in enumerate(gaps):
+            given, due = ours[row, :count], wanted[row, :count]
+            np.testing.assert_allclose(given, due, atol=1e-5 * largest)
+    answers = load(saved).predict(texts)
+    found = transformers.pipeline("fill-mask", model=str(saved), top_k=5)(texts[0])
+    given = answers[0]["gaps"][0]
+    # A part of a character has a name of its own here, and none there.
+    tokens = [re.sub("(<0x..>)+", "\N{REPLACEMENT CHARACTER}", each["token"]) for each in given]
+    assert [each.strip() for each in tokens] == [each["token_str"].strip() for each in found]
+    scores = [each["score"] for each in found]
+    np.testing.assert_allclose([each["score"] for each in given], scores, atol=1e-5)
+    assert not any(gap in answer["filled"] for answer in answers)
 
 
 @pytest.mark.parametrize("family", small_families.SHAPES)

@@ -124,7 +124,7 @@ def predictor_of(
         tokenizer=tokenizer.kind,
         has_pairs=has_pairs,
         task=task,
-        decoding=decoding or {},
+        decoding=tasks.decoding_of(task, tokenizer, decoding),
         template=tokenizer.template,
         output=output_of(task),
     )
@@ -191,7 +191,7 @@ def _gaps_answer(model: Any, tokenizer: Any, manifest: Manifest) -> Answer:
 
     @tf.function(input_signature=[tf.TensorSpec((None,), tf.string)], autograph=False)
     def ask(text):
-        return served({"text": text, **fill(filler.rows(text))})
+        return served({"text": text, **fill(filler.rows(text))}, **manifest.decoding)
 
     function = ask.get_concrete_function()
 

@@ -11,7 +11,8 @@ import tensorflow as tf
 
 from tfmodel.config import ConfigError
 from tfmodel.tasks import fill
-from tfmodel.tokens.tokenizer import Tokenizer
+from tfmodel.tokens.gaps import pieces_with_gaps, written_with
+from tfmodel.tokens.row_tokenizer import RowTokenizer
 
 Found = Mapping[str, tf.RaggedTensor]
 """`tokens` and `scores` of each gap of each text: (B, None, k), ragged in the gaps."""
@@ -21,39 +22,26 @@ class Filler:
     """How texts become rows with gaps, and what a model says of the gaps.
 
     Args:
-        tokenizer: strings to pieces, whose vocabulary has `[MASK]`.
+        tokenizer: strings to pieces, whose vocabulary has a mask.
         max_length: tokens a row at most.
         decoding: `top`, answers for each gap.
 
     Raises:
-        ConfigError: the vocabulary has none.
+        ConfigError: the vocabulary has none, or texts are cut in a way that knows no gaps.
     """
 
-    def __init__(self, tokenizer: Tokenizer, *, max_length: int, decoding: Mapping[str, Any]):
+    def __init__(self, tokenizer: RowTokenizer, *, max_length: int, decoding: Mapping[str, Any]):
         self._vocabulary = tokenizer.vocabulary
-        if self._vocabulary.mask_id is None:
-            raise ConfigError(
-                f"Expected a vocabulary with {fill.GAP}. Received: one without. Choose a model "
-                "that was pretrained to fill gaps."
-            )
+        written_with(tokenizer)
         self._tokenizer = tokenizer
+        self._pieces = tokenizer.written()
         self._max_length = max_length
         self._top = min(decoding.get("top", fill.TOP), len(self._vocabulary))
 
     def rows(self, text: tf.Tensor) -> tf.RaggedTensor:
-        """Strings (B,) to rows of ids, int32 (B, None); a gap is the id of `[MASK]`."""
-        parts = tf.strings.split(text, fill.GAP)
-        ids = self._tokenizer.tokenize(parts.flat_values)
-        place = tf.ragged.range(parts.row_lengths()).flat_values
-        gaps = tf.RaggedTensor.from_row_lengths(
-            tf.fill([tf.math.count_nonzero(place, dtype=tf.int32)], self._vocabulary.mask_id),
-            tf.cast(place > 0, tf.int64),
-            validate=False,
-        )
-        pieces = tf.concat([gaps, ids], axis=1)
-        splits = tf.gather(pieces.row_splits, parts.row_splits)
-        texts = tf.RaggedTensor.from_row_splits(pieces.flat_values, splits, validate=False)
-        rows, _ = self._tokenizer.join(texts, None, max_length=self._max_length)
+        """Strings (B,) to rows of ids, int32 (B, None); a gap is the id of the mask."""
+        pieces = pieces_with_gaps(self._tokenizer, text)
+        rows, _ = self._tokenizer.join(pieces, None, max_length=self._max_length)
         return rows
 
     def positions(self, rows: tf.RaggedTensor) -> tf.RaggedTensor:
@@ -130,10 +118,9 @@ class Filler:
 
     def values(self, logits: Sequence[np.ndarray]) -> fill.Gaps:
         """The logits of the gaps of one text, each (V,), to its values."""
-        pieces = self._vocabulary.pieces
         if not logits:
             return fill.Gaps([], np.zeros((0, self._top), np.float32))
-        return fill.likeliest(np.stack(logits), pieces, top=self._top)
+        return fill.likeliest(np.stack(logits), self._pieces, top=self._top)
 
     def _batch(self, rows: tf.RaggedTensor) -> dict[str, tf.Tensor]:
         ids = _with_a_column(rows.to_tensor(self._vocabulary.padding_id))
@@ -141,11 +128,9 @@ class Filler:
         return {"token_ids": ids, "segment_ids": tf.zeros_like(ids), "padding_mask": real}
 
     def _likeliest(self, logits: tf.Tensor, positions: tf.RaggedTensor) -> Found:
-        pieces = self._vocabulary.pieces
-        scores, ids = tf.math.top_k(
-            tf.nn.softmax(tf.cast(logits[:, : len(pieces)], tf.float32)), self._top
-        )
-        tokens = tf.gather(tf.constant(pieces), ids)
+        logits = tf.cast(logits[:, : len(self._pieces)], tf.float32)
+        scores, ids = tf.math.top_k(tf.nn.softmax(logits), self._top)
+        tokens = tf.gather(tf.constant(self._pieces), ids)
         return {
             "tokens": positions.with_values(tf.ensure_shape(tokens, (None, self._top))),
             "scores": positions.with_values(tf.ensure_shape(scores, (None, self._top))),

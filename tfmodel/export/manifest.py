@@ -33,7 +33,8 @@ TOKENIZER_FILES = {
 """What each kind of tokenizer is read from, beside what the manifest says of it."""
 FORMAT = 4
 """Raised when an older tfmodel could no longer read the files rightly: 2 may have other tokenizers
-than WordPiece, 3 a template, 4 a CRF's transitions; without these an artifact is still of 1."""
+than WordPiece, 3 a template, 4 a CRF's transitions or gaps that are not written `[MASK]`; without
+these an artifact is still of 1."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +75,7 @@ class Manifest:
     def __post_init__(self):
         if not self.format:
             oldest = 3 if self.template else 1 if self.tokenizer == "wordpiece" else 2
-            oldest = 4 if "transitions" in self.decoding else oldest
+            oldest = 4 if {"transitions", "gap"} & {*self.decoding} else oldest
             object.__setattr__(self, "format", oldest)
 
     def to_json(self) -> str:

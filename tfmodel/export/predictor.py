@@ -209,7 +209,7 @@ class Predictor:
         if self.gives_lists:
             beside["texts"] = texts
         if hasattr(task, "notice") and (
-            said := task.notice(values, texts, max_length=self.max_length)
+            said := task.notice(values, texts, max_length=self.max_length, **self.manifest.decoding)
         ):
             _log.warning("%s: %s", self.where, said)
         return task.decode(values, self.labels, **beside)

@@ -145,8 +145,9 @@ def _refuse_early(settings: ExportSettings, trained: Trained) -> None:
             f"{trained.task}, which fills gaps, and which it has no form for. Leave it out; the "
             "model folder is a Hugging Face one."
         )
-    if asked and not tasks.gives_vectors(trained.task) and not tasks.reads_tokens(trained.task):
-        require_pooled_output(trained.model, f"export.{asked[0]}")
+    has_one_vector = not (tasks.gives_vectors(trained.task) or tasks.reads_tokens(trained.task))
+    if settings.keras_hub and has_one_vector:
+        require_pooled_output(trained.model, "export.keras_hub")
     if settings.keras_hub and tasks.reads_tokens(trained.task):
         raise ConfigError(
             "export.keras_hub: expected a task that KerasHub has. Received: "

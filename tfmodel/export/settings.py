@@ -16,8 +16,6 @@ PhoneRuntime = Literal["auto", "task-library-0.4", "mediapipe", "litert"]
 
 TFLITE_VARIANTS = get_args(TfliteVariant)
 PHONE_RUNTIMES = get_args(PhoneRuntime)
-ONNX_FAMILIES = ("bert", "distilbert", "electra", "roberta")
-"""Kinds of encoder whose graph is written as ONNX."""
 
 
 class FillExportSettings(Settings):
@@ -117,15 +115,10 @@ class ExportSettings(Settings):
         Raises:
             ConfigError: something is asked for that there is for others alone.
         """
-        if self.onnx and (family not in ONNX_FAMILIES or tokenizer == "unigram"):
+        if self.keras_hub and (family != "bert" or tokenizer != "wordpiece"):
+            pieces = "" if tokenizer == "wordpiece" else f" with {tokenizer}"
             raise ConfigError(
-                f"export.onnx: expected an encoder of model_type {', '.join(ONNX_FAMILIES)}, with "
-                f"WordPiece or byte-level BPE. Received: model_type {family} with {tokenizer}. "
-                "Leave it out: export.onnx=false."
-            )
-        if self.keras_hub and family != "bert":
-            raise ConfigError(
-                "export.keras_hub: expected an encoder of model_type bert, for the preset is one "
-                f"of KerasHub's BERT. Received: model_type {family}. Leave it out: "
-                "export.keras_hub=false."
+                "export.keras_hub: expected an encoder of model_type bert, and WordPiece, for the "
+                f"preset is one of KerasHub's BERT. Received: model_type {family}{pieces}. Leave "
+                "it out: export.keras_hub=false."
             )

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tfmodel import tasks
 from tfmodel.export.manifest import Manifest, output_of, package_version
 
 
@@ -62,7 +63,7 @@ class Trained:
             tokenizer=self.tokenizer.kind,
             has_pairs=self.has_pairs,
             task=self.task,
-            decoding=dict(self.decoding),
+            decoding=tasks.decoding_of(self.task, self.tokenizer, self.decoding),
             template=self.tokenizer.template,
             precision=precision,
             output=output_of(self.task, output),

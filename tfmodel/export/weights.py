@@ -14,6 +14,7 @@ from tfmodel.model.checkpoints import encoder_tensors
 from tfmodel.model.encoder import encoder_config
 from tfmodel.model.pooling import SentencePooling
 from tfmodel.model.sizes import BertConfig
+from tfmodel.tasks.readings import AtGap, gap_tensors, reading_of, require_pooled_output
 from tfmodel.tasks.sequence_head import head_weights
 
 HEAD = "classifier"
@@ -21,9 +22,13 @@ HEAD = "classifier"
 
 
 def read_classifier(
-    model: keras.Model, *, door: str, families: Sequence[str] = ("bert",)
+    model: keras.Model,
+    *,
+    door: str,
+    families: Sequence[str] = ("bert",),
+    takes_readings: bool = False,
 ) -> tuple[BertConfig, dict[str, np.ndarray]]:
-    """Read shape and weights of a model that answers from its sentence vector.
+    """Read shape and weights of a model that answers from one vector a row.
 
     Tensors have the names that the encoder's family gives them, the position table all of its rows.
 
@@ -32,10 +37,12 @@ def read_classifier(
             `regress.build`.
         door: what asks, for messages: `ONNX`.
         families: those whose graph it can write, by `model_type`.
+        takes_readings: whether it can write what `reading_of` the model says, too.
 
     Returns:
         The encoder's shape, and float32 arrays by Hugging Face name, without a prefix; the
-        head's are `classifier.weight` and `classifier.bias`.
+        head's are `classifier.weight` and `classifier.bias`. Of a model that reads a gap, those
+        of a masked language model's head too.
 
     Raises:
         ConfigError: another model, whose graph this cannot write.
@@ -45,7 +52,12 @@ def read_classifier(
         model.get_layer("pooled_dropout")  # or it reads another output
         return head_weights(model)
 
-    return _read(model, head, door=door, families=families)
+    shape, tensors = _read(model, head, door=door, families=families)
+    if not takes_readings:
+        require_pooled_output(model, door)
+    if isinstance(reading_of(model), AtGap):
+        tensors |= gap_tensors(model)
+    return shape, tensors
 
 
 def read_tokens_model(

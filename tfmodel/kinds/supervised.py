@@ -220,6 +220,13 @@ class RunSettings(Settings):
                 f"{', '.join(foreign)}: expected a training that has it. Received: "
                 f"train.few_labels {name}. Leave it out"
             )
+        if _is_set(self, "export.keras_hub"):
+            raise ValueError(
+                "export.keras_hub: expected a head on the encoder's own pooled output, which is "
+                "all that KerasHub's BertTextClassifier has. Received: train.few_labels "
+                f"{name}, whose head reads {method.reads}. Leave it out: SavedModel, TFLite and "
+                "ONNX have it"
+            )
         has_pairs = self.data.text_pair is not None
         if has_pairs and not method.pairs:
             raise ValueError(

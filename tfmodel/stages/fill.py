@@ -108,7 +108,7 @@ def _texts_with_gaps(context: Context, tokenizer: Any, length: int) -> Iterator[
     import itertools
 
     from tfmodel.data.corpus import load_corpus
-    from tfmodel.tasks.fill import GAP
+    from tfmodel.tokens.gaps import GAP
 
     generator, pieces = np.random.default_rng(context.settings.seed), tokenizer.vocabulary.pieces
     found = 0

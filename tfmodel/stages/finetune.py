@@ -16,7 +16,6 @@ from tfmodel.stages.context import Context, Stage, identity_of_source
 from tfmodel.stages.settling import settle
 from tfmodel.stages.workers import hear_chief, start_workers, wait_for_release
 from tfmodel.train import few_labels
-from tfmodel.train.few_labels import METHODS
 from tfmodel.train.settings import FinetuneSettings
 
 if TYPE_CHECKING:
@@ -351,13 +350,6 @@ def encoder_shape(context: Context) -> BertConfig:
             made of, or texts cannot be split as it wants them.
     """
     shape, export = context.encoder_shape, context.settings.export
-    few = context.settings.train.few_labels
-    if few is not None and shape.family not in METHODS[few.name].families:
-        raise ConfigError(
-            f"{context.settings.encoder}: expected an encoder of model_type "
-            f"{', '.join(METHODS[few.name].families)} for train.few_labels {few.name}. Received: "
-            f"model_type {shape.family}. Choose another encoder."
-        )
     if shape.family != "bert" or not (context.encoder_folder / "vocab.txt").exists():
         from tfmodel.tokens import load_tokenizer
 

@@ -46,7 +46,8 @@ item a text, and of it:
 
 A task of `UNLABELLED` is learned from text alone, by pretraining: nothing of the above that takes
 labels. `fill` has, with its values a list too, `served(found, …)` of what `tfmodel.export.gaps`
-computes, and `notice(values, texts, …)`: what is to be said of texts it could not answer.
+computes, `notice(values, texts, …)`: what is to be said of texts it could not answer, and
+`decoding_of(tokenizer)`: what of `decoding` the tokenizer decides.
 
 A new task is its module, its entry in `TASKS`, its page in `tfmodel.report`, its words in
 `tfmodel.export.card`, and a row in `tests/test_task_contract.py`.
@@ -54,7 +55,9 @@ A new task is its module, its entry in `TASKS`, its page in `tfmodel.report`, it
 
 import dataclasses
 import importlib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from tfmodel.config import ConfigError
 
@@ -185,6 +188,7 @@ __all__ = [
     "TASKS",
     "UNLABELLED",
     "Task",
+    "decoding_of",
     "fills_gaps",
     "find",
     "find_objective",
@@ -231,6 +235,18 @@ def gives_lists(name: str) -> bool:
 def fills_gaps(name: str) -> bool:
     """Whether a task answers by what may stand in the gaps of a text."""
     return find(name).ANSWERS == "gaps"
+
+
+def decoding_of(name: str, tokenizer: Any, decoding: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What answers are decoded by, with what the tokenizer decides of it.
+
+    Args:
+        name: the task.
+        tokenizer: the model's.
+        decoding: what is known; it goes before what the tokenizer says.
+    """
+    own = getattr(find(name), "decoding_of", lambda tokenizer: {})
+    return {**own(tokenizer), **(decoding or {})}
 
 
 def learning(target: str, *, name: str | None = None) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,10 +22,9 @@ from tfmodel.model.checkpoints import (
     write_model_folder,
 )
 from tfmodel.model.encoder import build_encoder, encoder_config
-from tfmodel.model.families import FAMILIES as OF_FAMILIES
+from tfmodel.model.families import FAMILIES
 from tfmodel.model.sizes import BertConfig
 from tfmodel.tasks.masked_head import (
-    FAMILIES,
     assign_head,
     find_head,
     head_tensors,
@@ -36,6 +34,7 @@ from tfmodel.tasks.masked_head import (
     masked_vectors,
 )
 from tfmodel.tasks.sequence_head import LoadedModel
+from tfmodel.tokens.gaps import GAP, filled, filled_in_graph, pieces_with_gaps, written_with
 
 ARCHITECTURE = "BertForMaskedLM"
 ALSO = ("BertForPreTraining",)
@@ -53,10 +52,7 @@ TERMS = {"mlm": 1.0}
 """What the loss of pretraining is made of, and the factor of each."""
 
 _OWN_KEY = "tfmodel"
-GAP = "[MASK]"
 _TEXTS_AT_ONCE = 64
-_PART = "##"
-_BLANKS = r"[\t\n\f\r ]+"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +60,8 @@ class Gaps:
     """What may stand in the gaps of a text.
 
     Attributes:
-        tokens: for each of G gaps its k likeliest pieces, the best first.
+        tokens: for each of G gaps its k likeliest pieces, the best first, as
+            `RowTokenizer.written` has them.
         scores: their probabilities, float32 (G, k).
     """
 
@@ -139,12 +136,27 @@ def sums(model: keras.Model, inputs: Mapping, targets: Any, weights: Any, *, tra
 # --- answers ------------------------------------------------------------------------------
 
 
-def batch(texts: Sequence[str], tokenizer) -> tuple[dict[str, np.ndarray], list[int]]:
+def decoding_of(tokenizer) -> dict[str, Any]:
+    """What answers are decoded by that a tokenizer decides, as `decode` takes it.
+
+    Args:
+        tokenizer: the model's.
+
+    Raises:
+        ConfigError: its vocabulary has no mask.
+    """
+    return written_with(tokenizer)
+
+
+def batch(
+    texts: Sequence[str], tokenizer, *, gap: str | None = None
+) -> tuple[dict[str, np.ndarray], list[int]]:
     """Texts with gaps to the model's inputs.
 
     Args:
-        texts: B texts, each with one gap or more, written `[MASK]`.
-        tokenizer: the model's `Tokenizer`.
+        texts: B texts, each with one gap or more.
+        tokenizer: the model's.
+        gap: what a gap is written as; by default the tokenizer's own mask: `[MASK]`, `<mask>`.
 
     Returns:
         The inputs, int32, and how many gaps each text has: places in `masked_positions` after them
@@ -152,22 +164,18 @@ def batch(texts: Sequence[str], tokenizer) -> tuple[dict[str, np.ndarray], list[
 
     Raises:
         ConfigError: a text without a gap, or with one beyond the tokenizer's `max_length`, or a
-            vocabulary without `[MASK]`.
+            vocabulary without a mask.
     """
     own = tokenizer.vocabulary
-    if own.mask_id is None:
-        raise ConfigError(f"Expected a vocabulary with {GAP}. Received: one without.")
-    rows, gaps = [], []
-    for text in texts:
-        parts = tokenizer.tokenize(text.split(GAP)).to_list()
-        ids = [own.start_id, *parts[0]]
-        for part in parts[1:]:
-            ids += [own.mask_id, *part]
-        rows.append([*ids[: tokenizer.max_length - 1], own.end_id])
-        gaps.append([index for index, piece in enumerate(rows[-1]) if piece == own.mask_id])
-        if len(parts) == 1 or len(gaps[-1]) != len(parts) - 1:
+    gap = gap or written_with(tokenizer).get("gap", GAP)
+    pieces = pieces_with_gaps(tokenizer, _utf8(texts), gap=gap)
+    joined, _ = tokenizer.join(pieces, None, max_length=tokenizer.max_length)
+    rows = joined.to_list()
+    gaps = [[place for place, piece in enumerate(row) if piece == own.mask_id] for row in rows]
+    for text, places in zip(texts, gaps, strict=True):
+        if not places or len(places) != text.count(gap):
             raise ConfigError(
-                f"Expected a text with {GAP} among its first {tokenizer.max_length} tokens. "
+                f"Expected a text with {gap} among its first {tokenizer.max_length} tokens. "
                 f"Received: {text[:80]!r}."
             )
     token_ids = _padded(rows, own.padding_id)
@@ -184,7 +192,8 @@ def likeliest(logits: np.ndarray, pieces: Sequence[str], *, top: int = TOP) -> G
 
     Args:
         logits: float (n, V), of n gaps.
-        pieces: the V pieces of the vocabulary; an encoder's table may have more rows.
+        pieces: the V pieces of the vocabulary, as `RowTokenizer.written` has them; an encoder's
+            table may have more rows.
         top: answers for each gap.
     """
     logits = np.asarray(logits, np.float32)[:, : len(pieces)]
@@ -195,21 +204,28 @@ def likeliest(logits: np.ndarray, pieces: Sequence[str], *, top: int = TOP) -> G
     return Gaps(tokens, np.take_along_axis(scores, best, axis=-1))
 
 
-def served(found: Mapping[str, Any], labels: Sequence[str] = (), **decoding: Any) -> dict[str, Any]:
+def served(
+    found: Mapping[str, Any],
+    labels: Sequence[str] = (),
+    *,
+    gap: str = GAP,
+    blanks: bool = False,
+    **decoding: Any,
+) -> dict[str, Any]:
     """The named outputs of a SavedModel, inside its graph.
 
     Args:
         found: `text`, strings (B,), where the answers are to texts; `tokens`, strings (B, G, k),
             and `scores`, float32 (B, G, k), both ragged in G.
         labels: none.
+        gap: what a gap is written as.
+        blanks: whether a piece that begins a word begins with a blank.
         **decoding: not read.
 
     Returns:
         `tokens` and `scores`, filled up with "" and 0 to the text with the most gaps, and, of
         texts, `filled` (B,): each text with the best token in every gap.
     """
-    import tensorflow as tf
-
     tokens, scores = found["tokens"], found["scores"]
     top = tokens.shape[-1]
     dense = {
@@ -219,25 +235,7 @@ def served(found: Mapping[str, Any], labels: Sequence[str] = (), **decoding: Any
     if "text" not in found:
         return dense
     best = tokens.with_values(tokens.values[:, 0])
-    parts = tf.strings.split(found["text"], GAP)
-    place = tf.ragged.range(parts.row_lengths())
-    # Behind the last part there is no gap; one that was not read stays one.
-    closed = place < tf.cast(tf.expand_dims(parts.row_lengths() - 1, 1), place.dtype)
-    missing = tf.cast(parts.row_lengths(), tf.int64) - tf.cast(best.row_lengths(), tf.int64)
-    fill_up = tf.RaggedTensor.from_row_lengths(
-        tf.fill([tf.reduce_sum(missing)], GAP), missing, validate=False
-    )
-    behind = tf.concat([best, fill_up], axis=1).flat_values
-    continues = tf.strings.regex_full_match(behind, _PART + "(?s:.+)")
-    before = tf.where(
-        continues,
-        tf.strings.regex_replace(parts.flat_values, _BLANKS + "$", ""),
-        parts.flat_values,
-    )
-    behind = tf.where(continues, tf.strings.regex_replace(behind, "^" + _PART, ""), behind)
-    behind = tf.where(closed.flat_values, behind, "")
-    whole = tf.strings.reduce_join(parts.with_values(before + behind), axis=-1)
-    return {**dense, "filled": whole}
+    return {**dense, "filled": filled_in_graph(found["text"], best, gap=gap, blanks=blanks)}
 
 
 def values_of_served(outputs: Mapping[str, np.ndarray]) -> list[Gaps]:
@@ -250,7 +248,13 @@ def values_of_served(outputs: Mapping[str, np.ndarray]) -> list[Gaps]:
 
 
 def decode(
-    values: Sequence[Gaps], labels: Sequence[str] = (), *, texts: Sequence[str], **decoding: Any
+    values: Sequence[Gaps],
+    labels: Sequence[str] = (),
+    *,
+    texts: Sequence[str],
+    gap: str = GAP,
+    blanks: bool = False,
+    **decoding: Any,
 ) -> list[dict[str, Any]]:
     """Turn values into answers.
 
@@ -258,6 +262,8 @@ def decode(
         values: of n texts.
         labels: none.
         texts: the n texts.
+        gap: what a gap is written as.
+        blanks: whether a piece that begins a word begins with a blank.
         **decoding: not read.
 
     Returns:
@@ -266,7 +272,7 @@ def decode(
     """
     return [
         {
-            "filled": filled(text, [tokens[0] for tokens in gaps.tokens]),
+            "filled": filled(text, [each[0] for each in gaps.tokens], gap=gap, blanks=blanks),
             "gaps": [
                 [
                     {"token": token, "score": float(score)}
@@ -279,39 +285,34 @@ def decode(
     ]
 
 
-def filled(text: str, tokens: Sequence[str]) -> str:
-    """Put pieces into the gaps of a text, in their order; further gaps stay.
-
-    A piece that continues a word (`##ly`) is written behind it.
-    """
-    first, *rest = text.split(GAP)
-    for place, part in enumerate(rest):
-        token = tokens[place] if place < len(tokens) else GAP
-        if token.startswith(_PART) and token != _PART:
-            first, token = re.sub(_BLANKS + r"\Z", "", first), token[len(_PART) :]
-        first += token + part
-    return first
-
-
-def notice(values: Sequence[Gaps], texts: Sequence[str], *, max_length: int) -> str:
+def notice(
+    values: Sequence[Gaps],
+    texts: Sequence[str],
+    *,
+    max_length: int,
+    gap: str = GAP,
+    **decoding: Any,
+) -> str:
     """What whoever asked must know of texts that could not be answered; empty where all were.
 
     Args:
         values: of n texts.
         texts: the n texts.
         max_length: tokens of a text that are read.
+        gap: what a gap is written as.
+        **decoding: not read.
     """
-    without = sum(GAP not in text for text in texts)
-    cut = [text.count(GAP) - len(gaps.tokens) for text, gaps in zip(texts, values, strict=True)]
+    without = sum(gap not in text for text in texts)
+    cut = [text.count(gap) - len(gaps.tokens) for text, gaps in zip(texts, values, strict=True)]
     said = []
     if without:
         said.append(
-            f"{without:,} of {len(texts):,} texts have no {GAP}: nothing is filled there. Write "
-            f"{GAP} where a word is wanted."
+            f"{without:,} of {len(texts):,} texts have no {gap}: nothing is filled there. Write "
+            f"{gap} where a word is wanted."
         )
     if any(cut):
         said.append(
-            f"{sum(cut):,} {GAP} in {sum(count > 0 for count in cut):,} texts stand behind the "
+            f"{sum(cut):,} {gap} in {sum(count > 0 for count in cut):,} texts stand behind the "
             f"first {max_length} tokens, which are all that is read, and were left as they are."
         )
     return " ".join(said)
@@ -323,7 +324,7 @@ def fill(model: keras.Model, tokenizer, texts: Sequence[str], *, top: int = TOP)
     Args:
         model: from `build` or `load`.
         tokenizer: the model's.
-        texts: with gaps written `[MASK]`.
+        texts: with gaps, each written as the tokenizer's own mask: `[MASK]`, `<mask>`.
         top: answers for each gap.
 
     Returns:
@@ -335,11 +336,12 @@ def fill(model: keras.Model, tokenizer, texts: Sequence[str], *, top: int = TOP)
     """
     inputs, gaps = batch(texts, tokenizer)
     logits = ops.convert_to_numpy(model(inputs))
-    pieces = tokenizer.vocabulary.pieces
+    pieces = tokenizer.written()
     values = [
         likeliest(row[:count], pieces, top=top) for row, count in zip(logits, gaps, strict=True)
     ]
-    return [answer["gaps"] for answer in decode(values, texts=texts)]
+    answers = decode(values, texts=texts, **decoding_of(tokenizer))
+    return [answer["gaps"] for answer in answers]
 
 
 def replacer(
@@ -353,12 +355,18 @@ def replacer(
         top: candidates for each word at most.
 
     Returns:
-        A function of texts with one gap each, and the words that stood there, to the likeliest
-        other whole words: none where the gap is beyond the tokenizer's `max_length`, or the text
-        had a gap of its own.
+        A function of texts with one gap each, written `[MASK]` for whatever model, and the words
+        that stood there, to the likeliest other whole words: none where the gap is beyond the
+        tokenizer's `max_length`, or the text had a gap of its own.
     """
-    pieces = tokenizer.vocabulary.pieces
-    whole = np.array([piece.isalpha() for piece in pieces])  # no part of a word, mark or number
+    written = tokenizer.written()
+    pieces = [piece.removeprefix(" ") for piece in written] if tokenizer.has_blanks else written
+    whole = np.array(  # no part of a word, mark or number
+        [
+            piece.isalpha() and (not tokenizer.has_blanks or each.startswith(" "))
+            for piece, each in zip(pieces, written, strict=True)
+        ]
+    )
 
     def replace(texts: Sequence[str], words: Sequence[str]) -> list[list[str]]:
         found: list[list[str]] = [[] for _ in texts]
@@ -366,7 +374,7 @@ def replacer(
         fitting.sort(key=lambda row: len(texts[row]))
         for start in range(0, len(fitting), _TEXTS_AT_ONCE):
             rows = fitting[start : start + _TEXTS_AT_ONCE]
-            inputs, _ = batch([texts[row] for row in rows], tokenizer)
+            inputs, _ = batch([texts[row] for row in rows], tokenizer, gap=GAP)
             logits = ops.convert_to_numpy(model(inputs))[:, 0, : len(pieces)]
             for row, scores in zip(rows, np.where(whole, logits, -np.inf), strict=True):
                 likeliest = (pieces[i] for i in np.argsort(-scores, kind="stable")[: top + 1])
@@ -378,12 +386,17 @@ def replacer(
 
 
 def _have_one_gap(texts: Sequence[str], tokenizer) -> list[bool]:
-    """Whether each text has one gap, among the tokens that the model reads."""
+    """Whether each text has one gap, `[MASK]`, among the tokens that the model reads."""
     before = tokenizer.tokenize([text.partition(GAP)[0] for text in texts]).row_lengths()
     return [
         text.count(GAP) == 1 and count + 2 < tokenizer.max_length
         for text, count in zip(texts, before.numpy().tolist(), strict=True)
     ]
+
+
+def _utf8(texts: Sequence[str]) -> list[bytes]:
+    """Texts as TensorFlow takes them; half of a surrogate pair becomes `?`."""
+    return [text.encode("utf-8", "replace") for text in texts]
 
 
 def _padded(rows: Sequence[Sequence[int]], padding: int) -> np.ndarray:
@@ -411,7 +424,7 @@ def save(
         The folder.
     """
     shape = encoder_config(model.encoder)
-    family = OF_FAMILIES[shape.family]
+    family = FAMILIES[shape.family]
     config = {
         **shape.to_huggingface(),
         "architectures": [family.named(ARCHITECTURE)],
@@ -430,29 +443,23 @@ def load(folder: str | Path, *, dtype: str = "float32") -> LoadedModel:
 
     Args:
         folder: a folder of a BERT with a masked language model's head, such as
-            `BertForMaskedLM` or `BertForPreTraining`; or `DistilBertForMaskedLM`, or
-            `ElectraForMaskedLM`, ELECTRA's generator.
+            `BertForMaskedLM` or `BertForPreTraining`; or of another of its family:
+            `RobertaForMaskedLM`, `AlbertForMaskedLM`, or `ElectraForMaskedLM`, its generator.
         dtype: Keras dtype policy to build with.
 
     Returns:
         The model and its tokenizer.
 
     Raises:
-        ConfigError: a model of another family, no weights, no such head, one of another size or
-            not tied, or a vocabulary larger than the table.
+        ConfigError: no weights, no such head, one of another size or not tied, or a vocabulary
+            larger than the table.
     """
-    from tfmodel.tokens.tokenizer import Tokenizer
+    from tfmodel.tokens.folders import load_tokenizer
 
     folder = Path(folder)
     config = read_config(folder)
     tensors = read_tensors(folder)
     shape = BertConfig.from_huggingface(config, name=str(folder / CONFIG_FILE))
-    if shape.family not in FAMILIES:
-        raise ConfigError(
-            f"{folder}: expected a masked language model of model_type {', '.join(FAMILIES)}, "
-            f"whose heads are read. Received: model_type {shape.family}. Its encoder loads: "
-            "tm.load_encoder."
-        )
     encoder = build_encoder(shape, dtype=dtype)
     assign_encoder(encoder, tensors, pooled=False, name=str(folder))
     model = build(encoder)
@@ -463,7 +470,7 @@ def load(folder: str | Path, *, dtype: str = "float32") -> LoadedModel:
         )
     own = config.get(_OWN_KEY, {})
     max_length = min(own.get("max_length", shape.max_positions), shape.max_positions)
-    tokenizer = Tokenizer.from_folder(folder, max_length=max_length)
+    tokenizer = load_tokenizer(folder, max_length=max_length)
     if len(tokenizer.vocabulary) > shape.vocabulary_size:
         raise ConfigError(
             f"{folder}: expected a vocabulary of at most {shape.vocabulary_size} pieces, as "

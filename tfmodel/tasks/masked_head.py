@@ -19,34 +19,49 @@ from tfmodel.tasks.tied_cross_entropy import draw_tied, tied_cross_entropy, time
 TRANSFORM, _LOGITS = "masked_transform", "masked_logits"
 
 
-class _Names(NamedTuple):
-    """What the parts of the head are called in a family's files."""
+class HeadNames(NamedTuple):
+    """What the parts of the head are called in a family's files.
+
+    `activation` is that of the head, where it is another than the encoder's.
+    """
 
     dense: str
     normalize: str
     bias: str
     decoder: str
+    activation: str | None = None
 
 
-_NAMES = {
-    "bert": _Names(
+_ROBERTA = HeadNames(
+    "lm_head.dense", "lm_head.layer_norm", "lm_head.bias", "lm_head.decoder", activation="gelu"
+)
+NAMES = {
+    "bert": HeadNames(
         "cls.predictions.transform.dense",
         "cls.predictions.transform.LayerNorm",
         "cls.predictions.bias",
         "cls.predictions.decoder",
     ),
-    "distilbert": _Names(
+    "distilbert": HeadNames(
         "vocab_transform", "vocab_layer_norm", "vocab_projector.bias", "vocab_projector"
     ),
-    "electra": _Names(
+    "electra": HeadNames(
         "generator_predictions.dense",
         "generator_predictions.LayerNorm",
         "generator_lm_head.bias",
         "generator_lm_head",
+        activation="gelu",
+    ),
+    "roberta": _ROBERTA,
+    "xlm-roberta": _ROBERTA,
+    "albert": HeadNames(
+        "predictions.dense",
+        "predictions.LayerNorm",
+        "predictions.bias",
+        "predictions.decoder",
     ),
 }
-FAMILIES = tuple(_NAMES)
-"""Kinds of encoder, by `model_type`, whose masked language model's head is read and written."""
+"""By `model_type`: of every family the head is read and written."""
 
 
 @keras.saving.register_keras_serializable("tfmodel")
@@ -193,7 +208,7 @@ def masked_vectors(encoder: keras.Model, hidden):
     dtype = encoder.get_layer("embeddings").dtype_policy
     return MaskedTransform(
         config.embedding_size or config.hidden_size,
-        activation=config.activation,
+        activation=NAMES[config.family].activation or config.activation,
         epsilon=config.layer_norm_epsilon,
         name=TRANSFORM,
         dtype=dtype,
@@ -213,13 +228,13 @@ def masked_loss(model: keras.Model, vectors, target_ids, weights):
 
 def head_tensors(model: keras.Model) -> dict[str, np.ndarray]:
     """The head's weights by Hugging Face name."""
-    names = _NAMES[encoder_config(model.encoder).family]
+    names = NAMES[encoder_config(model.encoder).family]
     bias = ops.convert_to_numpy(model.get_layer(_LOGITS).bias)
     return {**transform_tensors(model.get_layer(TRANSFORM), names), names.bias: bias}
 
 
 def transform_tensors(
-    transform: MaskedTransform, names: _Names = _NAMES["bert"]
+    transform: MaskedTransform, names: HeadNames = NAMES["bert"]
 ) -> dict[str, np.ndarray]:
     """The weights before the logits by Hugging Face name."""
     kernel = ops.convert_to_numpy(transform.dense.kernel)
@@ -232,7 +247,7 @@ def transform_tensors(
 
 
 def transform_variables(
-    transform: MaskedTransform, names: _Names = _NAMES["bert"]
+    transform: MaskedTransform, names: HeadNames = NAMES["bert"]
 ) -> dict[str, tuple[keras.Variable, Any]]:
     """Hugging Face name to the variable that it is, and the way from theirs to ours."""
     return {
@@ -257,7 +272,7 @@ def find_head(
         ConfigError: some are missing, of another shape, or make logits by another table than the
             encoder's.
     """
-    names = _NAMES[config.family]
+    names = NAMES[config.family]
     width = config.embedding_size or config.hidden_size
     wanted = {
         f"{names.dense}.weight": (width, config.hidden_size),
@@ -309,7 +324,7 @@ def assign_head(model: keras.Model, tensors: Mapping[str, np.ndarray], *, name: 
     if found is None:
         return False
     transform, logits = model.get_layer(TRANSFORM), model.get_layer(_LOGITS)
-    names = _NAMES[config.family]
+    names = NAMES[config.family]
     variables = {**transform_variables(transform, names), names.bias: (logits.bias, np.asarray)}
     for key, (variable, to_ours) in variables.items():
         variable.assign(to_ours(found[key]))

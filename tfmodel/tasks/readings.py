@@ -17,7 +17,9 @@ from tfmodel.config import ConfigError
 from tfmodel.model.encoder import encoder_config
 from tfmodel.model.pooling import SentencePooling
 from tfmodel.tasks.masked_head import (
+    NAMES,
     TRANSFORM,
+    HeadNames,
     masked_vectors,
     transform_tensors,
     transform_variables,
@@ -25,7 +27,6 @@ from tfmodel.tasks.masked_head import (
 
 POOLING, GAP_STATE = "pooling", "gap_state"
 """Names of the layers by which a reading is found again in a model."""
-BIAS = "cls.predictions.bias"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +52,7 @@ class AtGap:
     """What a masked language model's head makes of the state at the one gap of a row.
 
     Attributes:
-        mask_id: the piece `[MASK]`.
+        mask_id: the piece that is the mask.
         template: what texts were put into.
     """
 
@@ -72,10 +73,10 @@ class AtGap:
 
 @keras.saving.register_keras_serializable("tfmodel")
 class GapState(keras.layers.Layer):
-    """The hidden state at the first `[MASK]` of each row: (B, T, D) to (B, D).
+    """The hidden state at the first mask of each row: (B, T, D) to (B, D).
 
     Args:
-        mask_id: the piece `[MASK]`.
+        mask_id: the piece that is the mask.
         template: what texts are put into; not read, kept for whoever saves the model.
         vocabulary_size: V; the biases of its pieces, which the masked language model had, are
             kept here and not read.
@@ -124,7 +125,7 @@ def reading_of(model: keras.Model) -> Pooled | AtGap | None:
 
 
 def require_pooled_output(model: keras.Model, what: str) -> None:
-    """Refuse a model whose head reads something else, for a form that knows nothing else.
+    """Refuse a model whose head reads something else, for KerasHub knows nothing else.
 
     Args:
         model: on one vector a row.
@@ -134,18 +135,21 @@ def require_pooled_output(model: keras.Model, what: str) -> None:
         ConfigError: it does.
     """
     if reading_of(model) is not None:
+        is_pooled = isinstance(reading_of(model), Pooled)
         raise ConfigError(
-            f"{what}: expected a head on the encoder's own pooled output, which is all that this "
-            "form has. Received: one trained from few labels, which reads "
-            + ("the sentence vector" if isinstance(reading_of(model), Pooled) else "a gap")
-            + ". Leave it out."
+            f"{what}: expected a head on the encoder's own pooled output, which is all that "
+            "KerasHub's BertTextClassifier has. Received: one trained from few labels, which reads "
+            f"{'the sentence vector' if is_pooled else 'a gap in a template'}. Leave it out; the "
+            f"model folder is one of {'sentence-transformers' if is_pooled else 'Hugging Face'}, "
+            "and ONNX has it."
         )
 
 
 def gap_tensors(model: keras.Model) -> dict[str, np.ndarray]:
     """By Hugging Face name, what makes a masked language model's head of a model's `AtGap`."""
+    names = _names(model)
     bias = ops.convert_to_numpy(model.get_layer(GAP_STATE).bias)
-    return {**transform_tensors(model.get_layer(TRANSFORM)), BIAS: bias}
+    return {**transform_tensors(model.get_layer(TRANSFORM), names), names.bias: bias}
 
 
 def assign_gap(model: keras.Model, tensors: Mapping[str, np.ndarray], *, name: str) -> None:
@@ -159,10 +163,11 @@ def assign_gap(model: keras.Model, tensors: Mapping[str, np.ndarray], *, name: s
     Raises:
         ConfigError: some are missing, or have another shape.
     """
-    wanted = transform_variables(model.get_layer(TRANSFORM))
-    wanted[BIAS] = (model.get_layer(GAP_STATE).bias, np.asarray)
+    names = _names(model)
+    wanted = transform_variables(model.get_layer(TRANSFORM), names)
+    wanted[names.bias] = (model.get_layer(GAP_STATE).bias, np.asarray)
     known = {**tensors}
-    known.setdefault(BIAS, tensors.get("cls.predictions.decoder.bias"))
+    known.setdefault(names.bias, tensors.get(f"{names.decoder}.bias"))
     missing = [key for key in wanted if known.get(key) is None]
     if missing:
         raise ConfigError(
@@ -178,3 +183,7 @@ def assign_gap(model: keras.Model, tensors: Mapping[str, np.ndarray], *, name: s
                 f"{value.shape}. It is of another model."
             )
         variable.assign(value)
+
+
+def _names(model: keras.Model) -> HeadNames:
+    return NAMES[encoder_config(model.get_layer("encoder")).family]

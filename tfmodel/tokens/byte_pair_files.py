@@ -104,3 +104,9 @@ def text_of(token: Any) -> str | None:
     """A special piece as `tokenizer_config.json` names it: a string, or an object of one."""
     text = token.get("content") if isinstance(token, Mapping) else token
     return text if isinstance(text, str) else None
+
+
+def mask_token(piece: str) -> dict[str, Any]:
+    """The mask as `tokenizer_config.json` names it: blanks before one are of what fills it."""
+    flags = dict.fromkeys(("normalized", "rstrip", "single_word"), False)
+    return {"__type": "AddedToken", "content": piece, "lstrip": True, **flags, "special": True}

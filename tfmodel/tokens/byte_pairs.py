@@ -20,6 +20,7 @@ from tfmodel.config import ConfigError
 from tfmodel.tokens.byte_pair_files import (
     MERGES_FILE,
     VOCABULARY_FILE,
+    mask_token,
     read_fast,
     read_merges,
     read_vocabulary,
@@ -70,6 +71,7 @@ class BytePairTokenizer(RowTokenizer):
     kind = "byte_pairs"
     ends_between = 2
     has_segments = False
+    has_blanks = True
 
     def __init__(
         self,
@@ -146,6 +148,19 @@ class BytePairTokenizer(RowTokenizer):
 
         return ragged(ids), ragged(first), ragged(last)
 
+    @property
+    def puts_blank(self) -> bool:
+        """Whether a text is read as if a blank stood before it."""
+        return self.add_prefix_space
+
+    def written(self) -> list[str]:
+        """How each piece is written in a text, as `RowTokenizer.written` says."""
+        special = {*self.vocabulary.special.values()}
+        return [
+            piece if piece in special else _text_of_letters(piece)
+            for piece in self.vocabulary.pieces
+        ]
+
     def save(self, folder: str | Path) -> None:
         """Write `vocab.json`, `merges.txt` and `tokenizer_config.json` as Hugging Face does."""
         folder = Path(folder)
@@ -163,7 +178,7 @@ class BytePairTokenizer(RowTokenizer):
             "sep_token": special["end"],
             "unk_token": special["unknown"],
             "pad_token": special["padding"],
-            "mask_token": special["mask"],
+            "mask_token": mask_token(special["mask"]),
         }
         for name, values in (
             (VOCABULARY_FILE, self.vocabulary.ids),
@@ -331,6 +346,24 @@ def byte_letters() -> tuple[str, ...]:
     printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
     moved = iter(range(0x100, 0x200))
     return tuple(chr(byte if byte in printable else next(moved)) for byte in range(256))
+
+
+@functools.cache
+def _bytes_of_letters() -> dict[str, int]:
+    return {letter: byte for byte, letter in enumerate(byte_letters())}
+
+
+def _text_of_letters(piece: str) -> str:
+    """What a piece stands for."""
+    of_letter = _bytes_of_letters()
+    if not all(letter in of_letter for letter in piece):  # one that was added, as it is
+        return piece
+    content = bytes(of_letter[letter] for letter in piece)
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        rest = content.removeprefix(b" ")
+        return " " * (len(content) - len(rest)) + "".join(f"<0x{byte:02X}>" for byte in rest)
 
 
 def _ids_of_bytes(vocabulary: Vocabulary) -> tf.Tensor:

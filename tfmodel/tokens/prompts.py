@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,9 +10,10 @@ from pathlib import Path
 import tensorflow as tf
 
 from tfmodel.config import ConfigError
+from tfmodel.tokens.gaps import GAP
 from tfmodel.tokens.row_tokenizer import RowTokenizer
 
-TEXT, TEXT_PAIR, GAP = "{text}", "{text_pair}", "[MASK]"
+TEXT, TEXT_PAIR = "{text}", "{text_pair}"
 _SHORTEST_TEXT = 4
 """Tokens of a text that must have room beside the template."""
 
@@ -40,13 +42,18 @@ def check_template(template: str, *, has_pairs: bool | None = None) -> None:
 class PromptTokenizer(RowTokenizer):
     """Puts texts into a template; what is cut off where a row is too long is text, no template.
 
+    Template and texts are cut into pieces each by itself. Where blanks are of pieces, those before
+    the gap are of what fills it, and texts are read with a blank before them where the template has
+    one before a text.
+
     Args:
-        tokenizer: splits text and template, with `[MASK]` in its vocabulary.
-        template: with `{text}`, `{text_pair}` for pairs, and `[MASK]`.
+        tokenizer: splits text and template, with a mask in its vocabulary.
+        template: with `{text}`, `{text_pair}` for pairs, and `[MASK]`, whatever the vocabulary
+            calls its mask.
 
     Raises:
         ConfigError: the template is as `check_template` refuses it, or leaves no room for a text in
-            the tokenizer's `max_length`, or the vocabulary has no `[MASK]`.
+            the tokenizer's `max_length`, or the vocabulary has no mask.
 
     Source: Schick and Schütze 2021, section 3 (PET); Gao et al. 2021 (LM-BFF).
 
@@ -63,13 +70,17 @@ class PromptTokenizer(RowTokenizer):
         self.vocabulary = tokenizer.vocabulary
         self.max_length = tokenizer.max_length
         self.lowercase = tokenizer.lowercase
+        self.has_blanks = tokenizer.has_blanks
         self._tokenizer = tokenizer
         if self.vocabulary.mask_id is None:
             raise ConfigError(
-                f"few_labels: expected an encoder whose vocabulary has {GAP}. Received: one "
-                "without. Choose one that was pretrained to fill gaps."
+                "few_labels: expected an encoder whose vocabulary has "
+                f"{self.vocabulary.special['mask']}. Received: one without. Choose one that was "
+                "pretrained to fill gaps."
             )
         parts = re.split(r"(\{text\}|\{text_pair\}|\[MASK\])", template)
+        lacks_blank = tokenizer.has_blanks and not tokenizer.puts_blank
+        self.text_prefix = " " if lacks_blank and re.search(r"\s\{text", template) else ""
         with tf.init_scope():
             self._parts: list[str | list[int]] = [
                 part if part in (TEXT, TEXT_PAIR) else self._ids(part) for part in parts if part
@@ -82,24 +93,57 @@ class PromptTokenizer(RowTokenizer):
                 f"template takes {own} tokens. Received: {self.max_length}."
             )
 
+    @property
+    def parts(self) -> list[str | list[int]]:
+        """What a row is made of between its first and its last piece, in order.
+
+        `{text}` and `{text_pair}` by these names; what the template says as ids.
+        """
+        return list(self._parts)
+
+    @property
+    def splitter(self) -> RowTokenizer:
+        """The tokenizer without the template."""
+        return self._tokenizer
+
     def _ids(self, part: str) -> list[int]:
         if part == GAP:
             return [self.vocabulary.mask_id]
+        # What stands behind it, a gap or a text, has the blank.
+        part = part.rstrip() if self.has_blanks else part
         return self._tokenizer.tokenize(tf.constant([part])).to_list()[0]
 
     def tokenize(self, texts: tf.Tensor) -> tf.RaggedTensor:
         """Split texts, without the template, which `join` adds."""
-        return self._tokenizer.tokenize(texts)
+        return self._tokenizer.tokenize(self._prefixed(texts))
 
     def tokenize_with_offsets(
         self, texts: tf.Tensor | Sequence[str]
     ) -> tuple[tf.RaggedTensor, tf.RaggedTensor, tf.RaggedTensor]:
         """Split texts, without the template, and say where in the text each piece stands."""
-        return self._tokenizer.tokenize_with_offsets(texts)
+        texts = tf.convert_to_tensor(texts, tf.string)
+        ids, *places = self._tokenizer.tokenize_with_offsets(self._prefixed(texts))
+        starts, ends = (
+            each.with_flat_values(tf.maximum(each.flat_values - len(self.text_prefix), 0))
+            for each in places
+        )
+        return ids, starts, ends
+
+    def written(self) -> list[str]:
+        """As the tokenizer without the template."""
+        return self._tokenizer.written()
+
+    def _prefixed(self, texts: tf.Tensor) -> tf.Tensor:
+        if not self.text_prefix:
+            return texts
+        is_empty = tf.equal(tf.strings.length(texts), 0)
+        return tf.where(is_empty, texts, tf.strings.join([self.text_prefix, texts]))
 
     def save(self, folder: str | Path) -> None:
         """Write the files of the tokenizer without the template."""
-        self._tokenizer.save(folder)
+        plain = copy.copy(self._tokenizer)
+        plain.max_length = self.max_length
+        plain.save(folder)
 
     def join(
         self,

@@ -27,6 +27,9 @@ class RowTokenizer(abc.ABC):
         ends_between: how many end pieces stand between the two texts of a pair.
         has_segments: whether the second text of a pair has segment ids of its own.
         template: what texts are put into; empty where they stand by themselves.
+        has_blanks: whether the blank before a word is part of its first piece.
+        puts_blank: whether a text is read as if a blank stood before it.
+        reads_beginnings_otherwise: whether that is so of the beginning of a whole text alone.
     """
 
     kind: str
@@ -36,6 +39,9 @@ class RowTokenizer(abc.ABC):
     ends_between: int = 1
     has_segments: bool = True
     template: str = ""
+    has_blanks: bool = False
+    puts_blank: bool = False
+    reads_beginnings_otherwise: bool = False
 
     @abc.abstractmethod
     def tokenize(self, texts: tf.Tensor) -> tf.RaggedTensor:
@@ -79,6 +85,16 @@ class RowTokenizer(abc.ABC):
         ids, starts, ends = whole_offsets(self, texts)
         begins, word_ends = words_by_characters(texts, starts, ends)
         return ids, starts, ends.with_flat_values(word_ends), begins
+
+    def written(self) -> list[str]:
+        """How each piece of the vocabulary is written in a text.
+
+        Returns:
+            With `has_blanks` what it stands for, with a blank first where it begins a word; else
+            the piece itself. A piece that is but part of a character is written by its bytes,
+            `<0xE4>`.
+        """
+        return list(self.vocabulary.pieces)
 
     @abc.abstractmethod
     def save(self, folder: str | Path) -> None:

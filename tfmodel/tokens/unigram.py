@@ -13,6 +13,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfmodel.tokens.byte_pair_files import mask_token
 from tfmodel.tokens.character_kinds import SPACE, kinds_of
 from tfmodel.tokens.row_tokenizer import RowTokenizer, check_limit
 from tfmodel.tokens.text_steps import BLANK, Characters, same_as_before
@@ -48,6 +49,7 @@ class UnigramTokenizer(RowTokenizer):
     """
 
     kind = "unigram"
+    has_blanks = True
 
     def __init__(
         self,
@@ -109,6 +111,23 @@ class UnigramTokenizer(RowTokenizer):
             tf.RaggedTensor.from_row_splits(each, splits, validate=False) for each in parts
         )
 
+    @property
+    def puts_blank(self) -> bool:
+        """Whether a text is read as if a blank stood before it."""
+        return self.splitting.prepend != "never"
+
+    @property
+    def reads_beginnings_otherwise(self) -> bool:
+        """Whether that is so of the beginning of a whole text alone."""
+        return self.splitting.prepend == "first"
+
+    def written(self) -> list[str]:
+        """How each piece is written in a text, as `RowTokenizer.written` says."""
+        never = {*self.splitting.never_text}
+        return [
+            piece if piece in never else piece.replace("▁", " ") for piece in self.vocabulary.pieces
+        ]
+
     def save(self, folder: str | Path) -> None:
         """Write `tokenizer.json` and `tokenizer_config.json` as Hugging Face does."""
         folder = Path(folder)
@@ -118,6 +137,7 @@ class UnigramTokenizer(RowTokenizer):
             "tokenizer_class": self.splitting.class_name,
             "model_max_length": self.max_length,
             **{f"{name}_token": special[role] for role, name in SPECIAL_NAMES.items()},
+            "mask_token": mask_token(special["mask"]),
             "bos_token": special["start"],
             "eos_token": special["end"],
             **self.splitting.settings(),

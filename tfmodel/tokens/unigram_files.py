@@ -102,7 +102,9 @@ class Splitting:
                 {
                     "id": vocabulary.ids[piece],
                     "content": piece,
-                    **dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False),
+                    # Blanks before a mask are of what fills it.
+                    "lstrip": piece == special["mask"],
+                    **dict.fromkeys(("single_word", "rstrip", "normalized"), False),
                     "special": True,
                 }
                 for piece in sorted(self.never_text, key=vocabulary.ids.get)

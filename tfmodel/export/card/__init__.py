@@ -193,6 +193,7 @@ def _model(trained: Trained, precision: str) -> dict[str, Any]:
         "vocabulary_pieces": len(trained.tokenizer.vocabulary),
         "tokenizer": trained.tokenizer.kind,
         **({"template": trained.tokenizer.template} if trained.tokenizer.template else {}),
+        **({"gap": gap} if (gap := trained.manifest().decoding.get("gap")) else {}),
         "parameters": trained.model.count_params(),
         "precision": precision,
         "encoder_shape": shape,

@@ -11,6 +11,7 @@ import yaml
 
 from tfmodel import tasks
 from tfmodel.model.families import FAMILIES
+from tfmodel.tokens.gaps import GAP
 
 _UNKNOWN = "not known: whoever exported this did not say"
 _METRICS = {
@@ -114,7 +115,7 @@ def _head(card: Mapping[str, Any]) -> str:
         gives, below = "entities, by a tag for each word,", below.replace("Labels", "Tags")
         reads_at_most = f"windows of at most {model['max_length']} tokens"
     if gives_gaps(model):
-        gives, below = "the likeliest tokens of each `[MASK]`", ""
+        gives, below = f"the likeliest tokens of each `{model.get('gap', GAP)}`", ""
     if gives_vector(model):
         gives, below = f"a vector of {(shape or {}).get('hidden_size', 'some')} numbers", ""
     rows = [
@@ -142,7 +143,7 @@ def _kind(card: Mapping[str, Any]) -> str:
 def _rest(card: Mapping[str, Any]) -> str:
     """How TF Serving is asked, with the model's own labels in the answer."""
     model, name = card["model"], re.sub(r"[^\w.-]+", "_", card["name"] or "model")
-    text = "some [MASK] text" if gives_gaps(model) else "some text"
+    text = f"some {model.get('gap', GAP)} text" if gives_gaps(model) else "some text"
     instance = {"text": text} | ({"text_pair": "another"} if model["has_pairs"] else {})
     count = len(model["labels"])
     shorter = ", and all but three left out):" if gives_vector(model) else "):"

@@ -36,10 +36,10 @@ from tfmodel.export.onnx.graph import (
     tokens_graph,
     vector_graph,
 )
-from tfmodel.export.onnx.tokenizer import TOKENIZER_FILE, tokenizer_json
+from tfmodel.export.onnx.tokenizer import OWN_FILE, TOKENIZER_FILE, tokenizer_json
 from tfmodel.export.places import make_folder
 from tfmodel.export.predictor import Predictor
-from tfmodel.export.settings import ONNX_FAMILIES, ExportSettings
+from tfmodel.export.settings import ExportSettings
 from tfmodel.export.spans import Spans, filled
 from tfmodel.export.trained import Trained
 from tfmodel.export.weights import read_classifier, read_tokens_model, read_vector_model
@@ -48,6 +48,7 @@ from tfmodel.model.checkpoints import CONFIG_FILE
 from tfmodel.model.encoder import encoder_config
 from tfmodel.model.families import FAMILIES
 from tfmodel.run_folder import write_aside
+from tfmodel.tasks.readings import reading_of
 from tfmodel.tasks.sequence_head import huggingface_head
 from tfmodel.tasks.span_windows import DOC_STRIDE, MAX_QUERY_LENGTH
 from tfmodel.tasks.token_head import id_labels
@@ -132,6 +133,8 @@ def export_onnx(
         of_its_length.save(aside)
         for name, content in files_of(manifest, of_its_length).items():
             (aside / name).write_bytes(content)
+        if manifest.tokenizer == "unigram":
+            (aside / TOKENIZER_FILE).rename(aside / OWN_FILE)
         for name, values in (
             (CONFIG_FILE, config),
             (TOKENIZER_FILE, tokenizer_json(tokenizer, **_cut(tokenizer, manifest))),
@@ -145,7 +148,7 @@ def export_onnx(
 def _written(model: keras.Model, manifest: Manifest) -> tuple[Any, dict[str, Any]]:
     """The ONNX model, and what `config.json` says of it."""
     task, labels = tasks.find(manifest.task), manifest.labels
-    known = {"door": "ONNX", "families": ONNX_FAMILIES}
+    known = {"door": "ONNX", "families": tuple(FAMILIES)}
     made: dict[str, Any] = {"producer": manifest.version}
     if task.ANSWERS == "vectors":
         shape, tensors, pooling = read_vector_model(model, **known)
@@ -156,9 +159,9 @@ def _written(model: keras.Model, manifest: Manifest) -> tuple[Any, dict[str, Any
         write = tokens_graph
         made |= {"classes": len(labels), "apart": ENDS if task.ANSWERS == "span" else ()}
     else:
-        shape, tensors = read_classifier(model, **known)
+        shape, tensors = read_classifier(model, takes_readings=True, **known)
         write = classifier_graph
-        made |= {"classes": len(labels)}
+        made |= {"classes": len(labels), "reading": reading_of(model)}
     if (size := sum(value.nbytes for value in tensors.values())) > _LARGEST_BYTES:
         raise ConfigError(
             "ONNX: expected a model of at most 2 GB, which is what one file can hold. Received: "
@@ -414,7 +417,10 @@ def _read(folder: Path) -> tuple[Manifest, RowTokenizer]:
         if path.is_file() and path.name != MODEL_FILE
     }
     manifest = read_files(files, name=str(folder))
-    tokenizer = read_tokenizer(files, manifest, name=str(folder))
+    own = files
+    if manifest.tokenizer == "unigram":
+        own = {**files, TOKENIZER_FILE: files.get(OWN_FILE, files[TOKENIZER_FILE])}
+    tokenizer = read_tokenizer(own, manifest, name=str(folder))
     try:
         found = json.loads(files[TOKENIZER_FILE])
     except (KeyError, ValueError) as error:

@@ -15,6 +15,8 @@ import numpy as np
 from tfmodel.export.weights import HEAD
 from tfmodel.model.families import FAMILIES, Family
 from tfmodel.model.sizes import BertConfig
+from tfmodel.tasks.masked_head import NAMES
+from tfmodel.tasks.readings import AtGap, Pooled
 
 OPSET = 17
 """The first with LayerNormalization; ONNX Runtime takes it since 1.12."""
@@ -57,20 +59,21 @@ class _Graph:
         """Keep a tensor of the checkpoint as it is."""
         return self.constant(name, self.tensors[name])
 
-    def dense(self, hidden: str, name: str) -> str:
-        """(B, T, D) times a kernel, plus a bias."""
+    def dense(self, hidden: str, name: str, node: str = "") -> str:
+        """(B, T, D) times a kernel, plus a bias; `node`: where layers share the weights."""
+        node = node or name
         kernel = self.constant(f"{name}.kernel", self.tensors[f"{name}.weight"].T)
-        product = self.add("MatMul", hidden, kernel, name=f"{name}/product")
-        return self.add("Add", product, self.table(f"{name}.bias"), name=f"{name}/sum")
+        product = self.add("MatMul", hidden, kernel, name=f"{node}/product")
+        return self.add("Add", product, self.table(f"{name}.bias"), name=f"{node}/sum")
 
-    def normalize(self, hidden: str, name: str, epsilon: float) -> str:
+    def normalize(self, hidden: str, name: str, epsilon: float, node: str = "") -> str:
         """Layer normalization over D."""
         return self.add(
             "LayerNormalization",
             hidden,
             self.table(f"{name}.weight"),
             self.table(f"{name}.bias"),
-            name=name,
+            name=node or name,
             axis=-1,
             epsilon=epsilon,
         )
@@ -128,7 +131,7 @@ class _Graph:
         split = self.constant("split", [0, 0, shape.heads, width], np.int64)
 
         def heads(part: str, source: str, order: Sequence[int]) -> str:
-            projected = self.dense(source, theirs[part])
+            projected = self.dense(source, theirs[part], f"{name}/{part}")
             projected = self.add("Reshape", projected, split, name=f"{name}/{part}/heads")
             return self.add("Transpose", projected, name=f"{name}/{part}/turned", perm=order)
 
@@ -144,7 +147,7 @@ class _Graph:
         mixed = self.add("Transpose", mixed, name=f"{name}/turned", perm=(0, 2, 1, 3))
         joined = self.constant("joined", [0, 0, shape.hidden_size], np.int64)
         mixed = self.add("Reshape", mixed, joined, name=f"{name}/joined")
-        return self.dense(mixed, theirs["output"])
+        return self.dense(mixed, theirs["output"], f"{name}/output")
 
     def activate(self, hidden: str, name: str, kind: str) -> str:
         """ReLU, tanh, or GELU by its formula: the operator came with a later opset."""
@@ -192,21 +195,25 @@ class _Graph:
         attended = self.attention(hidden, asking, mask, f"{name}.attention", theirs, shape)
         hidden = self.add("Add", attended, asking, name=f"{name}/attended")
         epsilon = shape.layer_norm_epsilon
-        hidden = self.normalize(hidden, theirs["attention_norm"], epsilon)
-        widened = self.dense(hidden, theirs["widen"])
+        hidden = self.normalize(hidden, theirs["attention_norm"], epsilon, f"{name}/attention_norm")
+        widened = self.dense(hidden, theirs["widen"], f"{name}/widen")
         widened = self.activate(widened, f"{name}/activation", shape.activation)
-        narrowed = self.dense(widened, theirs["narrow"])
+        narrowed = self.dense(widened, theirs["narrow"], f"{name}/narrow")
         hidden = self.add("Add", narrowed, hidden, name=f"{name}/fed_forward")
-        return self.normalize(hidden, theirs["feed_forward_norm"], epsilon)
+        return self.normalize(
+            hidden, theirs["feed_forward_norm"], epsilon, f"{name}/feed_forward_norm"
+        )
 
     def encode(self, shape: BertConfig, *, first_only: bool = False) -> str:
         """The hidden states of all tokens (B, T, D), or of the first of each row (B, 1, D)."""
         family = FAMILIES[shape.family]
         mask = self.mask()
         hidden = self.embed(shape, family)
+        numbers: dict[int, int] = {}  # of the layers that have weights of their own
         for index in range(shape.layers):
             last, name = first_only and index == shape.layers - 1, f"encoder.layer.{index}"
-            theirs = {part: each.format(index) for part, each in family.layer.items()}
+            number = numbers.setdefault(shape.shares_with(index), len(numbers))
+            theirs = {part: each.format(number) for part, each in family.layer.items()}
             hidden = self.layer(hidden, mask, name, theirs, shape, last=last)
         return hidden
 
@@ -226,6 +233,27 @@ class _Graph:
         axis = self.constant("first.token", [1], np.int64)
         return self.add("Squeeze", hidden, axis, name="first_token")
 
+    def at_first(self, hidden: str, piece: int) -> str:
+        """The state where a piece stands for the first time in its row: (B, T, D) to (B, D)."""
+        axis, one = self.constant("gap.axis", [1], np.int64), self.constant("gap.one", 1.0)
+        wanted = self.constant("gap.piece", piece, np.int64)
+        found = self.add("Equal", INPUTS[0], wanted, name="gap/found")
+        found = self.add("Cast", found, name="gap/is_piece", to=1)
+        along = self.constant("gap.along", 1, np.int64)
+        count = self.add("CumSum", found, along, name="gap/count")
+        first = self.add("Equal", count, one, name="gap/is_first")
+        first = self.add("Cast", first, name="gap/first", to=1)
+        first = self.add("Mul", first, found, name="gap/only")
+        first = self.add("Unsqueeze", first, axis, name="gap/row")
+        state = self.add("MatMul", first, hidden, name="gap/state")
+        return self.add("Squeeze", state, axis, name="gap")
+
+    def sentence(self, shape: BertConfig, pooling: str, normalize: bool) -> str:
+        """What `SentencePooling` makes of the hidden states: (B, D)."""
+        hidden = self.encode(shape, first_only=pooling == "cls")
+        vector = self.mean(hidden) if pooling == "mean" else self.only_token(hidden)
+        return self.unit(vector) if normalize else vector
+
     def unit(self, vector: str) -> str:
         """Vectors (B, D) of length 1; one of zeros stays one."""
         length = self.add("ReduceL2", vector, name="unit/length", axes=[1], keepdims=1)
@@ -243,7 +271,12 @@ def inputs_of(shape: BertConfig) -> tuple[str, ...]:
 
 
 def classifier_graph(
-    shape: BertConfig, tensors: Mapping[str, np.ndarray], *, classes: int, producer: str
+    shape: BertConfig,
+    tensors: Mapping[str, np.ndarray],
+    *,
+    classes: int,
+    producer: str,
+    reading: Pooled | AtGap | None = None,
 ) -> Any:
     """Write a classifier as an ONNX model.
 
@@ -252,20 +285,39 @@ def classifier_graph(
         tensors: float32 arrays by Hugging Face name, as `read_classifier` gives them.
         classes: C.
         producer: version of tfmodel.
+        reading: what the head reads, where it is not the encoder's `pooled` output.
 
     Returns:
         An `onnx.ModelProto`. Inputs as `inputs_of` says, int64 (B, T) with any B and T; output
         `logits`, float32 (B, C).
     """
-    graph, family = _Graph(tensors), FAMILIES[shape.family]
+    graph = _Graph(tensors)
+    if isinstance(reading, Pooled):
+        vector = graph.sentence(shape, reading.pooling, reading.normalize)
+    elif reading is not None:
+        vector = _at_gap(graph, shape, reading)
+    else:
+        vector = _pooled(graph, shape)
+    graph.dense(vector, HEAD)
+    graph.nodes[-1].output[0] = OUTPUT
+    return _model(graph, "classifier", shape, {OUTPUT: ["batch", classes]}, producer)
+
+
+def _pooled(graph: _Graph, shape: BertConfig) -> str:
+    family = FAMILIES[shape.family]
     hidden = graph.encode(shape, first_only=True)
     flat = graph.constant("flat", [-1, shape.hidden_size], np.int64)
     first = graph.add("Reshape", hidden, flat, name="first_token")
     pooled = graph.dense(first, family.pooler[0])
-    pooled = graph.activate(pooled, "pooled", family.pooler_activation)
-    graph.dense(pooled, HEAD)
-    graph.nodes[-1].output[0] = OUTPUT
-    return _model(graph, "classifier", shape, {OUTPUT: ["batch", classes]}, producer)
+    return graph.activate(pooled, "pooled", family.pooler_activation)
+
+
+def _at_gap(graph: _Graph, shape: BertConfig, reading: AtGap) -> str:
+    names = NAMES[shape.family]
+    state = graph.at_first(graph.encode(shape), reading.mask_id)
+    state = graph.dense(state, names.dense)
+    state = graph.activate(state, "gap/activation", names.activation or shape.activation)
+    return graph.normalize(state, names.normalize, shape.layer_norm_epsilon)
 
 
 def tokens_graph(
@@ -323,10 +375,7 @@ def vector_graph(
         float32 (B, D), as Hugging Face's exporters call it.
     """
     graph = _Graph(tensors)
-    hidden = graph.encode(shape, first_only=pooling == "cls")
-    vector = graph.mean(hidden) if pooling == "mean" else graph.only_token(hidden)
-    if normalize:
-        vector = graph.unit(vector)
+    graph.sentence(shape, pooling, normalize)
     graph.nodes[-1].output[0] = VECTOR
     return _model(graph, "embedder", shape, {VECTOR: ["batch", shape.hidden_size]}, producer)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from tfmodel.config import ConfigError
@@ -9,9 +10,13 @@ from tfmodel.tokens.row_tokenizer import RowTokenizer
 
 if TYPE_CHECKING:
     from tfmodel.tokens.byte_pairs import BytePairTokenizer
+    from tfmodel.tokens.prompts import PromptTokenizer
     from tfmodel.tokens.tokenizer import Tokenizer
+    from tfmodel.tokens.unigram import UnigramTokenizer
 
 TOKENIZER_FILE = "tokenizer.json"
+OWN_FILE = "unigrams.json"
+"""What stands in a model folder's `tokenizer.json`, where the tokenizer is one of SentencePiece."""
 
 
 def tokenizer_json(
@@ -32,28 +37,19 @@ def tokenizer_json(
 
     Returns:
         What goes into `tokenizer.json`. Special tokens are not added ones: `[SEP]` in a user's
-        text stays text, and cannot end a row.
+        text stays text, and cannot end a row. The template of a `PromptTokenizer` is one of it.
 
     Raises:
-        ConfigError: a tokenizer of SentencePiece.
+        ConfigError: a special piece of SentencePiece that a text could write.
     """
-    if tokenizer.kind not in _SPLITTING:
-        raise ConfigError(
-            f"ONNX: expected a tokenizer of {', '.join(_SPLITTING)}. Received: {tokenizer.kind}, "
-            "whose special pieces a text could then write. Export the model as a SavedModel."
-        )
     vocabulary = tokenizer.vocabulary
-    start, end = vocabulary.special["start"], vocabulary.special["end"]
-    second = int(tokenizer.has_segments)
-
-    def token(piece: str, segment: int) -> dict[str, Any]:
-        return {"SpecialToken": {"id": piece, "type_id": segment}}
-
-    def text(name: str, segment: int) -> dict[str, Any]:
-        return {"Sequence": {"id": name, "type_id": segment}}
-
-    single = [token(start, 0), text("A", 0), token(end, 0)]
-    between = [token(end, 0)] * (tokenizer.ends_between - 1)
+    splitter = tokenizer.splitter if tokenizer.template else tokenizer
+    splitting = _SPLITTING[splitter.kind](splitter)
+    if tokenizer.template and tokenizer.text_prefix:
+        before = {"type": "Prepend", "prepend": tokenizer.text_prefix}
+        after = splitting["normalizer"]
+        steps = [before, after] if after else [before]
+        splitting["normalizer"] = {"type": "Sequence", "normalizers": steps}
     return {
         "version": "1.0",
         "truncation": {
@@ -71,17 +67,53 @@ def tokenizer_json(
             "pad_token": vocabulary.special["padding"],
         },
         "added_tokens": [],
-        "post_processor": {
-            "type": "TemplateProcessing",
-            "single": single,
-            "pair": [*single, *between, text("B", second), token(end, second)],
-            "special_tokens": {
-                piece: {"id": piece, "ids": [vocabulary.ids[piece]], "tokens": [piece]}
-                for piece in (start, end)
-            },
-        },
-        **_SPLITTING[tokenizer.kind](tokenizer),
+        "post_processor": _prompt(tokenizer) if tokenizer.template else _row(tokenizer),
+        **splitting,
     }
+
+
+def _token(name: str, segment: int = 0) -> dict[str, Any]:
+    return {"SpecialToken": {"id": name, "type_id": segment}}
+
+
+def _text(name: str, segment: int = 0) -> dict[str, Any]:
+    return {"Sequence": {"id": name, "type_id": segment}}
+
+
+def _row(tokenizer: RowTokenizer) -> dict[str, Any]:
+    """How a row is made of one text, or of two."""
+    vocabulary, second = tokenizer.vocabulary, int(tokenizer.has_segments)
+    start, end = vocabulary.special["start"], vocabulary.special["end"]
+    single = [_token(start), _text("A"), _token(end)]
+    between = [_token(end)] * (tokenizer.ends_between - 1)
+    return {
+        "type": "TemplateProcessing",
+        "single": single,
+        "pair": [*single, *between, _text("B", second), _token(end, second)],
+        "special_tokens": {
+            piece: {"id": piece, "ids": [vocabulary.ids[piece]], "tokens": [piece]}
+            for piece in (start, end)
+        },
+    }
+
+
+def _prompt(tokenizer: PromptTokenizer) -> dict[str, Any]:
+    """How a row is made of texts in a template: its own words are tokens beside them."""
+    vocabulary, texts = tokenizer.vocabulary, {"{text}": "A", "{text_pair}": "B"}
+    parts = [[vocabulary.start_id], *tokenizer.parts, [vocabulary.end_id]]
+    special, row = {}, []
+    for place, part in enumerate(parts):
+        if isinstance(part, str):
+            row.append(_text(texts[part]))
+        elif part:
+            name = f"template {place}"
+            words = [vocabulary.pieces[index] for index in part]
+            special[name] = {"id": name, "ids": part, "tokens": words}
+            row.append(_token(name))
+    single = [each for each in row if each != _text("B")]
+    # A pair must have a place, though a template of single texts is asked for none.
+    pair = row if row != single else [*row, _text("B")]
+    return {"type": "TemplateProcessing", "single": single, "pair": pair, "special_tokens": special}
 
 
 def _word_pieces(tokenizer: Tokenizer) -> dict[str, Any]:
@@ -130,4 +162,28 @@ def _byte_pairs(tokenizer: BytePairTokenizer) -> dict[str, Any]:
     }
 
 
-_SPLITTING = {"wordpiece": _word_pieces, "byte_pairs": _byte_pairs}
+def _unigrams(tokenizer: UnigramTokenizer) -> dict[str, Any]:
+    vocabulary, splitting = tokenizer.vocabulary, tokenizer.splitting
+    values = splitting.fast_values(vocabulary, tokenizer.scores)
+    short = [piece for piece in splitting.never_text if len(piece) < 2]
+    if short:
+        raise ConfigError(
+            f"ONNX: expected special pieces of at least two characters. Received: {short[0]!r}, "
+            f"which {TOKENIZER_FILE} could not keep out of texts. Export the model as a SavedModel."
+        )
+    # Its model would find a special piece in a text: one that a text writes is cut in two.
+    written = "|".join(
+        f"(?<={re.escape(piece[:-1])}){re.escape(piece[-1])}"
+        for piece in sorted(splitting.never_text, key=vocabulary.ids.get)
+    )
+    cut = {"type": "Split", "pattern": {"Regex": written}, "behavior": "Isolated", "invert": False}
+    splitters = [*values["pre_tokenizer"]["pretokenizers"], cut]
+    return {
+        "normalizer": values["normalizer"],
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": splitters},
+        "decoder": values["decoder"],
+        "model": values["model"],
+    }
+
+
+_SPLITTING = {"wordpiece": _word_pieces, "byte_pairs": _byte_pairs, "unigram": _unigrams}

@@ -82,8 +82,9 @@ def ask_tensorflow_gaps(
         return Asked(None, told.figures, failures)
     values = [each for answer in told.answers for each in _values(answer)]
     for text, answer, gaps in zip(texts, told.answers, values, strict=True):
-        due = fill.filled(text, [tokens[0] for tokens in gaps.tokens])
-        if answer["filled"][0] != due.encode("utf-8", "replace").decode("utf-8"):
+        (due,) = fill.decode([gaps], texts=[text], **description.manifest.decoding)
+        due = due["filled"].encode("utf-8", "replace").decode("utf-8")
+        if answer["filled"][0] != due:
             failures.append(f"its filled is {answer['filled'][0]!r} where its tokens say {due!r}")
             break
     return Asked(values, told.figures, failures, others)

@@ -25,7 +25,7 @@ from tfmodel.export.settings import ExportSettings
 from tfmodel.export.spans import Spans
 from tfmodel.export.trained import Trained
 from tfmodel.run_folder import write_aside
-from tfmodel.tasks.fill import GAP
+from tfmodel.tokens.gaps import GAP
 from tfmodel.tokens.row_tokenizer import SHORTEST_LIMIT, RowTokenizer
 
 TEXT_SIGNATURE = "serving_default"
@@ -128,7 +128,8 @@ def export_savedmodel(
             trained, precision=precision, signatures=signatures
         ).items():
             (folder / name).write_bytes(content)
-        texts = list(warmup_texts) or list(labels) or ["a text", GAP][: 1 + tasks.fills_gaps(task)]
+        few = ["a text", manifest.decoding.get("gap", GAP)][: 1 + tasks.fills_gaps(task)]
+        texts = list(warmup_texts) or list(labels) or few
         write_warmup(folder, texts, manifest, [*signatures])
     return version
 

@@ -21,10 +21,10 @@ def gaps_module(trained: Trained, manifest: Manifest) -> tf.Module:
 
     Returns:
         A module with `signatures_by_name`: `serving_default` takes `text`; `ids` a batch of token
-        ids, and gives `tokens` and `scores` of each `[MASK]` among them.
+        ids, and gives `tokens` and `scores` of each mask among them.
 
     Raises:
-        ConfigError: another precision than float32, or a vocabulary without `[MASK]`.
+        ConfigError: another precision than float32, or a vocabulary without a mask.
     """
     if manifest.precision != "float32":
         raise ConfigError(
@@ -42,7 +42,7 @@ def gaps_module(trained: Trained, manifest: Manifest) -> tf.Module:
     batch = {name: tf.TensorSpec((None, None), tf.int32, name=name) for name in graph.BATCH_NAMES}
 
     def from_texts(text):
-        return served({"text": text, **fill(filler.rows(text))})
+        return served({"text": text, **fill(filler.rows(text))}, **manifest.decoding)
 
     def from_ids(**ids):
         return served(fill(rows_of_batch(**ids)))

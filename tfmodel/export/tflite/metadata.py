@@ -43,7 +43,7 @@ _DESCRIPTIONS = {
     "ids": "Ids of the text's word pieces, padded with [PAD].",
     "mask": "1 for a token, 0 for padding.",
     "segment_ids": "0 for the first text, 1 for the second.",
-    GAP_INPUT: "Where the gap is that is asked for: the index of a [MASK] among the ids.",
+    GAP_INPUT: "Where the gap is that is asked for: the index of a mask among the ids.",
 }
 _IDS_OF_APP = (
     "Ids that the app makes, by the tokenizer whose files are inside (its kind in tfmodel.json); "

@@ -13,7 +13,7 @@ from tfmodel.config import ConfigError
 from tfmodel.data import Split
 from tfmodel.model.checkpoints import read_tensors
 from tfmodel.tasks import classify
-from tfmodel.tasks.readings import BIAS, AtGap, assign_gap
+from tfmodel.tasks.readings import GAP_STATE, AtGap, assign_gap
 from tfmodel.tokens.prompts import PromptTokenizer, check_template
 from tfmodel.tokens.row_tokenizer import RowTokenizer
 from tfmodel.train.few_labels.settings import PromptSettings
@@ -71,7 +71,7 @@ def train(
         )
         assign_gap(model, tensors, name=str(folder))
         table = keras.ops.convert_to_numpy(encoder.get_layer("embeddings").token_table)
-        biases = tensors.get(BIAS, tensors.get("cls.predictions.decoder.bias"))
+        biases = keras.ops.convert_to_numpy(model.get_layer(GAP_STATE).bias)
         head = model.get_layer("head")
         head.kernel.assign(np.asarray(table, np.float32)[words].T)
         head.bias.assign(np.asarray(biases, np.float32)[words])
@@ -115,7 +115,9 @@ def word_ids(
             f"Received: {received}."
         )
     pieces = tokenizer.vocabulary.pieces
-    found = tokenizer.tokenize([named[label] for label in labels]).to_list()
+    # A word is asked for, not a part of one.
+    before = " " if tokenizer.has_blanks and not tokenizer.puts_blank else ""
+    found = tokenizer.tokenize([before + named[label] for label in labels]).to_list()
     for label, ids in zip(labels, found, strict=True):
         if len(ids) != 1 or ids[0] == tokenizer.vocabulary.unknown_id:
             raise ConfigError(

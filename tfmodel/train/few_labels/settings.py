@@ -46,7 +46,8 @@ class PromptSettings(Settings):
     )
     template: str = Field(
         min_length=1,
-        description="prompt: with {text}, {text_pair} where rows are pairs, and [MASK].",
+        description="prompt: with {text}, {text_pair} where rows are pairs, and [MASK], the gap, "
+        "whatever the model's own mask is called.",
         examples=["{text} It was [MASK]."],
         json_schema_extra={
             "type": "string",
@@ -97,24 +98,22 @@ class Method:
         defaults: of `train`, where the config says nothing.
         foreign: keys of a config that mean nothing to it.
         pairs: whether rows may be two texts.
-        families: kinds of encoder, by `model_type`, that it can train.
+        reads: what its head reads, for messages.
     """
 
     module: str
     defaults: Mapping[str, Any]
     foreign: tuple[str, ...]
     pairs: bool
-    families: tuple[str, ...]
+    reads: str
 
 
-_FORMS = ("export.keras_hub", "export.onnx")
 _ROWS = ("data.label_noise", "data.none_label")
 METHODS = {
     "contrastive": Method(
         "contrastive",
         defaults={"epochs": 1, "batch_size": 16, "learning_rate": 2e-5},
         foreign=(
-            *_FORMS,
             *_ROWS,
             "train.class_weights",
             "train.dropout",
@@ -128,14 +127,14 @@ METHODS = {
             "train.regularize.plateau",
         ),
         pairs=False,
-        families=("bert", "distilbert", "electra", "roberta"),
+        reads="the sentence vector",
     ),
     "prompt": Method(
         "prompt",
         defaults={"epochs": 30, "batch_size": 8, "patience": None},
-        foreign=(*_FORMS, *_ROWS, "train.regularize.mixout"),
+        foreign=(*_ROWS, "train.regularize.mixout"),
         pairs=True,
-        families=("bert",),
+        reads="a gap in a template",
     ),
 }
 """The methods there are."""
