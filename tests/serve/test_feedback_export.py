@@ -37,8 +37,10 @@ def test_retention_and_deletion(record, url):
             other.execute("update tfmodel_requests set time=? where id=?", (moment, request_id))
         moment = now - 86400 * 10
         other.execute("update tfmodel_corrections set time=? where request_id=?", (moment, ids[0]))
-    assert store.prune(now=now, days=8.5, rows=None) == 1  # of the second, a correction is younger
-    assert store.prune(now=now, days=None, rows=2) == 2
+    assert (
+        sum(store.prune(now=now, days=8.5, rows=None)) == 1
+    )  # of the second, a correction is younger
+    assert sum(store.prune(now=now, days=None, rows=2)) == 2
     left = {ids[1], ids[4], ids[5]}
     assert {row[0] for row in table(url, "requests", "id")} == left
     assert {row[0] for row in table(url, "rows", "request_id")} == left

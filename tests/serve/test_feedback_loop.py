@@ -17,6 +17,7 @@ import pytest
 import small_postgres
 import small_run
 from small_feedback import start
+from small_servable import until
 
 import tfmodel as tm
 from tfmodel.serve import Client, Server, ServingError, serve_settings
@@ -156,7 +157,7 @@ def test_postgres_keeps_it_all(database, tmp_path, caplog):
     assert (figures.rows, figures.corrected, figures.agreed) == (40, 21, 10)
     assert delete_feedback(database, [ids[0], "same"]) == (1, 3)
     three = start(database, None, days=1, rows=1000)
-    assert three._store.prune(now=time.time() + 2 * 86400, days=1, rows=None) == 19
+    assert sum(three._store.prune(now=time.time() + 2 * 86400, days=1, rows=None)) == 19
     three.stop(20)
     assert select(database, "select count(*) from tfmodel_rows") == [(0,)]
     assert "hunter2" not in caplog.text and "example.com" not in caplog.text
@@ -188,3 +189,24 @@ def test_a_postgres_that_goes_away_holds_nothing_up(cluster, database, caplog):
     assert select(database, "select count(*) from tfmodel_requests") == [(51,)]
     assert select(database, "select count(*) from tfmodel_corrections") == [(2,)]
     assert "hunter2" not in caplog.text and "127.0.0.1/postgres cannot be written" in caplog.text
+
+
+def test_postgres_deletes_what_takes_longer_than_a_client_waits(database):
+    import psycopg
+
+    recorder = start(database, None)
+    for number in range(3):
+        ask(recorder, f"text {number}")
+    recorder.stop(20)
+    slow = (
+        "create or replace function slow() returns trigger language plpgsql as "
+        "'begin perform pg_sleep(0.8); return null; end'"
+    )
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute(slow)
+        connection.execute(
+            "create trigger slow before delete on tfmodel_requests execute function slow()"
+        )
+    recorder = start(database, None, wait_seconds=0.4, rows=1)
+    until(lambda: select(database, "select count(*) from tfmodel_requests") == [(0,)], 20)
+    recorder.stop(20)

@@ -8,7 +8,9 @@ import http.client
 import http.server
 import json
 import logging
+import shutil
 import sqlite3
+import subprocess
 import threading
 
 import grpc
@@ -124,6 +126,19 @@ def test_requests_over_both_doors_are_recorded_and_corrected(recording):
     until(lambda: 'feedback_requests{model_name="model",outcome="no_text"}' in page(recording))
     figures = feedback_stats(f"sqlite:///{recording._recorder._engine.url.database}")
     assert sum(each.corrected for each in figures) == 3
+
+
+def test_the_room_for_what_waits_is_counted_with_the_answers(recording, monkeypatch):
+    sizes, offer = [], recording._recorder.offer
+
+    def noted(*given, size, **values):
+        sizes.append(size)
+        return offer(*given, size=size, **values)
+
+    monkeypatch.setattr(recording._recorder, "offer", noted)
+    body = json.dumps(STRINGS).encode()
+    _, _, answer = exchange(recording.rest_address, "POST", PREDICT, body)
+    assert sizes == [len(body) + len(answer)]
 
 
 def test_bodies_that_are_no_corrections(recording):
@@ -323,6 +338,7 @@ def test_mistakes_of_whoever_starts_it(tmp_path, tfmodel):
         (["--upstream", "nowhere"], "--upstream: expected HOST:PORT"),
         (["--upstream", "h:1/path"], "--upstream: expected HOST:PORT"),
         (["--upstream", "h:1", "--upstream-grpc", "x"], "--upstream-grpc: expected HOST:PORT"),
+        (["--upstream", "h:1", "--upstream-grpc", "http://h:1"], "or grpcs://HOST:PORT"),
         (["x", "--upstream-grpc", "h:1"], "Received: no --upstream"),
         (["x", "--feedback-sample", "1"], "Expected --feedback beside --feedback-sample"),
         (["x", "--feedback", "sqlite:///x.db", "--feedback-sample", "2"], "--feedback-sample"),
@@ -343,3 +359,34 @@ def test_mistakes_of_whoever_starts_it(tmp_path, tfmodel):
         ]:
             with pytest.raises(ConfigError, match=words):
                 client.feedback(**options)
+
+
+@pytest.mark.slow
+def test_a_server_behind_with_tls_over_both_doors(base, tmp_path, monkeypatch, caplog):
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl, which makes the certificate")
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    make = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext"
+    command = [*make.split(), "subjectAltName=IP:127.0.0.1", "-out", certificate, "-keyout", key]
+    subprocess.run(command, check=True, capture_output=True)
+    files = {"tls_certificate": str(certificate), "tls_key": str(key)}
+    with Server(base, settings=serve_settings(rest_port=0, grpc_port=0, **files)) as behind:
+        rest, over_grpc = f"https://{behind.rest_address}", f"grpcs://{behind.grpc_address}"
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        with Proxy(rest, upstream_grpc=over_grpc, settings=settings(tmp_path)) as proxy:
+            assert ask(proxy.rest_address, PREDICT, STRINGS)[0] == 200
+            with Client(f"grpc://{proxy.grpc_address}") as client:
+                assert client.ask({"x": [2.0]})["y"].tolist() == [3.0]
+        assert "gRPC without" not in caplog.text
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
+        with pytest.raises(ConfigError, match="SSL_CERT_FILE: expected a file of certificates"):
+            Proxy(rest, upstream_grpc=over_grpc, settings=settings(tmp_path))
+        # Whoever trusts others does not trust this one.
+        monkeypatch.delenv("SSL_CERT_FILE")
+        with Proxy(rest, upstream_grpc=over_grpc, settings=settings(tmp_path)) as proxy:
+            assert ask(proxy.rest_address, PREDICT, STRINGS)[0] in (502, 503)
+            with Client(f"grpc://{proxy.grpc_address}", tries=1) as client:
+                with pytest.raises(ServingError):
+                    client.ask({"x": [2.0]})
+        Proxy(rest, upstream_grpc=behind.grpc_address, settings=settings(tmp_path))
+        assert "gRPC without: grpcs://HOST:PORT" in caplog.text

@@ -85,7 +85,7 @@ def test_both_answers_are_kept_and_nothing_private(record, url):
     # They go with their requests, and with the time.
     delete_feedback(url, [request_id])
     assert [text for (text,) in table(url, "copies", "request_id")] == [copies[2][0]]
-    recorder._store.prune(now=time.time() + 2 * 86400, days=1, rows=None)
+    sum(recorder._store.prune(now=time.time() + 2 * 86400, days=1, rows=None))
     assert not table(url, "copies") and not table(url, "requests")
 
 

@@ -107,8 +107,9 @@ class RestApplication:
             body = await self._body(scope, receive)
             request = await self._parsed(body)
             answer = await self._ask(call, request)
-            self._record(call, request, answer, len(body))
-            return 200, "application/json", await self._written(answer)
+            written = await self._written(answer)
+            self._record(call, request, answer, len(body) + len(written))
+            return 200, "application/json", written
         if call.method == "GET" and (found := _LOOK.fullmatch(call.path)):
             *call.spec, what = found.groups()
             return 200, "application/json", self._look(call, what)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import pydantic
@@ -14,6 +15,8 @@ from tfmodel.serve.feedback.settings import FeedbackSettings
 
 class ServeSettings(Settings):
     """What `tfmodel serve` and `Server` take beside the models."""
+
+    model_config = pydantic.ConfigDict(hide_input_in_errors=True)
 
     host: str = Field("127.0.0.1", description="Address to listen at.")
     rest_port: int = Field(8501, ge=0, le=65535, description="Port of REST; 0: any free one.")
@@ -75,11 +78,19 @@ def serve_settings(**values: Any) -> ServeSettings:
         problem = error.errors()[0]
         option = "--" + "-".join(map(str, problem["loc"])).replace("_", "-")
         option = option.replace("--feedback-privacy-", "--feedback-")
+        received = "a value not shown here" if _is_secret(problem) else repr(problem["input"])
         raise ConfigError(
-            f"{option}: expected another value: {problem['msg']}. Received: {problem['input']!r}."
+            f"{option}: expected another value: {problem['msg']}. Received: {received}."
         ) from None
     if (settings.tls_certificate is None) != (settings.tls_key is None):
         raise ConfigError(
             "Expected --tls-certificate and --tls-key together. Received: one of them."
         )
     return settings
+
+
+def _is_secret(problem: Mapping[str, Any]) -> bool:
+    """Whether what was received may be the URL of a database, which may hold a password."""
+    place = problem["loc"]
+    is_database = place[:1] == ("feedback",) and place[1:2] in ((), ("database",))
+    return is_database or problem["type"] == "extra_forbidden"

@@ -113,12 +113,9 @@ def build(
         )
     pooled = encoder(inputs)["pooled"] if reading is None else reading.vector(encoder, inputs)
     pooled = Dropout(dropout, name="pooled_dropout")(pooled)
-    answers = keras.layers.Dense(
-        outputs,
-        name="head",
-        dtype="float32",
-        kernel_initializer=keras.initializers.TruncatedNormal(stddev=0.02),
-    )(pooled)
+    # Initial weights as Keras draws them (Glorot and Bengio 2010, eq. 16), about 0.07 in a MiniLM:
+    # from BERT's 0.02 a few hundred steps learn far less (docs/LOG.md, "Few steps on few rows").
+    answers = keras.layers.Dense(outputs, name="head", dtype="float32")(pooled)
     if mean != 0 or np.any(np.not_equal(scale, 1)):
         answers = keras.layers.Rescaling(scale, mean, name=_UNITS, dtype="float32")(answers)
     return keras.Model(inputs, answers, name=name)

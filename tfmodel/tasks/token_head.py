@@ -70,12 +70,9 @@ def build(
     inputs = {key: keras.Input((None,), dtype="int32", name=key) for key in encoder.input}
     hidden = encoder(inputs)["sequence"]
     hidden = Dropout(dropout, name="sequence_dropout")(hidden)
-    answers = keras.layers.Dense(
-        outputs,
-        name="head",
-        dtype="float32",
-        kernel_initializer=keras.initializers.TruncatedNormal(stddev=0.02),
-    )(hidden)
+    # Initial weights as Keras draws them (Glorot and Bengio 2010, eq. 16), about 0.07 in a MiniLM:
+    # from BERT's 0.02 a few hundred steps learn far less (docs/LOG.md, "Few steps on few rows").
+    answers = keras.layers.Dense(outputs, name="head", dtype="float32")(hidden)
     return keras.Model(inputs, answers if above is None else above(answers), name=name)
 
 

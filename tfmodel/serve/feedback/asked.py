@@ -7,7 +7,7 @@ import binascii
 import dataclasses
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tfmodel.data.targets.tagged_words import spans_of_tags
@@ -217,14 +217,46 @@ def _vector(given: Any) -> list[float] | None:
 
 def task_of_answer(answer: Mapping[str, Any] | None) -> str | None:
     """The task whose answers have this form; None: none has."""
-    forms = {
-        "entities": "tag",
-        "answer": "span",
-        "labels": "multilabel",
-        "label": "classify",
-        "score": "regress",
+    forms: dict[str, tuple[str, Callable[[Mapping[str, Any]], bool]]] = {
+        "entities": ("tag", lambda found: _are_entities(found["entities"])),
+        "answer": ("span", _is_part),
+        "labels": ("multilabel", lambda found: _are_strings(found["labels"])),
+        "label": ("classify", lambda found: isinstance(found["label"], str)),
+        "score": ("regress", lambda found: _is_number(found["score"])),
     }
-    return next((task for name, task in forms.items() if name in (answer or {})), None)
+    for name, (task, has_form) in forms.items():
+        if name in (answer or {}):
+            return task if has_form(answer) else None
+    return None
+
+
+def _are_entities(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(each, Mapping)
+        and isinstance(each.get("label"), str)
+        and _is_place(each.get("start"))
+        and _is_place(each.get("end"))
+        for each in value
+    )
+
+
+def _is_part(answer: Mapping[str, Any]) -> bool:
+    """Whether an answer is a part of a text, and says where; an empty one stands nowhere."""
+    part = answer["answer"]
+    is_placed = _is_place(answer.get("start")) and _is_place(answer.get("end"))
+    return isinstance(part, str) and (is_placed or not part)
+
+
+def _are_strings(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= 1e300
+
+
+def _is_place(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def _plain(value: Any) -> Any:

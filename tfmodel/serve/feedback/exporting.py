@@ -8,7 +8,7 @@ import csv
 import datetime
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TextIO
 
@@ -141,9 +141,12 @@ def export_feedback(
         beside = output.with_suffix(".left_out.jsonl")
         sorter = _Sorter()
         names = {"text": text, "text_pair": text_pair, "label": label}
+        columns = [text, label]
+        if output.suffix in _DELIMITERS and store.has_pairs(model):
+            columns = [text, text_pair, label]
         with contextlib.ExitStack() as stack:
-            rows = stack.enter_context(_opened(output, names))
-            left_out = stack.enter_context(_opened(beside, names))
+            rows = stack.enter_context(_opened(output, names, columns))
+            left_out = stack.enter_context(_opened(beside, names, columns))
             for each in _corrected(store, model, moment):
                 reason = sorter.reason(each)
                 (left_out if reason else rows)(each, "correction", reason)
@@ -326,12 +329,18 @@ _Write = Callable[[_Candidate, str, "str | None"], None]
 
 
 @contextlib.contextmanager
-def _opened(path: Path, names: Mapping[str, str]) -> Iterator[_Write]:
-    """A function that writes a row to a file, which appears when all are written."""
+def _opened(path: Path, names: Mapping[str, str], columns: Sequence[str]) -> Iterator[_Write]:
+    """A function that writes a row to a file, which appears when all are written.
+
+    Args:
+        path: the file.
+        names: what its fields are called.
+        columns: those of a table.
+    """
     with write_aside(path) as aside:
         if path.suffix in _DELIMITERS:
             with open(aside, "w", encoding="utf-8", newline="") as file:
-                yield _table(file, _DELIMITERS[path.suffix], names)
+                yield _table(file, _DELIMITERS[path.suffix], names, columns)
         else:
             with open(aside, "w", encoding="utf-8") as file:
                 yield _lines(file, names)
@@ -350,16 +359,15 @@ def _lines(file: TextIO, names: Mapping[str, str]) -> _Write:
     return write
 
 
-def _table(file: TextIO, delimiter: str, names: Mapping[str, str]) -> _Write:
+def _table(
+    file: TextIO, delimiter: str, names: Mapping[str, str], columns: Sequence[str]
+) -> _Write:
     writer = csv.writer(file, delimiter=delimiter, lineterminator="\n")
-    header: list[str] = []
+    writer.writerow(columns)
 
     def write(each: _Candidate, source: str, reason: str | None) -> None:
         fields = _fields(each, names)
-        if not header:
-            header.extend(fields)
-            writer.writerow(header)
-        writer.writerow([fields.get(name, "") for name in header])
+        writer.writerow([fields.get(name, "") for name in columns])
 
     return write
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from tfmodel.config import ConfigError
 from tfmodel.serve.feedback.store import Store
-from tfmodel.serve.feedback.tables import open_engine, shown
+from tfmodel.serve.feedback.tables import kind_of, open_engine, shown
 
 _PATIENCE_SECONDS = 60.0
 
@@ -20,7 +20,7 @@ def open_store(database: str) -> Iterator[Store]:
         database: its URL.
 
     Raises:
-        ConfigError: there is none, or it has no such tables.
+        ConfigError: there is none, or it has no such tables, or others of these names.
         RuntimeError: it cannot be reached or read. No message tells values, users or passwords.
     """
     engine = open_engine(database, wait_seconds=_PATIENCE_SECONDS, must_exist=True)
@@ -37,9 +37,11 @@ def open_store(database: str) -> Iterator[Store]:
                 f"{shown(engine)}: expected the database of a server's feedback. Received: one "
                 "without its tables. Name the one of tfmodel serve --feedback."
             )
+        store.check_tables()
         yield store
     except sa.exc.SQLAlchemyError as error:
-        kind = type(getattr(error, "orig", None) or error).__name__
-        raise RuntimeError(f"{shown(engine)} cannot be read or written now ({kind}).") from None
+        raise RuntimeError(
+            f"{shown(engine)} cannot be read or written now ({kind_of(error)})."
+        ) from None
     finally:
         engine.dispose()

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
+from tfmodel.config import ConfigError
 from tfmodel.serve.errors import ServingError, invalid
 from tfmodel.serve.feedback import asked as languages
 from tfmodel.serve.feedback.asked import AskedRow, NoTexts, task_of_answer
@@ -28,6 +29,7 @@ from tfmodel.serve.feedback.corrections import (
 )
 from tfmodel.serve.feedback.facts import SCORED_PAIRS, KnownModels
 from tfmodel.serve.feedback.mirroring import Mirror, Trial
+from tfmodel.serve.feedback.retention import Retention
 from tfmodel.serve.feedback.scrubbing import Scrubber, StoredRow
 from tfmodel.serve.feedback.settings import FeedbackSettings
 from tfmodel.serve.feedback.store import (
@@ -38,7 +40,7 @@ from tfmodel.serve.feedback.store import (
     row_key,
     text_key,
 )
-from tfmodel.serve.feedback.tables import open_engine, shown
+from tfmodel.serve.feedback.tables import is_of_values, kind_of, open_engine, shown
 from tfmodel.serve.feedback.waiting import Asked, Said, Waiting
 from tfmodel.serve.metrics import Metrics
 from tfmodel.serve.tensors import parse_object
@@ -48,10 +50,10 @@ _CORRECTIONS = ":tfmodel:serving:feedback_corrections"
 _AT_ONCE = 100
 _MOST_CORRECTIONS = 64
 _MOST_COPIES = 10_000
+_MOST_UNNAMED = 20
 _READ_AT_ONCE = 2**16
 _IDLE_SECONDS = 1.0
 _LONGEST_REST = 5.0
-_PRUNE_SECONDS = 3600.0
 _TELL_SECONDS = 60.0
 
 _log = logging.getLogger(__name__)
@@ -105,7 +107,8 @@ class Recorder:
             keep, scrubber = self._copies.extend, self._scrubber
             self._mirror = Mirror(settings, metrics, known=known, scrubber=scrubber, keep=keep)
         self._has_tables = self._is_away = False
-        self._next_prune = 0.0
+        self._retention = Retention(self._store, settings)
+        self._unnamed: set[str] = set()
         self._lost, self._told_lost = 0, 0.0
 
     # --- answers ----------------------------------------------------------------------------
@@ -124,7 +127,7 @@ class Recorder:
         Args:
             request: the object of the body; not to be changed from now on.
             answer: the object of the answer; likewise.
-            size: bytes of the body.
+            size: bytes of both as they are sent.
             signature: what was asked for; empty: the default.
             **columns: `model`, `version`, `version_label` and `seconds`; `trial`, as `offer`.
 
@@ -299,25 +302,36 @@ class Recorder:
         self._engine.dispose()
 
     def _run(self) -> None:
-        self._guarded(self._prune)  # whether it is there is said at once
+        self._is_done(self._retention.step)  # whether it is there is said at once
         rest = 0.1
         while True:
-            items = self._waiting.take(_AT_ONCE, 0 if self._pending else _IDLE_SECONDS)
+            is_idle = not self._pending and not self._retention.is_at_work
+            items = self._waiting.take(_AT_ONCE, _IDLE_SECONDS if is_idle else 0)
             self._pending += self._read(each for each in items if isinstance(each, Asked))
             said = [each for each in items if isinstance(each, Said)]
-            is_written = self._guarded(self._write_pending) if self._pending else True
+            is_written = self._is_done(self._write_pending) if self._pending else True
             if is_written and (self._copies or self._unwritten):
-                is_written = self._guarded(self._write_copies)
+                is_written = self._is_done(self._write_copies)
             for each in said:
                 self._settle(each, is_written)
             if self._waiting.is_closed and not items and not (is_written and self._copies):
                 return
             if is_written:
                 rest = 0.1
-                self._guarded(self._prune)
+                self._is_done(self._retention.step)
             else:
                 self._waiting.rest(rest)
                 rest = min(2 * rest, _LONGEST_REST)
+
+    def _is_done(self, write: Callable[[], None]) -> bool:
+        """As `_guarded`; whatever else goes wrong is said, and does not end the thread."""
+        try:
+            return self._guarded(write)
+        except Exception as error:
+            if not self._is_away:
+                _log.error("feedback: writing failed (%s); requests wait", type(error).__name__)
+            self._is_away = True
+            return False
 
     def _guarded(self, write: Callable[[], None]) -> bool:
         """Whether the database took it; where not, it is said once."""
@@ -328,13 +342,12 @@ class Recorder:
                 self._store.make_tables()
                 self._has_tables = True
             write()
-        except (sa.exc.SQLAlchemyError, OSError) as error:
+        except (sa.exc.SQLAlchemyError, OSError, ConfigError) as error:
             if not self._is_away:
-                _log.warning(
-                    "feedback: %s cannot be written now (%s); requests wait",
-                    shown(self._engine),
-                    _kind(error),
-                )
+                why = f"{shown(self._engine)} cannot be written now ({kind_of(error)})"
+                if isinstance(error, ConfigError):
+                    why = str(error)
+                _log.warning("feedback: %s; requests wait", why)
             self._is_away = True
             self._has_tables = False
             return False
@@ -365,11 +378,27 @@ class Recorder:
             raise NoTexts
         columns = note.columns | (note.late() if note.late is not None else {})
         facts = self._known.facts(columns["model"], columns["version"])
+        self._tell_unnamed(columns["model"])
         known = task_of_answer(rows[0].answer) if rows else None
         columns["task"] = known if facts is None else facts.task
         has = {"has_labels": facts is not None, "has_vectors": columns["task"] == "embed"}
         stored = [self._scrubber.row(row, **has) for row in rows]
         return StoredRequest(columns, stored)
+
+    def _tell_unnamed(self, model: str) -> None:
+        """Say once of a model that none of the folders is its own; a name may be mistaken."""
+        names = self._models()
+        if not self._has_others or not names or model in {*names, *self._unnamed}:
+            return
+        if len(self._unnamed) >= _MOST_UNNAMED:
+            return
+        self._unnamed.add(model)
+        _log.warning(
+            "feedback: the model %s answers, and no folder is known for it, so that its labels "
+            "are not checked. The folder of %s may be meant: say so by --name",
+            model,
+            ", ".join(names),
+        )
 
     def _write_copies(self) -> None:
         while self._copies and len(self._unwritten) < _AT_ONCE:
@@ -377,7 +406,7 @@ class Recorder:
         try:
             self._store.write_copies(self._unwritten)
         except Exception as error:
-            if not _is_of_values(error):
+            if not is_of_values(error):
                 raise
             _log.warning("feedback: %d copies were not kept (refused)", len(self._unwritten))
         self._unwritten = []
@@ -387,7 +416,7 @@ class Recorder:
         try:
             self._store.write([request for _, request in self._pending])
         except Exception as error:
-            if not _is_of_values(error):
+            if not is_of_values(error):
                 raise
             written, refused = self._one_by_one()
         for note, _ in written:
@@ -406,19 +435,10 @@ class Recorder:
                 self._store.write_alone(each[1])
                 written.append(each)
             except Exception as error:
-                if not _is_of_values(error):
+                if not is_of_values(error):
                     raise
                 refused.append(each)
         return written, refused
-
-    def _prune(self) -> None:
-        if time.monotonic() < self._next_prune:
-            return
-        self._next_prune = time.monotonic() + _PRUNE_SECONDS
-        settings = self.settings
-        gone = self._store.prune(now=time.time(), days=settings.days, rows=settings.rows)
-        if gone:
-            _log.info("feedback: %d requests are past their time, and deleted", gone)
 
     # --- corrections, in that thread --------------------------------------------------------
 
@@ -517,20 +537,3 @@ def _written(found: Acknowledged) -> bytes:
     if found.problem is not None:
         answer["problem"] = found.problem
     return json.dumps(answer).encode()
-
-
-def _is_of_values(error: Exception) -> bool:
-    """Whether the values are at fault, and not the database."""
-    import sqlalchemy as sa
-
-    if isinstance(error, sa.exc.DBAPIError):
-        return isinstance(error, sa.exc.IntegrityError | sa.exc.DataError)
-    if isinstance(error, sa.exc.SQLAlchemyError):
-        return isinstance(error, sa.exc.StatementError)
-    return not isinstance(error, OSError)
-
-
-def _kind(error: Exception) -> str:
-    """What went wrong, without a word of the driver's: it may name users and hosts."""
-    inner = getattr(error, "orig", None)
-    return type(error if inner is None else inner).__name__

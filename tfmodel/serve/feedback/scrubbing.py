@@ -12,7 +12,7 @@ import numpy as np
 
 from tfmodel.data.privacy import Round, check_privacy, moved, replace_and_follow
 from tfmodel.data.privacy.settings import PrivacySettings
-from tfmodel.serve.feedback.asked import AskedRow
+from tfmodel.serve.feedback.asked import AskedRow, task_of_answer
 
 _LABELS = ("label", "labels")
 
@@ -119,14 +119,15 @@ class Scrubber:
         """The answer with its places moved, and its parts of a text cut out anew."""
         if answer is None:
             return None
-        if "entities" in answer:
+        task = task_of_answer(answer)
+        if task == "tag":
             placed, is_exact = [], True
             for entity in answer["entities"]:
                 start, end, stands = row.text.place(entity["start"], entity["end"])
                 is_exact &= stands
                 placed.append(entity | {"start": start, "end": end})
             return answer | {"entities": placed} | _unless(is_exact)
-        if {"answer", "start", "end"} <= {*answer} and answer["answer"]:
+        if task == "span" and answer["answer"]:
             start, end, is_exact = row.context.place(answer["start"], answer["end"])
             cut = {"answer": row.context.text[start:end], "start": start, "end": end}
             return answer | cut | _unless(is_exact)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import pydantic
 from pydantic import Field, field_validator
 
 from tfmodel.config import ConfigError, Settings
@@ -16,6 +17,9 @@ DEFAULT_DATABASE = "sqlite:///feedback.db"
 
 class FeedbackSettings(Settings):
     """What a server keeps of requests and corrections."""
+
+    # The database's URL may hold a password.
+    model_config = pydantic.ConfigDict(hide_input_in_errors=True)
 
     database: str = Field(
         DEFAULT_DATABASE,
@@ -38,13 +42,21 @@ class FeedbackSettings(Settings):
         90.0, gt=0, description="How long requests and corrections are kept; none: for ever."
     )
     rows: int | None = Field(
-        1_000_000, ge=1, description="Rows without a correction that are kept, the newest."
+        1_000_000,
+        ge=1,
+        le=10**12,
+        description="Rows without a correction that are kept, the newest.",
     )
     max_characters: int = Field(100_000, ge=1, description="Longer texts are not recorded.")
     queue: int = Field(1000, ge=1, description="Requests that wait to be written; more are lost.")
-    queue_bytes: int = Field(2**26, ge=1, description="Of what waits to be written.")
+    queue_bytes: int = Field(
+        2**26, ge=1, description="Of what waits to be written, requests and answers as sent."
+    )
     wait_seconds: float = Field(
-        5.0, gt=0, description="How long the database may take, before a correction gets 503."
+        5.0,
+        gt=0,
+        le=3600,
+        description="How long the database may take, before a correction gets 503.",
     )
 
     @field_validator("privacy", mode="before", json_schema_input_type=Switched | None)

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from tfmodel.config import ConfigError
 from tfmodel.serve.errors import ServingError, invalid
 from tfmodel.serve.feedback.corrections import as_json
 from tfmodel.serve.feedback.scrubbing import StoredRow
-from tfmodel.serve.feedback.tables import Tables
+from tfmodel.serve.feedback.tables import Tables, shown
 
 _AT_ONCE = 500
+_OF_TEXT = "text:"
+
+_log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,8 +82,30 @@ class Store:
         self.tables = Tables()
 
     def make_tables(self) -> None:
-        """Make the tables that are missing."""
+        """Make the tables that are missing.
+
+        Raises:
+            ConfigError: as `check_tables`.
+        """
         self.tables.metadata.create_all(self.engine)
+        self.check_tables()
+
+    def check_tables(self) -> None:
+        """Refuse tables of these names that are others.
+
+        Raises:
+            ConfigError: a column is missing.
+        """
+        inspector = self._sa.inspect(self.engine)
+        for name, table in self.tables.metadata.tables.items():
+            there = {column["name"] for column in inspector.get_columns(name)}
+            missing = [column.name for column in table.columns if column.name not in there]
+            if missing:
+                raise ConfigError(
+                    f"{shown(self.engine)}: expected the tables of this release. Received: "
+                    f"{name} without {', '.join(missing)}. Name another database, or use the "
+                    "release that has made this one."
+                )
 
     # --- writing ----------------------------------------------------------------------------
 
@@ -151,7 +179,7 @@ class Store:
             columns, row_key = settle(self._found(connection, request_id, number))
             label = as_json(columns.pop("label"))
             if feedback_id is not None and (known := self._known(connection, feedback_id)):
-                return self._same(known, row_key, label)
+                return self._same(known, row_key, label, request_id)
             latest = connection.execute(
                 self._sa.select(table)
                 .where(table.c.row_key == row_key)
@@ -171,15 +199,19 @@ class Store:
                 known = self._known(connection, name)
                 if known is None:
                     raise
-                return self._same(known, row_key, label)
+                return self._same(known, row_key, label, request_id)
         return Acknowledged(name, True, columns["problem"])
 
     def _known(self, connection: Any, feedback_id: str) -> Any:
         table = self.tables.corrections
         return connection.execute(self._sa.select(table).where(table.c.id == feedback_id)).first()
 
-    def _same(self, known: Any, row_key: str, label: str) -> Acknowledged:
-        if (known.row_key, known.label) != (row_key, label):
+    def _same(self, known: Any, row_key: str, label: str, request_id: str | None) -> Acknowledged:
+        is_row = known.row_key == row_key
+        # Sent again, it may find the request that was not there before, or find it gone.
+        if _is_of_text(known.row_key) != _is_of_text(row_key):
+            is_row = request_id is not None and known.request_id == request_id
+        if not is_row or known.label != label:
             raise ServingError(
                 "ALREADY_EXISTS", "feedback_id: another correction was stored under this id."
             )
@@ -234,10 +266,11 @@ class Store:
             table = tables.corrections
             named = self._sa.or_(table.c.request_id.in_(ids), table.c.id.in_(ids))
             corrections = connection.execute(table.delete().where(named)).rowcount
+        self._empty_log()
         return requests, corrections
 
-    def prune(self, *, now: float, days: float | None, rows: int | None) -> int:
-        """Delete what is too old, and what is too much.
+    def prune(self, *, now: float, days: float | None, rows: int | None) -> Iterator[int]:
+        """Delete what is too old, and what is too much, in portions that are gone each by itself.
 
         Args:
             now: seconds since 1970.
@@ -245,31 +278,76 @@ class Store:
                 corrections does.
             rows: of those without a correction, only the newest stay, about as many.
 
-        Returns:
-            How many requests are gone.
+        Yields:
+            How many requests of a portion are gone.
         """
         sa, (requests, own, corrections) = self._sa, self._all()
         corrected = sa.exists().where(corrections.c.request_id == requests.c.id)
-        gone = 0
-        with self.engine.begin() as connection:
-            if days is not None:
-                oldest = now - days * 86400
-                for table in (corrections, self.tables.copies):
-                    connection.execute(table.delete().where(table.c.time < oldest))
-                gone += self._delete_requests(connection, requests.c.time < oldest, ~corrected)
-            if rows is not None:
-                beyond = (
-                    sa.select(requests.c.time)
-                    .join(own, own.c.request_id == requests.c.id)
-                    .where(~corrected)
-                    .order_by(requests.c.time.desc())
-                    .offset(rows)
-                    .limit(1)
-                )
+        is_changed = False
+        if days is not None:
+            oldest, copies = now - days * 86400, self.tables.copies
+            for table, key in ((corrections, corrections.c.id), (copies, copies.c.request_id)):
+                while self._delete_portion([key], key, table.c.time < oldest):
+                    is_changed = True
+                    yield 0
+            while gone := self._delete_requests_portion(requests.c.time < oldest, ~corrected):
+                is_changed = True
+                yield gone
+        if rows is not None:
+            beyond = (
+                sa.select(requests.c.time)
+                .join(own, own.c.request_id == requests.c.id)
+                .where(~corrected)
+                .order_by(requests.c.time.desc())
+                .offset(rows)
+                .limit(1)
+            )
+            with self._unhurried() as connection:
                 newest = connection.scalar(beyond)
-                if newest is not None:
-                    gone += self._delete_requests(connection, requests.c.time <= newest, ~corrected)
+            while newest is not None and (
+                gone := self._delete_requests_portion(requests.c.time <= newest, ~corrected)
+            ):
+                is_changed = True
+                yield gone
+        if is_changed:
+            self._empty_log()
+
+    def _delete_requests_portion(self, *conditions: Any) -> int:
+        requests, rows, _ = self._all()
+        keys = (rows.c.request_id, self.tables.copies.c.request_id, requests.c.id)
+        return self._delete_portion(keys, requests.c.id, *conditions)
+
+    def _delete_portion(self, keys: Sequence[Any], chosen: Any, *conditions: Any) -> int:
+        """Delete what has the keys of some rows; how many of the last table's are gone."""
+        gone = 0
+        with self._unhurried() as connection:
+            some = self._sa.select(chosen).where(*conditions).limit(_AT_ONCE)
+            found = [*{key for (key,) in connection.execute(some)}]
+            for key in keys if found else ():
+                gone = connection.execute(key.table.delete().where(key.in_(found))).rowcount
         return gone
+
+    @contextlib.contextmanager
+    def _unhurried(self) -> Iterator[Any]:
+        """A transaction whose statements may take longer than a client would wait."""
+        with self.engine.begin() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.exec_driver_sql("set local statement_timeout = 0")
+            yield connection
+
+    def _empty_log(self) -> None:
+        """Empty SQLite's log of writes, which has what is deleted as it was written."""
+        if self.engine.dialect.name != "sqlite":
+            return
+        with self.engine.connect() as connection:
+            checkpoint = connection.exec_driver_sql("pragma wal_checkpoint(truncate)")
+            is_busy = checkpoint.first()[0]
+        if is_busy:
+            _log.warning(
+                "%s is being read: what is deleted stands in its -wal file until something else is "
+                "deleted, or nobody has it open",
+                shown(self.engine),
+            )
 
     def _delete_requests(self, connection: Any, *conditions: Any) -> int:
         requests, rows, _ = self._all()
@@ -391,6 +469,22 @@ class Store:
                 if row.task is not None
             }
 
+    def has_pairs(self, model: str | None = None) -> bool:
+        """Whether any row, or any correction, has a second text."""
+        sa, (requests, rows, table) = self._sa, self._all()
+        of_rows = sa.select(rows.c.row).join(requests, rows.c.request_id == requests.c.id)
+        queries = (
+            (of_rows.where(rows.c.text_pair.is_not(None)), requests),
+            (sa.select(table.c.number).where(table.c.text_pair.is_not(None)), table),
+        )
+        with self.engine.connect() as connection:
+            return any(
+                connection.execute(
+                    (query if model is None else query.where(of.c.model == model)).limit(1)
+                ).first()
+                for query, of in queries
+            )
+
     def versions(self) -> list[Any]:
         """Of each model and version: `requests`, `rows`, and `asked`, an estimate of all rows."""
         sa, (requests, rows, _) = self._sa, self._all()
@@ -423,7 +517,11 @@ def row_key(request_id: str, row: int) -> str:
 def text_key(model: str, row: StoredRow) -> str:
     """What tells a text that was sent by itself from all others."""
     pair = "" if row.text_pair is None else row.text_pair.text
-    return "text:" + _digest(model, row.text.text, pair)
+    return _OF_TEXT + _digest(model, row.text.text, pair)
+
+
+def _is_of_text(row_key: str) -> bool:
+    return row_key.startswith(_OF_TEXT)
 
 
 def _digest(*words: str) -> str:

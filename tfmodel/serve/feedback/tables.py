@@ -124,7 +124,8 @@ def open_engine(url: str, *, wait_seconds: float = 5.0, must_exist: bool = False
         url: of SQLAlchemy; `${NAME}` is read from the environment: the whole URL, or a part of it,
             such as a password, which is escaped.
         wait_seconds: for a lock, a connection or a statement.
-        must_exist: refuse a file of SQLite that is not there, in place of making one.
+        must_exist: refuse a file of SQLite that is not there, in place of making one, and leave one
+            that is there as it is.
 
     Returns:
         A `sqlalchemy.Engine` whose errors tell no values.
@@ -174,6 +175,8 @@ def open_engine(url: str, *, wait_seconds: float = 5.0, must_exist: bool = False
         ) from None
     if backend == "sqlite":
         sa.event.listen(engine, "connect", _set_up_sqlite)
+        if not must_exist:  # a file that is there may be anybody's
+            sa.event.listen(engine, "connect", _set_up_file)
     return engine
 
 
@@ -186,13 +189,34 @@ def shown(engine: Any) -> str:
     return f"{url.drivername.partition('+')[0]}:{place}"
 
 
+def is_of_values(error: Exception) -> bool:
+    """Whether the values are at fault, and not the database."""
+    import sqlalchemy as sa
+
+    if isinstance(error, sa.exc.DBAPIError):
+        return isinstance(error, sa.exc.IntegrityError | sa.exc.DataError)
+    if isinstance(error, sa.exc.SQLAlchemyError):
+        return isinstance(error, sa.exc.StatementError)
+    return not isinstance(error, OSError)
+
+
+def kind_of(error: Exception) -> str:
+    """What went wrong, without a word of the driver's: it may name users and hosts."""
+    inner = getattr(error, "orig", None)
+    return type(error if inner is None else inner).__name__
+
+
 def _set_up_sqlite(connection: Any, record: Any) -> None:
     cursor = connection.cursor()
-    # Readers do not wait for the writer; what is committed outlives a power cut; what is deleted
-    # is written over.
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON"):
+    # What is committed outlives a power cut; what is deleted is written over.
+    for pragma in ("synchronous=FULL", "secure_delete=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _set_up_file(connection: Any, record: Any) -> None:
+    # Readers do not wait for the writer; the file says so from now on.
+    connection.execute("PRAGMA journal_mode=WAL").close()
 
 
 def _check_file(database: str | None, must_exist: bool) -> None:

@@ -25,8 +25,9 @@ class Proxy:
     No TensorFlow is loaded unless gRPC is passed on.
 
     Args:
-        upstream: `HOST:PORT` of its REST API.
-        upstream_grpc: `HOST:PORT` of its gRPC API; None: no gRPC is answered.
+        upstream: `HOST:PORT` of its REST API; `https://HOST:PORT` with TLS.
+        upstream_grpc: `HOST:PORT` of its gRPC API; `grpcs://HOST:PORT` with TLS; None: no gRPC is
+            answered.
         models: name to base folder of the models behind, from which their tasks and labels are
             read; of others, corrections are taken as they come.
         settings: doors and limits; where they say nothing of `feedback`, its defaults.
@@ -70,6 +71,8 @@ class Proxy:
             from tfmodel.serve.proxy.grpc_forward import Forwarding
 
             self._calls = Forwarding(upstream_grpc, self.settings, self._recorder, token=token)
+            if upstream.startswith("https:") and not upstream_grpc.startswith("grpcs:"):
+                _log.warning("REST is asked with TLS and gRPC without: grpcs://HOST:PORT has it")
 
     def __enter__(self) -> Proxy:
         return self.start()

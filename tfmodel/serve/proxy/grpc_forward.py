@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -29,23 +31,24 @@ class Forwarding(grpc.GenericRpcHandler):
     """Calls of one message there and one back, which all of TF Serving's are.
 
     Args:
-        address: `HOST:PORT` of the server behind.
+        address: `HOST:PORT` of the server behind; `grpcs://HOST:PORT` with TLS.
         settings: limits.
         recorder: records requests to predict and takes corrections.
         token: that clients must send, and that is not passed on; None: nobody must, and what they
             send is passed on.
 
     Raises:
-        ConfigError: no such address.
+        ConfigError: no such address, or no such file of authorities.
     """
 
     def __init__(
         self, address: str, settings: ServeSettings, recorder: Recorder, *, token: str | None = None
     ):
-        if re.fullmatch(r"[^\s/@]+:\d{1,5}", address) is None:
+        found = re.fullmatch(r"(grpcs://)?([^\s/@]+:\d{1,5})", address)
+        if found is None:
             raise ConfigError(
                 "--upstream-grpc: expected HOST:PORT of a TF Serving's gRPC API, such as "
-                "localhost:8500. Received: another address."
+                "localhost:8500, or grpcs://HOST:PORT. Received: another address."
             )
         import_tensorflow()  # which reads messages; otherwise the first call would wait for it
         _messages("Predict")
@@ -55,7 +58,11 @@ class Forwarding(grpc.GenericRpcHandler):
             ("grpc.max_reconnect_backoff_ms", 1000),
             ("grpc.enable_retries", 0),
         ]
-        self._channel = grpc.insecure_channel(address, options)
+        if found[1]:
+            credentials = grpc.ssl_channel_credentials(_authorities())
+            self._channel = grpc.secure_channel(found[2], credentials, options)
+        else:
+            self._channel = grpc.insecure_channel(found[2], options)
         self._settings = settings
         self._recorder = recorder
         self._secret = None if token is None else f"Bearer {token}"
@@ -159,6 +166,18 @@ class Forwarding(grpc.GenericRpcHandler):
         own = () if self._secret is None else ("authorization",)
         sent = [(each.key, each.value) for each in context.invocation_metadata() or ()]
         return [each for each in _own(sent) if each[0] not in own]
+
+
+def _authorities() -> bytes | None:
+    """Whose certificates are trusted: those of `SSL_CERT_FILE`, as of REST; None: gRPC's own."""
+    path = os.environ.get("SSL_CERT_FILE")
+    try:
+        return Path(path).read_bytes() if path else None
+    except OSError as error:
+        raise ConfigError(
+            "SSL_CERT_FILE: expected a file of certificates. Received: one that cannot be read "
+            f"({type(error).__name__})."
+        ) from None
 
 
 def _messages(name: str) -> tuple[Any, Any]:
