@@ -21,6 +21,7 @@ from tfmodel.serve.feedback import retention as retention_module
 from tfmodel.serve.feedback.asked import rows_of_json, task_of_answer
 from tfmodel.serve.feedback.recorder import Recorder
 from tfmodel.serve.feedback.retention import Retention
+from tfmodel.serve.feedback.settings import feedback_of
 from tfmodel.serve.feedback.store import Store
 from tfmodel.serve.metrics import Metrics
 
@@ -46,7 +47,17 @@ def test_no_failure_ends_the_thread_that_writes(record, url, monkeypatch, caplog
     assert correct(recorder, request_id=request_id, label="bad").is_new
     assert "writing failed (OverflowError)" in caplog.text
     with pytest.raises(ConfigError, match="--feedback-rows.*less than or equal"):
-        serve_settings(feedback={"database": url, "rows": "99999999999999999999"})
+        serve_settings(feedback={"database": url, "rows": 10**20})
+
+
+def test_limits_are_read_as_options_give_them(url):
+    options = {"privacy": None, "regions": None}
+    feedback = serve_settings(feedback=feedback_of(url, rows="5", days="2.5", **options)).feedback
+    assert (feedback.rows, feedback.days) == (5, 2.5)
+    feedback = serve_settings(feedback=feedback_of(url, rows="none", days="9", **options)).feedback
+    assert (feedback.rows, feedback.days) == (None, 9)
+    with pytest.raises(ConfigError, match="--feedback-rows: expected another value"):
+        serve_settings(feedback=feedback_of(url, rows="many", **options))
 
 
 def test_what_is_past_its_time_goes_in_portions_and_a_failure_is_tried_again(url, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -91,8 +92,20 @@ def feedback_of(
                 f"--feedback. Name a database, such as --feedback {DEFAULT_DATABASE}"
             )
         return None
-    limits = {name: None if value == "none" else value for name, value in given.items()}
+    limits = {name: _limit(value) for name, value in given.items()}
     return {"database": database, "privacy": privacy_of(privacy, regions), **limits}
+
+
+def _limit(value: Any) -> Any:
+    """A number that an option gives as words; None: no limit."""
+    if not isinstance(value, str):
+        return value
+    if value == "none":
+        return None
+    for read in (int, float):
+        with contextlib.suppress(ValueError):
+            return read(value)
+    return value
 
 
 def privacy_of(words: str | None, regions: str | None = None) -> Any:
