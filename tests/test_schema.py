@@ -33,6 +33,7 @@ BESIDE = {
     ("AdversarialSettings", "steps"): {"name": "pgd"},
     ("AugmentSettings", "model"): {"methods": ["replacement"]},
     ("AugmentSettings", "synonyms"): {"methods": ["insertion"]},
+    ("TaskSettings", "crf"): {"name": "tag"},
     ("TaskSettings", "margin"): {"name": "embed"},
     ("TaskSettings", "normalize"): {"name": "embed"},
     ("TaskSettings", "temperature"): {"name": "embed"},
