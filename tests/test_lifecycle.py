@@ -228,7 +228,7 @@ def test_a_loss_that_is_not_a_number_is_a_failure_that_names_its_rows(
 ):
     from tfmodel.train import finetune
 
-    make = finetune._batches
+    make = finetune.learned_batches
 
     def poisoned(*arguments):
         found = make(*arguments)
@@ -236,7 +236,7 @@ def test_a_loss_that_is_not_a_number_is_a_failure_that_names_its_rows(
         found.weights[5] = np.inf
         return found
 
-    monkeypatch.setattr(finetune, "_batches", poisoned)
+    monkeypatch.setattr(finetune, "learned_batches", poisoned)
     done = tfmodel("finetune", "small.yaml", "--restart")
     assert done.code == 1
     assert re.search(r"failed: The loss is inf at step \d of epoch 1, rows .* stand in", done.err)

@@ -75,7 +75,8 @@ def make_tiny(*, pairs: bool = False, seed: int = 0) -> Tiny:
         # Random weights as small as a new model's mix the tokens away.
         if not weight.path.endswith("gamma"):
             noise = generator.normal(size=weight.shape, scale=0.2)
-            weight.assign(weight.numpy() + noise.astype(np.float32))
+            drawn = 0 if weight.path.startswith("head") else weight.numpy()
+            weight.assign(drawn + noise.astype(np.float32))
     tokenizer = Tokenizer(Vocabulary(pieces), max_length=MAX_LENGTH)
     draw = lambda: " ".join(generator.choice(WORDS, generator.integers(1, 12)))  # noqa: E731
     texts = [draw() for _ in range(60)]

@@ -220,7 +220,7 @@ def test_mistakes(tfmodel, base, tmp_path, monkeypatch):
             ["compare", config, "--texts", "x.txt"],
             "expected a rollout that is canary to compare. Received: none",
         ),
-        (["compare", config], "one of the arguments --texts --labelled --run is required"),
+        (["compare", config], "--texts --labelled --run --feedback --mirrored is required"),
         (["promote", config, "--wait-seconds", "0"], "--wait-seconds must be above 0"),
         (["promote", config, "--wait-seconds", "nan"], "--wait-seconds must be above 0"),
         (["run", config, "2", "--run", "x", "--max-drop", "2"], "--max-drop: expected 0 to 1"),

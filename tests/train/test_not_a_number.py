@@ -21,7 +21,7 @@ POISONED = 17
 @pytest.fixture
 def poisoned(monkeypatch):
     """Row 17 has an infinite weight in the loss."""
-    make = finetune._batches
+    make = finetune.learned_batches
 
     def with_infinity(*arguments):
         found = make(*arguments)
@@ -29,7 +29,7 @@ def poisoned(monkeypatch):
         found.weights[POISONED] = np.inf
         return found
 
-    monkeypatch.setattr(finetune, "_batches", with_infinity)
+    monkeypatch.setattr(finetune, "learned_batches", with_infinity)
 
 
 @pytest.mark.parametrize("parts", [1, 3])

@@ -87,8 +87,8 @@ def _finetune(context: Context) -> None:
         key=key,
         strategy=strategy,
     )
-    keep_figures(context, result, counts)
     keep_model(context, model, tokenizer, train)
+    keep_figures(context, result, counts)
 
 
 def keep_model(

@@ -36,7 +36,7 @@ def skew_of_run(settings: Any, folder: Path) -> str:
     from tfmodel.data import load_dataset
     from tfmodel.tokens import load_tokenizer
 
-    if not hasattr(settings, "data"):
+    if hasattr(settings, "tasks"):
         raise ConfigError(
             f"--skew: expected the config of one task. Received: that of several. Their rows are "
             f"prepared; type: tfmodel data {folder}/tasks/NAME/config.yaml --skew"
