@@ -70,13 +70,15 @@ def make_tiny(*, pairs: bool = False, seed: int = 0) -> Tiny:
     )
     keras.utils.set_random_seed(seed)
     model = classify.build(build_encoder(config, sequence=False), classes=len(LABELS))
+    head = model.get_layer("head")
+    small = keras.initializers.TruncatedNormal(stddev=0.02, seed=head.kernel_initializer.seed)
+    head.kernel.assign(small(head.kernel.shape))  # the noise alone decides
     generator = np.random.default_rng(seed)
     for weight in model.trainable_weights:
         # Random weights as small as a new model's mix the tokens away.
         if not weight.path.endswith("gamma"):
             noise = generator.normal(size=weight.shape, scale=0.2)
-            drawn = 0 if weight.path.startswith("head") else weight.numpy()
-            weight.assign(drawn + noise.astype(np.float32))
+            weight.assign(weight.numpy() + noise.astype(np.float32))
     tokenizer = Tokenizer(Vocabulary(pieces), max_length=MAX_LENGTH)
     draw = lambda: " ".join(generator.choice(WORDS, generator.integers(1, 12)))  # noqa: E731
     texts = [draw() for _ in range(60)]
