@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import json
 import time
 from collections.abc import Callable
@@ -20,20 +19,15 @@ PARITY_FILE = "parity.json"
 
 Note = Callable[[str, float], None]
 """Told how a warm-up went, OK or a code, and how many seconds it took."""
-_FIRST_OF_A_SIGNATURE = 2
 
 
-def admit(
-    folder: Path, *, target: str, note: Note = lambda *_: None, is_urgent: bool = False
-) -> Servable:
+def admit(folder: Path, *, target: str, note: Note = lambda *_: None) -> Servable:
     """Load a version that may be served, and answer its warm-up requests.
 
     Args:
         folder: the version folder.
         target: the TF Serving release whose operations it must make do with.
         note: told of the warm-up.
-        is_urgent: whether the first two requests of each signature, an export's smallest, will do
-            for now; `WarmUp.rest` of the version has the others.
 
     Returns:
         The version, warm.
@@ -47,9 +41,7 @@ def admit(
     batching = read_batching(folder)
     servable = Servable(folder, batching=batching)
     try:
-        warm_up = WarmUp(servable, folder, note)
-        servable.warm_up = warm_up
-        warm_up.first() if is_urgent else warm_up.rest()
+        _warm_up(servable, folder, note)
     except BaseException:
         servable.close()
         raise
@@ -104,81 +96,21 @@ def _refusal(words: str) -> ServingError:
 # --- warm-up --------------------------------------------------------------------------------
 
 
-class WarmUp:
-    """The requests of a version that it must answer.
-
-    Args:
-        servable: the version.
-        folder: its folder.
-        note: told once, when all are answered or one fails.
-
-    Raises:
-        ServingError: its file of requests cannot be read.
-    """
-
-    def __init__(self, servable: Servable, folder: Path, note: Note):
-        path = folder / WARMUP_FILE
-        records = _records(path) if path.is_file() else []
-        self._left = [*enumerate(records, 1)]
-        self._servable = servable
-        self._note = note
-        self._seconds = 0.0
-
-    @property
-    def is_over(self) -> bool:
-        """Whether all are answered."""
-        return not self._left
-
-    def first(self) -> None:
-        """Answer the first requests of each signature.
-
-        Raises:
-            ServingError: one fails.
-        """
-        asked: collections.Counter[str] = collections.Counter()
-        chosen = []
-        for number, record in self._left:
-            name = _signature_of(record)
-            asked[name] += 1
-            if asked[name] <= _FIRST_OF_A_SIGNATURE:
-                chosen.append((number, record))
-        self._answer(chosen)
-
-    def rest(self, *, is_wanted: Callable[[], bool] = lambda: True) -> None:
-        """Answer those that are left.
-
-        Args:
-            is_wanted: asked before each; where it is not, the others stay.
-
-        Raises:
-            ServingError: one fails.
-        """
-        self._answer([*self._left], is_wanted)
-
-    def _answer(self, chosen: list, is_wanted: Callable[[], bool] = lambda: True) -> None:
-        for number, record in chosen:
-            if not is_wanted():
-                return
-            started = time.monotonic()
-            try:
-                _answer(self._servable, record)
-            except ServingError as error:
-                self._note(error.code, self._seconds + time.monotonic() - started)
-                raise ServingError(
-                    error.code, f"Its warm-up request {number} fails: {error.message}"
-                ) from error
-            self._seconds += time.monotonic() - started
-            self._left.remove((number, record))
-            if not self._left:
-                self._note("OK", self._seconds)
-
-
-def _signature_of(record: Any) -> str:
-    """The signature that a PredictionLog asks; of other logs than of one request, none."""
-    kind = record.WhichOneof("log_type")
-    request = getattr(getattr(record, kind), "request", None) if kind else None
-    spec = getattr(request, "model_spec", None)
-    return "" if spec is None else f"{kind} {spec.signature_name}"
+def _warm_up(servable: Servable, folder: Path, note: Note) -> None:
+    path = folder / WARMUP_FILE
+    if not path.is_file():
+        return
+    records = _records(path)
+    started = time.monotonic()
+    for number, record in enumerate(records, 1):
+        try:
+            _answer(servable, record)
+        except ServingError as error:
+            note(error.code, time.monotonic() - started)
+            raise ServingError(
+                error.code, f"Its warm-up request {number} fails: {error.message}"
+            ) from error
+    note("OK", time.monotonic() - started)
 
 
 def _records(path: Path) -> list[Any]:

@@ -102,7 +102,6 @@ class Servable:
 
     def __init__(self, folder: Path, *, batching: VersionBatching | None = None):
         self.batching = batching or VersionBatching()
-        self.warm_up: Any = None  # a `WarmUp`, of a version that was admitted
         tf = import_tensorflow()
         load_text_operations()
         self.signatures: dict[str, Signature] = {}

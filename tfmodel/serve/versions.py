@@ -26,8 +26,6 @@ from tfmodel.serve.settings import ServeSettings
 _log = logging.getLogger(__name__)
 _ENDED_KEPT = 20
 
-# A version that is refused while it answers leaves as others do, and does not come back.
-_REFUSED_IN = ("AVAILABLE", "UNLOADING", "END")
 State = Literal["START", "LOADING", "AVAILABLE", "UNLOADING", "END"]
 Fingerprint = tuple[tuple[str, int, int], ...]
 
@@ -323,7 +321,7 @@ class Model:
         refused = {
             number
             for number, entry in self._entries.items()
-            if entry.state in _REFUSED_IN and entry.code != "OK" and number in found
+            if entry.state == "END" and entry.code != "OK" and number in found
         }
         usable = [number for number in found if number not in refused]
         return self.policy.wants(usable) | ({*self.labels.values()} & {*usable})
@@ -366,9 +364,7 @@ class Model:
         started = time.monotonic()
         try:
             note = functools.partial(self._metrics.warm_up, self.name, number)
-            # Where nobody else answers, it answers as soon as it can.
-            urgent = not self.live
-            servable = admit(folder, target=self._settings.target, note=note, is_urgent=urgent)
+            servable = admit(folder, target=self._settings.target, note=note)
             if _fingerprint(folder) != fingerprint:
                 servable.close()
                 raise ServingError("ABORTED", "Its files changed while it was loaded.")
@@ -386,28 +382,6 @@ class Model:
         self._metrics.set(":tfmodel:serving:version_available", self.name, str(number), to=1)
         seconds = time.monotonic() - started
         _log.info("%s: version %d: live after %.1f s", self.name, number, seconds)
-        if not servable.warm_up.is_over:
-            name = f"warm-up-{number}"
-            thread = threading.Thread(target=self._warm_up, args=(number, entry), name=name)
-            thread.daemon = True
-            thread.start()
-
-    def _warm_up(self, number: int, entry: _Entry) -> None:
-        """Answer the rest of the warm-up beside the clients; a version that fails then goes."""
-        with self._lock:
-            version = entry.version
-            if version is None:
-                return
-            version.users += 1
-        try:
-            version.servable.warm_up.rest(is_wanted=lambda: entry.state == "AVAILABLE")
-        except ServingError as error:
-            with self._lock:
-                entry.code, entry.message = error.code, error.message
-            _log.warning("%s: version %d: refused. %s", self.name, number, error.message)
-        finally:
-            with self._lock:
-                version.users -= 1
 
     def _retire(self, found: Mapping[int, Path]) -> None:
         with self._lock:
