@@ -313,11 +313,8 @@ def test_pretraining_guide_can_be_followed(tmp_path, monkeypatch, tfmodel, capsy
     monkeypatch.chdir(tmp_path)
     page = (ROOT / "docs" / "pretraining.md").read_text("utf-8")
     marked = re.findall(r"<!-- test -->\n```(\w+)\n(.*?)^```$", page, re.S | re.M)
-    assert [language for language, _ in marked] == ["bash", "bash", "bash", "python"]
-    for language, block in marked:
-        if language == "python":
-            exec(compile(block, "pretraining.md", "exec"), {})
-            continue
+    assert [language for language, _ in marked] == ["bash", "bash", "bash", "bash"]
+    for _, block in marked:
         for path, script in re.findall(r"^cat > (\S+) <<'YAML'\n(.*?\n)YAML$", block, re.S | re.M):
             Path(path).write_text(script)
         for script in re.findall(r"^python - <<'END'\n(.*?\n)END$", block, re.S | re.M):
@@ -327,4 +324,4 @@ def test_pretraining_guide_can_be_followed(tmp_path, monkeypatch, tfmodel, capsy
             assert done.code == 0, done.err
     for run in ("pages", "more", "reviews"):
         assert Path(f"runs/{run}/report.html").exists()
-    assert capsys.readouterr().out.startswith("['")
+    assert done.out.startswith("the old man ")  # the last block fills a gap

@@ -61,7 +61,14 @@ def build(
     if not 0 < scale < float("inf"):
         raise ValueError(f"scale must be above 0, and finite. Received: {scale}.")
     return sequence_head.build(
-        encoder, 1, dropout=dropout, mean=float(mean), scale=float(scale), name=name
+        encoder,
+        1,
+        dropout=dropout,
+        mean=float(mean),
+        scale=float(scale),
+        # From a larger one answers begin far from the mean, and the first steps lead back there.
+        kernel_initializer=keras.initializers.TruncatedNormal(stddev=0.02),
+        name=name,
     )
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import numpy as np
-from pydantic import Field, field_validator
+from pydantic import Field, WithJsonSchema, field_validator
 
 from tfmodel.config import Settings
 
@@ -18,13 +18,15 @@ if TYPE_CHECKING:
 
 _TASKS = 1  # what chance is drawn for, so that no draw is that of the order of rows
 ANNEALED = "annealed"
+# What an editor is told; `check_alpha` has the words for a user.
+_Alpha = Annotated[float, WithJsonSchema({"type": "number", "minimum": 0, "maximum": 1})]
 _LAST_ALPHA = 0.2  # of annealed sampling
 
 
 class MixingSettings(Settings):
     """The rule by which the steps of a training are given to its tasks."""
 
-    alpha: Literal["annealed"] | float = Field(
+    alpha: Literal["annealed"] | _Alpha = Field(
         ANNEALED,
         description="A step is of a task with a probability that goes with its rows to this power: "
         "1 in proportion to them, 0 all tasks alike; annealed: from 1 in the first epoch to 0.2 in "
