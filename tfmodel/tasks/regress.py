@@ -66,8 +66,8 @@ def build(
         dropout=dropout,
         mean=float(mean),
         scale=float(scale),
-        # From a larger one answers begin far from the mean, and the first steps lead back there.
-        kernel_initializer=keras.initializers.TruncatedNormal(stddev=0.02),
+        # From larger ones answers begin far from the mean, and the first steps lead back there.
+        initial_stddev=0.02,
         name=name,
     )
 

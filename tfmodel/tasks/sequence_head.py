@@ -77,7 +77,7 @@ def build(
     mean: float = 0.0,
     scale: float | Sequence[float] = 1.0,
     reading: Pooled | AtGap | None = None,
-    kernel_initializer: keras.initializers.Initializer | str = "glorot_uniform",
+    initial_stddev: float | None = None,
     name: str,
 ) -> keras.Model:
     """Put a dense head on an encoder's `pooled` output.
@@ -91,9 +91,9 @@ def build(
         scale: what they are multiplied with before, so that it learns numbers around 1; one
             number, or one an output.
         reading: the vector that the head is put on in place of `pooled`.
-        kernel_initializer: of the head's weights. As Keras draws them (Glorot and Bengio 2010, eq.
-            16), about 0.07 in a MiniLM: from BERT's 0.02 a few hundred steps learn far fewer
-            classes (docs/LOG.md, "Few steps on few rows").
+        initial_stddev: of the head's first weights, a truncated normal distribution; None: as Keras
+            draws them (Glorot and Bengio 2010, eq. 16), about 0.07 in a MiniLM. From BERT's 0.02 a
+            few hundred steps learn far less (docs/LOG.md, "Few steps on few rows").
         name: the model's name.
 
     Returns:
@@ -118,11 +118,18 @@ def build(
     pooled = encoder(inputs)["pooled"] if reading is None else reading.vector(encoder, inputs)
     pooled = Dropout(dropout, name="pooled_dropout")(pooled)
     answers = keras.layers.Dense(
-        outputs, name="head", dtype="float32", kernel_initializer=kernel_initializer
+        outputs, name="head", dtype="float32", kernel_initializer=first_weights(initial_stddev)
     )(pooled)
     if mean != 0 or np.any(np.not_equal(scale, 1)):
         answers = keras.layers.Rescaling(scale, mean, name=_UNITS, dtype="float32")(answers)
     return keras.Model(inputs, answers, name=name)
+
+
+def first_weights(stddev: float | None) -> keras.initializers.Initializer:
+    """How a head's weights are drawn: `initial_stddev` of `build`."""
+    if stddev is None:
+        return keras.initializers.GlorotUniform()
+    return keras.initializers.TruncatedNormal(stddev=stddev)
 
 
 def head_weights(model: keras.Model) -> tuple[np.ndarray, np.ndarray]:

@@ -61,7 +61,9 @@ def build(encoder: keras.Model, *, dropout: float | None = None, name: str = "sp
     Example:
         >>> model = span.build(load_encoder("model/"))
     """
-    return token_head.build(encoder, len(_OUTPUT_LABELS), dropout=dropout, name=name)
+    return token_head.build(
+        encoder, len(_OUTPUT_LABELS), dropout=dropout, initial_stddev=0.02, name=name
+    )
 
 
 def head_arguments(labels: Sequence[str], targets: Any) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from tfmodel.model.encoder import build_encoder, encoder_config
 from tfmodel.model.families import FAMILIES
 from tfmodel.model.google_heads import head_name, head_of_script
 from tfmodel.model.sizes import BertConfig
-from tfmodel.tasks.sequence_head import LoadedModel, with_tokenizer
+from tfmodel.tasks.sequence_head import LoadedModel, first_weights, with_tokenizer
 
 CLASSIFIER, ANSWERER = "classifier", "qa_outputs"
 """What Hugging Face calls the head of either architecture."""
@@ -41,6 +41,7 @@ def build(
     *,
     dropout: float | None = None,
     above: keras.layers.Layer | None = None,
+    initial_stddev: float | None = None,
     name: str,
 ) -> keras.Model:
     """Put a dense head on an encoder's `sequence` output.
@@ -50,6 +51,7 @@ def build(
         outputs: how many numbers C a token is answered with.
         dropout: share of hidden values dropped in training; the encoder's own by default.
         above: a layer that the head's numbers go through.
+        initial_stddev: as of `sequence_head.build`.
         name: the model's name.
 
     Returns:
@@ -70,9 +72,9 @@ def build(
     inputs = {key: keras.Input((None,), dtype="int32", name=key) for key in encoder.input}
     hidden = encoder(inputs)["sequence"]
     hidden = Dropout(dropout, name="sequence_dropout")(hidden)
-    # Initial weights as Keras draws them (Glorot and Bengio 2010, eq. 16), about 0.07 in a MiniLM:
-    # from BERT's 0.02 a few hundred steps learn far less (docs/LOG.md, "Few steps on few rows").
-    answers = keras.layers.Dense(outputs, name="head", dtype="float32")(hidden)
+    answers = keras.layers.Dense(
+        outputs, name="head", dtype="float32", kernel_initializer=first_weights(initial_stddev)
+    )(hidden)
     return keras.Model(inputs, answers if above is None else above(answers), name=name)
 
 
