@@ -308,7 +308,7 @@ def test_data_guide_can_be_followed(tmp_path, monkeypatch, tfmodel, capsys):
 
 
 @pytest.mark.slow
-def test_pretraining_guide_can_be_followed(tmp_path, monkeypatch, tfmodel, capsys):
+def test_pretraining_guide_can_be_followed(tmp_path, monkeypatch, tfmodel):
     needs.package("tokenizers")
     monkeypatch.chdir(tmp_path)
     page = (ROOT / "docs" / "pretraining.md").read_text("utf-8")
@@ -324,4 +324,5 @@ def test_pretraining_guide_can_be_followed(tmp_path, monkeypatch, tfmodel, capsy
             assert done.code == 0, done.err
     for run in ("pages", "more", "reviews"):
         assert Path(f"runs/{run}/report.html").exists()
-    assert done.out.startswith("the old man ")  # the last block fills a gap
+    filled = json.loads(done.out)["filled"]  # by the last block
+    assert re.fullmatch(r"the old man \S+ in the garden\.", filled) and "[MASK]" not in filled
