@@ -3,7 +3,6 @@
 import keras
 import numpy as np
 import pytest
-from conftest import make_tiny
 
 import tfmodel as tm
 from tfmodel.config import ConfigError
@@ -21,11 +20,6 @@ from tfmodel.tasks import embed
 
 DESCRIBED = {"labels": [], "max_length": 16, "task": "embed"}
 TEXTS = ["the movie was good", "bad", "", "very very good movie was the kite zoo " * 4, "电影 café"]
-
-
-@pytest.fixture(scope="module")
-def tiny():
-    return make_tiny()
 
 
 @pytest.fixture(scope="module", params=[("mean", True), ("cls", False)], ids=["mean", "cls"])

@@ -346,6 +346,24 @@ def test_what_no_database_takes_costs_nothing_else(record, url, monkeypatch):
     assert {*table(url, "requests", "id")} == {(ids[0],), (ids[2],)}
 
 
+def test_a_correction_that_no_database_takes_is_not_to_be_sent_again(record, monkeypatch):
+    import sqlalchemy as sa
+
+    recorder = record()
+    store = recorder._store.correct
+
+    def refuse(request_id, *rest, **more):
+        if more["feedback_id"] == "poison":
+            raise sa.exc.DataError("insert", {}, Exception("poison"))
+        return store(request_id, *rest, **more)
+
+    monkeypatch.setattr(recorder._store, "correct", refuse)
+    with pytest.raises(ServingError, match="cannot hold this correction") as caught:
+        correct(recorder, text="one", label="good", feedback_id="poison")
+    assert caught.value.http_status == 400
+    assert correct(recorder, text="one", label="good", feedback_id="sound").is_new
+
+
 def test_what_waits_is_written_when_it_stops(record, url):
     recorder = record(queue=300)
     ids = {ask(recorder, f"text {number}") for number in range(250)}

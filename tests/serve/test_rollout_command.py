@@ -223,6 +223,7 @@ def test_mistakes(tfmodel, base, tmp_path, monkeypatch):
         (["compare", config], "--texts --labelled --run --feedback --mirrored is required"),
         (["promote", config, "--wait-seconds", "0"], "--wait-seconds must be above 0"),
         (["promote", config, "--wait-seconds", "nan"], "--wait-seconds must be above 0"),
+        (["promote", config, "--wait-seconds", "inf"], "--wait-seconds must be above 0"),
         (["run", config, "2", "--run", "x", "--max-drop", "2"], "--max-drop: expected 0 to 1"),
         (["run", config, "2", "--run", "x", "--most", "0"], "--most must be 1 or more"),
         (["run", config, "1", "--run", "x"], "expected a run folder"),

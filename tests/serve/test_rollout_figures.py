@@ -109,6 +109,12 @@ def test_numbers_agree_within_a_tenth_of_their_spread():
     assert found.beside["largest_difference"] == 1 and found.beside["mean_difference"] == 1.05 / 4
 
 
+def test_numbers_that_are_all_alike_agree_but_for_their_last_digits():
+    old, near, far = ([{"score": 2.0 + by}] * 3 for by in (0.0, 1e-6, 0.1))
+    assert agreement("number", old, near).rows.tolist() == [1, 1, 1]
+    assert agreement("number", old, far).rows.tolist() == [0, 0, 0]
+
+
 def test_vectors_agree_where_their_neighbours_do(generator):
     vectors = generator.normal(size=(40, 8))
     turned = vectors @ np.linalg.qr(generator.normal(size=(8, 8)))[0]

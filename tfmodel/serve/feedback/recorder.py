@@ -463,18 +463,18 @@ class Recorder:
             )
 
     def _store_one(self, said: Said) -> Acknowledged:
+        import sqlalchemy as sa
+
         correction, now = said.correction, time.time()
 
         def settle(found: FoundRow | None) -> tuple[dict[str, Any], str]:
             return self._columns(correction, found)
 
-        return self._store.correct(
-            correction.request_id,
-            correction.row,
-            settle,
-            feedback_id=correction.feedback_id,
-            time=now,
-        )
+        which = (correction.request_id, correction.row)
+        try:
+            return self._store.correct(*which, settle, feedback_id=correction.feedback_id, time=now)
+        except sa.exc.DataError:  # sent again, it would be refused again
+            raise invalid("The database cannot hold this correction.") from None
 
     def _columns(
         self, correction: Correction, found: FoundRow | None

@@ -16,6 +16,7 @@ from tfmodel.serve.rollout.resampling import Counted, correlation, f1, interval,
 
 NEIGHBOURS = 10
 _TOLERANCE = 0.1
+_ROUNDING = 1e-3
 
 Answer = Mapping[str, Any]
 """What `predict` says of a text."""
@@ -75,7 +76,8 @@ def _same(what: str, read: Callable[[Answer], Any]) -> Callable[..., Agreement]:
 def _numbers(old: Sequence[Answer], new: Sequence[Answer]) -> Agreement:
     one, other = (np.array([each["score"] for each in side], np.float64) for side in (old, new))
     differences = np.abs(other - one)
-    tolerance = _TOLERANCE * float(one.std())
+    # Where all are alike, the last digits of the arithmetic would decide.
+    tolerance = max(_TOLERANCE * float(one.std()), _ROUNDING * float(np.abs(one).max()))
     return Agreement(
         f"numbers that differ by {tolerance:.3g} at most, a tenth of their spread",
         (differences <= tolerance).astype(np.float64),

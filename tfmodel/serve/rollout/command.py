@@ -15,6 +15,7 @@ from tfmodel.serve.protocol_names import STABLE
 _log = logging.getLogger(__name__)
 _MOST_ROWS = 1000
 _LATENCY_ROWS = 200
+_LONGEST_SECONDS = 86_400
 Print = Callable[[str], None]
 
 _WORDS = {
@@ -132,8 +133,11 @@ def _rollout(options: argparse.Namespace) -> Any:
     from tfmodel.serve.doors import read_token
     from tfmodel.serve.rollout.control import Rollout, write_first_config
 
-    if not options.wait_seconds > 0:  # and so not a number, either
-        raise ConfigError(f"--wait-seconds must be above 0. Received: {options.wait_seconds:g}.")
+    if not 0 < options.wait_seconds <= _LONGEST_SECONDS:  # and so not a number, either
+        raise ConfigError(
+            f"--wait-seconds must be above 0 and at most {_LONGEST_SECONDS:,}, a day. "
+            f"Received: {options.wait_seconds:g}."
+        )
     path = Path(options.config)
     if not path.exists() and options.rollout in ("start", "run") and options.base:
         if not options.stable:
