@@ -8,7 +8,8 @@ Run: TFMODEL_DATA=... python benchmarks/crf.py --chinese FOLDER --output benchma
      (--sets wnut17, --seeds 0, --rates 1 10, --rows 500 for a sample, --table to print what is
      there)
 
-One JSON line for each set, way and seed is appended to --output; what is there is not run again.
+One JSON line for each set, way and seed is appended to --output; what is there with as many rows
+and epochs is not run again.
 """
 
 from __future__ import annotations
@@ -87,7 +88,8 @@ def run_one(name: str, way: str, seed: int, options: argparse.Namespace) -> dict
 def print_table(options: argparse.Namespace) -> None:
     found = {}
     for each in read_results(options.output):
-        found.setdefault((each["set"], each["way"]), {})[each["seed"]] = each
+        if (each["rows"], each["epochs"]) == (options.rows, options.epochs):
+            found.setdefault((each["set"], each["way"]), {})[each["seed"]] = each
     print("| set | way | seeds | F1 | precision | recall | F1 less `none` |")
     print("|---|---|---|---|---|---|---|")
     for (name, way), seeds in found.items():
@@ -133,6 +135,7 @@ def main() -> None:
                 continue
             for way in ways:
                 wanted = {"set": name, "way": way, "seed": seed}
+                wanted |= {"rows": options.rows, "epochs": options.epochs}
                 if any(wanted.items() <= each.items() for each in read_results(options.output)):
                     continue
                 command = [sys.executable, __file__, "--one", *sys.argv[1:]]  # the last ones count

@@ -42,7 +42,7 @@ def test_each_task_has_the_config_of_a_run_of_its_own():
                 "data": {"train": "qa.json", "format": "squad"},
                 "task": {"name": "span"},
             },
-            train={"max_length": 128, "batch_tokens": 2048, "epochs": 2},
+            train={"batch_tokens": 2048, "epochs": 2},
             tasks__stars__train={"max_length": 40, "batch_size": 4, "monitor": "pearson"},
             export={"tflite": ["int8"]},
             tasks__stars__export={"savedmodel": False, "tflite": ["float32"]},
@@ -65,6 +65,22 @@ def test_each_task_has_the_config_of_a_run_of_its_own():
     # What stands in the run's own copy of the config means the same.
     again = type(settings).model_validate(settings.model_dump(mode="json"))
     assert [again.run_of(name) for name in again.tasks] == [topic, stars, answer]
+
+
+@pytest.mark.parametrize("length", [128, 200])
+def test_a_length_for_all_is_that_of_questions_too(length):
+    """Also where it is what others have by default."""
+    answer = {"data": {"train": "qa.json", "format": "squad"}, "task": {"name": "span"}}
+    more = {"data": {"train": "b.json", "format": "squad"}, "task": {"name": "span"}}
+    _, settings = load_run_config(
+        changed(
+            train={"max_length": length},
+            tasks__answer=answer,
+            tasks__more={**more, "train": {"max_length": 300}},
+        )
+    )
+    lengths = [settings.run_of(name).train.max_length for name in settings.tasks]
+    assert lengths == [length, length, length, 300]
 
 
 MISTAKES = {

@@ -115,6 +115,12 @@ def test_the_newest_of_a_training_is_taken(write, tmp_path):
     )
     found = read_tensors(folder)["classifier.weight"]
     np.testing.assert_array_equal(found, head["output_weights"])
+    # What it began from may stand in the same folder.
+    write(GAPS, name="bert_model.ckpt")
+    found = read_tensors(folder)["classifier.weight"]
+    np.testing.assert_array_equal(found, head["output_weights"])
+    (tmp_path / "checkpoint").unlink()
+    assert "classifier.weight" not in read_tensors(folder)
 
 
 @pytest.mark.slow

@@ -28,6 +28,7 @@ from tfmodel.stages import (
     read_if_there,
     tasks_of,
 )
+from tfmodel.tasks import span_windows
 from tfmodel.tokens.mixing import MixingSettings
 from tfmodel.train.regularize.settings import FIGURES
 from tfmodel.train.settings import FinetuneSettings
@@ -113,6 +114,22 @@ class SeveralSettings(Settings):
         description="What to export of each task that does not say so itself; without it and "
         "theirs `tfmodel run` exports nothing.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _length_of_windows(cls, values: Any) -> Any:
+        """Where the config does not say how long a window of span is, it is BERT's."""
+        try:
+            if "max_length" in (values.get("train") or {}):
+                return values
+            tasks = {name: dict(task or {}) for name, task in values["tasks"].items()}
+            for task in tasks.values():
+                own = dict(task.get("train") or {})
+                if task.get("task", {}).get("name") == "span" and own.get("max_length") is None:
+                    task["train"] = {**own, "max_length": span_windows.MAX_LENGTH}
+        except (KeyError, TypeError, AttributeError, ValueError):
+            return values
+        return {**values, "tasks": tasks}
 
     @field_validator("tasks", mode="before")
     @classmethod
@@ -206,8 +223,6 @@ class SeveralSettings(Settings):
         """
         task = self.tasks[name]
         train = self.train.model_dump(mode="json")
-        if self.train.max_length == FinetuneSettings().max_length:
-            del train["max_length"]  # so that span has its own default
         own = task.train.model_dump(mode="json", exclude_none=True)
         for key, other in (("batch_size", "batch_tokens"), ("batch_tokens", "batch_size")):
             if key in own:

@@ -35,7 +35,8 @@ _RENAMED = (
 def find_checkpoint(folder: Path) -> Path | None:
     """The checkpoint of a folder, as `tf.train.load_checkpoint` takes it; None: there is none.
 
-    Of several it is `bert_model.ckpt`, or the last that a training wrote, by its file `checkpoint`.
+    Of several it is the last that a training wrote, by its file `checkpoint`, else
+    `bert_model.ckpt`, which trainings begin from.
 
     Raises:
         ConfigError: there are several, and nothing says which is meant.
@@ -43,14 +44,14 @@ def find_checkpoint(folder: Path) -> Path | None:
     found = sorted(path.with_suffix("") for path in folder.glob(f"*{_ENDING}"))
     if len(found) < 2:
         return next(iter(found), None)
-    usual = [path for path in found if path.name in (_USUAL, _last_written(folder))]
-    usual.sort(key=lambda path: path.name != _USUAL)
-    if not usual:
+    by_name = {path.name: path for path in found}
+    chosen = by_name.get(_last_written(folder), by_name.get(_USUAL))
+    if chosen is None:
         raise ConfigError(
             f"{folder}: expected one checkpoint. Received: {', '.join(p.name for p in found)}. "
             "Move the one that is meant to a folder of its own, with bert_config.json and vocab.txt"
         )
-    return usual[0]
+    return chosen
 
 
 def _last_written(folder: Path) -> str | None:

@@ -309,14 +309,14 @@ def load(
             f"{folder}: expected a classification head{head_of_script(name, folder)}. Received: no "
             f"{head_name(name, folder)}."
         ) from None
-    labels = labels_of(config, kernel.shape[0], folder)
     shape = BertConfig.from_huggingface(config, name=str(folder / CONFIG_FILE))
-    if kernel.shape[1] != shape.hidden_size or bias.shape != kernel.shape[:1]:
+    if kernel.shape[1:] != (shape.hidden_size,) or bias.shape != kernel.shape[:1]:
         raise ConfigError(
             f"{folder}: expected a head on {shape.hidden_size} values. Received: "
             f"{head_name(f'{prefix}weight', folder)} {kernel.shape}, "
             f"{head_name(f'{prefix}bias', folder)} {bias.shape}."
         )
+    labels = labels_of(config, len(bias), folder)
     reading: Pooled | AtGap | None = None
     if sentence is not None:
         reading = Pooled(sentence.pooling, sentence.normalize)
@@ -409,4 +409,4 @@ def label_names(config: Mapping[str, Any], outputs: int, folder: Path) -> list[s
             f"{folder / CONFIG_FILE}: expected id2label to name the {outputs} classes of "
             f"classifier.weight. Received: {len(named)} labels."
         )
-    return [named[str(i)] for i in range(outputs)]
+    return [str(named[str(i)]) for i in range(outputs)]

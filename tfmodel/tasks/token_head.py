@@ -165,14 +165,14 @@ def load(
             f"{folder}: expected a head on the hidden states ({head})"
             f"{head_of_script(name, folder)}. Received: no {head_name(name, folder)}."
         ) from None
-    labels = labels_of(config, kernel.shape[0], folder)
     shape = BertConfig.from_huggingface(config, name=str(folder / CONFIG_FILE))
-    if kernel.shape[1] != shape.hidden_size or bias.shape != kernel.shape[:1]:
+    if kernel.shape[1:] != (shape.hidden_size,) or bias.shape != kernel.shape[:1]:
         raise ConfigError(
             f"{folder}: expected a head on {shape.hidden_size} values. Received: "
             f"{head_name(f'{head}.weight', folder)} {kernel.shape}, "
             f"{head_name(f'{head}.bias', folder)} {bias.shape}."
         )
+    labels = labels_of(config, len(bias), folder)
     above = None if above_of is None else above_of(tensors, labels, name=str(folder))
     encoder = build_encoder(shape, dtype=dtype)
     assign_encoder(encoder, tensors, name=str(folder), pooled=False)
