@@ -172,6 +172,11 @@ def test_what_would_replace_weights_of_others_is_refused(both, tfmodel):
             ["finetune", f"{TASKS}/stars/config.yaml", "--restart"],
             "Received: one of several on one",
         ),
+        (
+            ["run", f"{TASKS}/stars/config.yaml", "train.epochs=9", "train.dropout=0.2"],
+            "Received: another (changed: train.epochs was 6, is 9; train.dropout was None, is "
+            "0.2). Leave it out, or train all of them anew by their own config",
+        ),
         (["predict", "runs/several", "rain"], "Name one: runs/several/tasks/names, runs"),
         (
             ["kit", "runs/several", "--output", "kit"],

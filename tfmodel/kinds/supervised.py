@@ -23,7 +23,7 @@ from tfmodel.stages import (
     PAGE_FILE,
     STAGES_OF_A_TASK,
     Context,
-    check_encoder,
+    check_task,
     read_if_there,
     train_along,
     write_page,
@@ -377,6 +377,6 @@ SUPERVISED = Kind(
     places=("data", "data_review", "export", PAGE_FILE, EVALUATION_FILE),
     sources=_sources,
     tell=_tell,
-    check=check_encoder,
+    check=check_task,
     train_along=train_along,
 )

@@ -9,7 +9,7 @@ from tfmodel.stages.data import DATA, PAGE_FILE, write_page
 from tfmodel.stages.evaluate import EVALUATE, EVALUATION_FILE
 from tfmodel.stages.export import EXPORT
 from tfmodel.stages.fill import EVALUATE_FILLING, EXPORT_FILLING
-from tfmodel.stages.finetune import FINETUNE, HISTORY_FILE, check_encoder, train_along
+from tfmodel.stages.finetune import FINETUNE, HISTORY_FILE, check_encoder, check_task, train_along
 from tfmodel.stages.label_noise import ISSUES_FILE, LABEL_NOISE, LABEL_NOISE_FILE
 from tfmodel.stages.pretrain import PRETRAIN, check_beginning, pretrain_along
 from tfmodel.stages.settling import training_under_way
@@ -56,6 +56,7 @@ __all__ = [
     "Stage",
     "check_beginning",
     "check_encoder",
+    "check_task",
     "check_tasks",
     "dismiss_workers",
     "join_workers",

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfmodel import sources, tasks
-from tfmodel.config import ConfigError
+from tfmodel.config import ConfigError, Settings, load_config
+from tfmodel.protection import changes
 from tfmodel.run_folder import seed_everything, write_json
 from tfmodel.stages.context import Context, Stage, identity_of_source
 from tfmodel.stages.settling import settle
@@ -397,6 +398,19 @@ def _resolved(context: Context, shape: BertConfig) -> FinetuneSettings:
     return train
 
 
+def check_task(context: Context) -> None:
+    """Refuse, before any work, what would be refused later, or not be done.
+
+    Raises:
+        ConfigError: as `check_encoder`; or one of several tasks is given another config than they
+            were trained by, of which the record of its training knows nothing.
+    """
+    kept = context.run.folder / "config.yaml"
+    if context.settings.together is not None and kept.exists():
+        _require_config_of_all(context, load_config(kept, type(context.settings)))
+    check_encoder(context)
+
+
 def check_encoder(context: Context) -> None:
     """Refuse an encoder that training or an export would refuse, before the rows are prepared.
 
@@ -408,6 +422,28 @@ def check_encoder(context: Context) -> None:
     is_here = not sources.is_remote(context.settings.encoder)
     if is_here and not context.up_to_date("finetune"):
         encoder_shape(context)
+
+
+def _require_config_of_all(context: Context, kept: Settings) -> None:
+    before, now = (
+        {
+            f"{section}.{key}" if isinstance(values, Mapping) else section: value
+            for section, values in each.model_dump(mode="json").items()
+            if section not in ("run", "together", "export")
+            for key, value in (values.items() if isinstance(values, Mapping) else [("", values)])
+        }
+        for each in (kept, context.settings)
+    )
+    free = [f"train.{key}" for key in CHANGES_NO_RESULT]
+    others = {key for key in now if key not in free and now[key] not in (before[key], "auto")}
+    if others:
+        before, now = ({key: each[key] for key in now if key in others} for each in (before, now))
+        run = context.run.folder
+        raise ConfigError(
+            f"{run}: expected the config that several tasks were trained by together. Received: "
+            f"another ({changes(before, now)}). Leave it out, or train all of them anew by their "
+            f"own config, whose copy is {run.parents[1] / 'config.yaml'}."
+        )
 
 
 def encoder_shape(context: Context) -> BertConfig:
