@@ -178,6 +178,12 @@ MISTAKES = {
         "tasks.stars: train.class_weights: expected rows with one class each. Received: task.name "
         "regress with data.target number. Leave it out",
     ),
+    "what only some of the tasks have": (
+        {"train": {"calibrate": False}},
+        "tasks.stars: train.calibrate: expected rows with one class each. Received: task.name "
+        "regress with data.target number. Leave it out, or say it of the tasks that have it, by "
+        "tasks.NAME.train.calibrate",
+    ),
     "smoothed labels of numbers": (
         {"train": {"regularize": {"label_smoothing": 0.1}}},
         "tasks.stars: train.regularize.label_smoothing: expected rows with one class each.",

@@ -199,6 +199,22 @@ def test_what_would_replace_weights_of_others_is_refused(both, tfmodel):
     assert refused.code == 2 and "Received: weights of topic alone. Add --restart" in refused.err
 
 
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("tasks.stars.train.max_length=60", "tasks.stars: train.max_length must be at most 48"),
+        ("tasks.topic.train.class_weights={fun: 2}", "tasks.topic: train.class_weights must name"),
+        ("tasks.topic.data.target=number", "tasks.topic: task classify: expected rows with one"),
+    ],
+)
+def test_a_mistake_names_its_task(both, tfmodel, override, said):
+    if "number" in override:
+        rows = Path("stars.csv").read_text().replace("review,score", "text,label")
+        Path("topics.csv").write_text(rows)
+    refused = tfmodel("run", "several.yaml", "run=runs/other", override)
+    assert (refused.code, said in refused.err) == (2, True), refused.err
+
+
 def test_interrupted_it_ends_as_if_it_had_not_been(finished_both, both, tfmodel, monkeypatch):
     shutil.rmtree("runs")
     record = StepRecorder.on_train_batch_end

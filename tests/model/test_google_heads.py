@@ -75,6 +75,15 @@ def test_one_output_is_a_number_and_a_config_may_say_more(write):
     assert (loaded.task, loaded.labels) == ("multilabel", ["a", "b", "c"])
 
 
+def test_a_tagger_of_another_script_is_named_by_the_config(write):
+    tags = {"output_weights": (3, 16), "output_bias": (3,)}
+    folder, _ = write(
+        tags, labels=["O", "B-X", "I-X"], architectures=["BertForTokenClassification"]
+    )
+    loaded = tasks.load_model(folder)
+    assert (loaded.task, loaded.labels) == ("tag", ["O", "B-X", "I-X"])
+
+
 def test_an_answerer(write, tensors):
     folder, head = write(ANSWERER)
     loaded = tasks.load_model(folder)

@@ -253,12 +253,26 @@ def test_an_encoder_is_not_a_classifier(model, tokenizer, tmp_path):
         ({"vocab_size": 14}, r"\(15, 16\) where \(14, 16\) is expected"),
         ({"hidden_size": 8}, r"a head on 8 values. Received: classifier.weight \(3, 16\)"),
         ({"model_type": "gpt2"}, "model_type 'gpt2'"),
+        ({"tfmodel": {"max_length": "16"}}, "under tfmodel .* max_length, a whole number"),
+        ({"tfmodel": {"has_pairs": "false"}}, 'Received: {"has_pairs": "false"}'),
+        ({"tfmodel": True}, "Received: true"),
     ],
 )
 def test_a_config_that_does_not_fit_is_refused(folder, config, message):
     change(folder, **config)
     with pytest.raises(ConfigError, match=message):
         tasks.load_model(folder)
+
+
+def test_a_head_that_is_no_matrix_is_refused(folder):
+    change_tensors(folder, lambda all: all.update({"classifier.weight": np.zeros(3, np.float32)}))
+    with pytest.raises(ConfigError, match=r"on 16 values. Received: classifier.weight \(3,\)"):
+        tasks.load_model(folder)
+
+
+def test_labels_that_are_numbers_are_texts(folder):
+    change(folder, id2label={"0": 5, "1": 7, "2": 9})
+    assert tasks.load_model(folder).labels == ["5", "7", "9"]
 
 
 def test_a_head_of_one_output_gives_a_number_not_a_label(folder):

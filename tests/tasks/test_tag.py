@@ -247,6 +247,19 @@ def test_folders_that_are_none_are_refused(model, tokenizer, tmp_path):
     pooled = build_encoder(shape, sequence=False)
     with pytest.raises(ValueError, match="Make it with sequence=True"):
         tag.build(pooled, tags=3)
+    with pytest.raises(ConfigError, match="training rows with entities. Received: none with any"):
+        tag.head_arguments([])
+
+
+def test_a_head_of_tokens_that_does_not_fit_is_refused(model, tokenizer, tmp_path):
+    from safetensors.numpy import load_file, save_file
+
+    tag.save(model, tmp_path / "m", tokenizer=tokenizer, labels=TAGS)
+    path = tmp_path / "m" / "model.safetensors"
+    tensors = load_file(path)
+    save_file({**tensors, "classifier.weight": tensors["classifier.bias"]}, path)
+    with pytest.raises(ConfigError, match=r"Received: classifier.weight \(5,\)"):
+        tasks.load_model(tmp_path / "m")
 
 
 def test_decoding_by_hand():

@@ -8,9 +8,10 @@ it was written, so that a label column called `1.10` stays `1.10`.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,6 +28,19 @@ class ConfigError(ValueError):
     The message says what was expected, what was received and what to do; the command line
     prints it alone, with exit code 2 and no traceback.
     """
+
+
+@contextlib.contextmanager
+def mistakes_of(place: str) -> Iterator[None]:
+    """Have a `ConfigError` say of which part of a config it is.
+
+    Args:
+        place: such as `tasks.stars`.
+    """
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"{place}: {error}") from None
 
 
 class Settings(pydantic.BaseModel):

@@ -200,8 +200,12 @@ class SeveralSettings(Settings):
             self.run_of(name)
         except ConfigError as error:
             lines = str(error).splitlines()
-            said = [line.removeprefix("config: ").rstrip(".") for line in lines]
-            raise ValueError(f"tasks.{name}: {'; '.join(said)}") from None
+            said = "; ".join(line.removeprefix("config: ").rstrip(".") for line in lines)
+            of_all = {key for key in self.own_keys() if getattr(task.train, key) is None}
+            if found := re.match(r"train\.(\w+):", said):
+                if found[1] in of_all:
+                    said += f", or say it of the tasks that have it, by tasks.NAME.{found[0][:-1]}"
+            raise ValueError(f"tasks.{name}: {said}") from None
 
     def own_keys(self) -> list[str]:
         """Keys of `train` that a task may have of its own."""

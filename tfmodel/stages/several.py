@@ -12,7 +12,7 @@ import shlex
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from tfmodel.config import ConfigError
+from tfmodel.config import ConfigError, mistakes_of
 from tfmodel.run_folder import Run, seed_everything, write_json
 from tfmodel.stages.context import Context, Stage
 from tfmodel.stages.data import DATA
@@ -132,7 +132,8 @@ def check_tasks(context: Context) -> None:
             )
         is_here = not sources.is_remote(context.settings.encoder)
         if is_here and not context.up_to_date(TRAIN_SEVERAL.name):
-            check_length(run, run.settings.train, encoder_shape(run))
+            with mistakes_of(f"tasks.{name}"):
+                check_length(run, run.settings.train, encoder_shape(run))
 
 
 # --- training -----------------------------------------------------------------------------
@@ -171,11 +172,15 @@ def _train_held(context: Context, runs: dict[str, Context]) -> None:
     run.save_config(settings.model_copy(update={"train": train}))
     own = {name: _settled(each, train, width) for name, each in runs.items()}
     for name, each in runs.items():
-        check_length(each, own[name], shapes[name])
+        with mistakes_of(f"tasks.{name}"):
+            check_length(each, own[name], shapes[name])
         each.run.save_config(each.settings.model_copy(update={"train": own[name]}))
 
     seed_everything(settings.seed)
-    tokens = {name: reads_tokens(each.task_name) for name, each in runs.items()}
+    tokens = {}
+    for name, each in runs.items():
+        with mistakes_of(f"tasks.{name}"):
+            tokens[name] = reads_tokens(each.task_name)
     sequence = {
         name: tokens[name] or getattr(each.task, "NEEDS_SEQUENCE", False)
         for name, each in runs.items()
@@ -185,8 +190,9 @@ def _train_held(context: Context, runs: dict[str, Context]) -> None:
     )
     lessons, counts = {}, {}
     for name, each in runs.items():
-        rows, counts[name] = training_rows(each)
-        model, own_loss = with_head(each, encoder, rows, own[name])
+        with mistakes_of(f"tasks.{name}"):
+            rows, counts[name] = training_rows(each)
+            model, own_loss = with_head(each, encoder, rows, own[name])
         dataset = each.dataset
         lessons[name] = Lesson(
             model,

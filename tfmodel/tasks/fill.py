@@ -33,7 +33,7 @@ from tfmodel.tasks.masked_head import (
     masked_loss,
     masked_vectors,
 )
-from tfmodel.tasks.sequence_head import LoadedModel
+from tfmodel.tasks.sequence_head import LoadedModel, own_settings
 from tfmodel.tokens.gaps import GAP, filled, filled_in_graph, pieces_with_gaps, written_with
 
 ARCHITECTURE = "BertForMaskedLM"
@@ -468,7 +468,7 @@ def load(folder: str | Path, *, dtype: str = "float32") -> LoadedModel:
             f"{folder}: expected a masked language model's head. Received: none; the folder is "
             f"of {', '.join(config.get('architectures') or ['no architecture named'])}."
         )
-    own = config.get(_OWN_KEY, {})
+    own = own_settings(config, folder)
     max_length = min(own.get("max_length", shape.max_positions), shape.max_positions)
     tokenizer = load_tokenizer(folder, max_length=max_length)
     if len(tokenizer.vocabulary) > shape.vocabulary_size:

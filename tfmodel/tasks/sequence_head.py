@@ -241,12 +241,37 @@ def _save_sentence_head(encoder, folder, config, head, reading: Pooled, *, token
     return write_model_folder(folder, config, tensors, tokenizer=tokenizer, files=files)
 
 
+def own_settings(config: Mapping[str, Any], folder: str | Path) -> Mapping[str, Any]:
+    """What a model folder says under `tfmodel`; its user may have written some of it.
+
+    Args:
+        config: from `read_config`.
+        folder: what messages call it.
+
+    Raises:
+        ConfigError: a value of another kind than is written there.
+    """
+    own = config.get(_OWN_KEY) or {}
+    kinds = {"max_length": int, "has_pairs": bool, "decoding": Mapping, "template": str}
+    wrong = not isinstance(own, Mapping) or any(
+        not isinstance(own[key], kind) or (kind is int and isinstance(own[key], bool))
+        for key, kind in kinds.items()
+        if key in own
+    )
+    if wrong:
+        raise ConfigError(
+            f"{folder}: expected under {_OWN_KEY} of the model's config has_pairs, true or false, "
+            f"and max_length, a whole number. Received: {json.dumps(own)[:200]}. Correct it."
+        )
+    return own
+
+
 def has_own_reading(folder: str | Path) -> bool:
     """Whether a folder is of a head of `save` that reads a sentence vector, or a gap."""
     if (Path(folder) / HEAD_FOLDER / WEIGHTS_FILE).is_file():
         return "id2label" in read_config(folder)
     is_here = (Path(folder) / CONFIG_FILE).is_file()
-    return is_here and isinstance(read_config(folder).get(_OWN_KEY, {}).get("template"), str)
+    return is_here and "template" in own_settings(read_config(folder), folder)
 
 
 def huggingface_head(
@@ -296,7 +321,7 @@ def load(
     config = read_config(folder)
     family = FAMILIES[family_of(config, name=str(folder / CONFIG_FILE))]
     tensors = read_tensors(folder)
-    template = config.get(_OWN_KEY, {}).get("template")
+    template = own_settings(config, folder).get("template")
     sentence = read_sentence_settings(folder, with_head=True)
     held, prefix = tensors, f"{family.classifier}."
     if sentence is not None:
@@ -373,7 +398,7 @@ def with_tokenizer(
     """
     from tfmodel.tokens.folders import load_tokenizer
 
-    own = config.get(_OWN_KEY, {})
+    own = own_settings(config, folder)
     max_length = min(own.get("max_length", shape.max_positions), shape.max_positions)
     tokenizer = load_tokenizer(folder, max_length=max_length)
     if len(tokenizer.vocabulary) > shape.vocabulary_size:

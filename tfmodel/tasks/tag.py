@@ -11,6 +11,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from tfmodel.config import ConfigError
 from tfmodel.data.targets.tagged_words import OUTSIDE, spans_of_tags
 from tfmodel.tasks import token_head
 from tfmodel.tasks.sequence_head import LoadedModel, label_names
@@ -91,7 +92,16 @@ def chain_of(model: keras.Model) -> Transitions | None:
 
 
 def head_arguments(labels: Sequence[str], targets: Any = None) -> dict[str, Any]:
-    """What `build` takes of a data set: an output for each tag."""
+    """What `build` takes of a data set: an output for each tag.
+
+    Raises:
+        ConfigError: there is no label: no row has an entity.
+    """
+    if not labels:
+        raise ConfigError(
+            "task tag: expected training rows with entities. Received: none with any. Check that "
+            "data.label, and data.spans or the last column, hold them."
+        )
     return {"tags": output_labels(labels)}
 
 

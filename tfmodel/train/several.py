@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfmodel.config import ConfigError
+from tfmodel.config import ConfigError, mistakes_of
 from tfmodel.data import Split
 from tfmodel.tasks import TASKS
 from tfmodel.tokens.mixing import MixedBatches, MixingSettings
@@ -156,12 +156,15 @@ def train_several(
         FloatingPointError: the loss is no longer a number.
     """
     start = time.perf_counter()
-    rows = {name: lesson.read(tokenizer, lesson.train) for name, lesson in lessons.items()}
+    rows, own_batches = {}, {}
+    for name, lesson in lessons.items():
+        with mistakes_of(f"tasks.{name}"):
+            found = rows[name] = lesson.read(tokenizer, lesson.train)
+            own_batches[name] = learned_batches(
+                found, lesson.task, lesson.labels, lesson.settings, seed
+            )
     batches = MixedBatches(
-        {
-            name: learned_batches(rows[name], lesson.task, lesson.labels, lesson.settings, seed)
-            for name, lesson in lessons.items()
-        },
+        own_batches,
         alpha=mixing.alpha,
         cap=mixing.cap,
         epochs=settings.epochs,
