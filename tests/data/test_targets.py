@@ -40,6 +40,7 @@ def reason_of(target, raw, **more):
         ("spans", [], []),
         ("spans", [{"start": 5, "end": 9, "label": "X"}], [{"start": 5, "end": 9, "label": "X"}]),
         ("spans", [[5, 9, "X"]], [{"start": 5, "end": 9, "label": "X"}]),
+        ("spans", [[5, 9, "X"], [5, 9, "X "]], [{"start": 5, "end": 9, "label": "X"}]),
         ("text", "another one", "another one"),
         ("none", "anything", None),
     ],
@@ -64,6 +65,12 @@ def test_tags_set_the_text(text, raw):
     row = parse("tags", raw, text=text)
     assert row.text == "good film"
     assert row.label == {"words": ["good", "film"], "tags": ["O", "B-x"]}
+
+
+def test_numbers_in_the_place_of_tags_are_told():
+    with pytest.raises(BadLabel, match=r"label no name of a tag for each.*: \[0, 1\]") as caught:
+        parse("spans", [0, 1], text=["good", "film"])
+    assert caught.value.reason == "bad_tags"
 
 
 def test_spans_by_other_names_and_with_inclusive_ends():
@@ -124,6 +131,8 @@ def test_a_question_without_an_answer_is_a_row():
         ("number", "nan", "bad_number"),
         ("number", "1_0", "bad_number"),
         ("number", True, "bad_number"),
+        ("number", "-1e17", "bad_number"),
+        ("number", "1e300", "bad_number"),
         ("tags", ["O"], "bad_tags"),
         ("tags", "O O ", "bad_tags"),
         ("tags", 3, "bad_tags"),

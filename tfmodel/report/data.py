@@ -27,7 +27,7 @@ _REASONS = {
     "wrong_field_count": "More or fewer fields than columns",
     "missing_field": "A field is missing",
     "not_text": "A field is not text",
-    "bad_number": "Label is not a finite number",
+    "bad_number": "Label is not a finite number, or too large",
     "bad_time": "Time is no number, date or time",
     "bad_tags": "Tags do not fit the words",
     "bad_span": "A span does not fit the text",

@@ -10,6 +10,9 @@ from tfmodel.data.reading.json_values import as_text
 from tfmodel.data.rows import BadLabel, Row, encodable
 from tfmodel.data.settings import DataSettings
 
+_LARGEST_NUMBER = 1e16
+"""The squares of a batch of larger ones are beyond float32, in which all is computed."""
+
 
 def parse_class(row: Row, settings: DataSettings) -> str:
     """Write the label as a text; an empty one is found later, with the empty texts."""
@@ -54,7 +57,7 @@ def clean_classes(row: Row, steps: Sequence[str]) -> tuple[str, ...]:
 
 
 def parse_number(row: Row, settings: DataSettings) -> float:
-    """Read a finite number."""
+    """Read a finite number, of at most 1e16 either way."""
     text = (parse_class(row, settings) or "").strip()
     if not text:
         raise BadLabel("empty_label")
@@ -64,6 +67,9 @@ def parse_number(row: Row, settings: DataSettings) -> float:
         number = math.nan
     if isinstance(row.label, bool) or not math.isfinite(number):
         raise BadLabel("bad_number", f"{settings.label} holds {text[:80]!r}, not a finite number")
+    if abs(number) > _LARGEST_NUMBER:
+        detail = f"{settings.label} holds {text[:80]!r}, beyond {_LARGEST_NUMBER:g} either way"
+        raise BadLabel("bad_number", detail)
     return number
 
 

@@ -30,10 +30,16 @@ def parse_spans(row: Row, settings: DataSettings) -> list[dict[str, Any]]:
             raise BadLabel("bad_tags", f"word {words.index('') + 1} is empty")
         row.text, spans = as_spans([encodable(word) for word in words], tags)
         return spans
+    if isinstance(row.text, list):
+        raise BadLabel(
+            "bad_tags",
+            f"{settings.text} holds words, and {settings.label} no name of a tag for each, such "
+            f"as B-PER or O: {_shown(row.label)}",
+        )
     if not isinstance(row.text, str):
         raise BadLabel("not_text", f"{settings.text} holds a {type(row.text).__name__}, not a text")
     names = settings.spans
-    spans = []
+    spans = {}
     for start, end, raw_label in _raw_spans(row.label, settings):
         label = as_text(raw_label)
         if not _is_offset(start) or not _is_offset(end) or not (label or "").strip():
@@ -44,8 +50,8 @@ def parse_spans(row: Row, settings: DataSettings) -> list[dict[str, Any]]:
         if not 0 <= start < end <= len(row.text):
             detail = f"{start}:{end} ({label}) in a text of {len(row.text)} characters"
             raise BadLabel("bad_span", detail)
-        spans.append({"start": start, "end": end, "label": label.strip()})
-    return sorted(spans, key=lambda span: (span["start"], span["end"], span["label"]))
+        spans[start, end, label.strip()] = None  # said twice, it is one
+    return [dict(zip(("start", "end", "label"), span, strict=True)) for span in sorted(spans)]
 
 
 def _is_tagged(row: Row) -> bool:
