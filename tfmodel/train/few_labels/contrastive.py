@@ -68,9 +68,9 @@ def train(
     options = embed.own_head({"pooling": "auto", "normalize": "auto"}, folder)
     pairs = labelled_pairs(rows, pairs=method.pairs, seed=seed)
     model = embed.build(encoder, texts=2, **options)
-    _log.info("trains on %s pairs of %s rows", f"{len(pairs.texts):,}", f"{len(rows.texts):,}")
     result = UNTRAINED
     if settings.epochs:
+        _log.info("trains on %s pairs of %s rows", f"{len(pairs.texts):,}", f"{len(rows.texts):,}")
         # Of pairs no dev figure is asked: the last weights are taken.
         result = finetune(
             model,
