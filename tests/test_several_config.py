@@ -10,6 +10,8 @@ import yaml
 
 from tfmodel.config import ConfigError
 from tfmodel.kinds import SEVERAL, load_run_config
+from tfmodel.run_folder import Run
+from tfmodel.stages.settling import as_asked
 
 CONFIG = yaml.safe_load("""
 run: runs/both
@@ -81,6 +83,27 @@ def test_a_length_for_all_is_that_of_questions_too(length):
     )
     lengths = [settings.run_of(name).train.max_length for name in settings.tasks]
     assert lengths == [length, length, length, 300]
+
+
+@pytest.mark.parametrize("size", [None, 8])
+def test_the_config_of_a_run_is_that_of_its_weights(tmp_path, size):
+    """Also where a task has batches by tokens, and so no size, beside others that have one."""
+    config = changed(
+        run=str(tmp_path / "run"),
+        train={} if size is None else {"batch_size": size},
+        tasks__stars__train={"batch_tokens": 64},
+    )
+    _, settings = load_run_config(config)
+    run = Run.open(tmp_path / "run")
+    lengths = {name: settings.run_of(name).train for name in settings.tasks}
+    inputs = {f"tasks.{name}.train.batch_size": each.batch_size for name, each in lengths.items()}
+    assert [*inputs.values()] == [size, None]
+    run.record_stage("finetune", "x", {**inputs, "train.precision": "auto"})
+    train = settings.train.model_copy(update={"batch_size": size or 32, "precision": "float32"})
+    resolved = settings.model_copy(update={"train": train})
+    run.save_config(resolved)
+    assert as_asked(settings, run, "finetune") == settings
+    assert as_asked(resolved, run, "finetune") == settings
 
 
 MISTAKES = {

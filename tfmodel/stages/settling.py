@@ -10,6 +10,8 @@ from tfmodel.config import load_config
 from tfmodel.run_folder import Run, write_json
 from tfmodel.stages.context import Context, read_if_there
 
+_SIZES = ("batch_size", "batch_tokens")  # where the one is given, the other is none
+
 
 def settle(context: Context, *, free: Sequence[str], **known: Any) -> Any:
     """Resolve the `train:` section, or take it from the training that is under way.
@@ -56,8 +58,8 @@ def as_asked(settings: Any, run: Run, training: str) -> Any:
     open_keys = {
         key: value
         for name, value in inputs.items()
-        for _, found, key in [f".{name}".rpartition(".train.")]
-        if found and value in (None, "auto")
+        for place, found, key in [f".{name}".rpartition(".train.")]
+        if found and value in (None, "auto") and not _is_its_own(settings, place, key)
     }
     given = {key: getattr(settings.train, key) for key in open_keys}
     path = run.folder / "config.yaml"
@@ -66,3 +68,10 @@ def as_asked(settings: Any, run: Run, training: str) -> Any:
     kept = load_config(path, type(settings)).train
     meant = {key: open_keys[key] for key, value in given.items() if value == getattr(kept, key)}
     return settings.model_copy(update={"train": settings.train.model_copy(update=meant)})
+
+
+def _is_its_own(settings: Any, place: str, key: str) -> bool:
+    """Whether one of several tasks says itself what is recorded of it, whatever all have."""
+    task = getattr(settings, "tasks", {}).get(place.removeprefix(".tasks."))
+    keys = _SIZES if key in _SIZES else (key,)
+    return task is not None and any(getattr(task.train, each) is not None for each in keys)
