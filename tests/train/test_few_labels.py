@@ -5,15 +5,20 @@ Run: pytest tests/train/test_few_labels.py
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from tfmodel.config import ConfigError
 from tfmodel.data import Split
 from tfmodel.kinds import load_run_config
+from tfmodel.model import BertConfig, build_encoder
+from tfmodel.tasks import fill
 from tfmodel.tokens import Tokenizer, Vocabulary
-from tfmodel.train.few_labels import logistic
+from tfmodel.train.few_labels import logistic, prompt
 from tfmodel.train.few_labels.logistic import fit_logistic
 from tfmodel.train.few_labels.pairs import labelled_pairs
 from tfmodel.train.few_labels.prompt import word_ids
+from tfmodel.train.few_labels.settings import PromptSettings
+from tfmodel.train.settings import FinetuneSettings
 
 CONTRASTIVE = {"name": "contrastive"}
 PROMPT = {"name": "prompt", "template": "{text} It was [MASK]."}
@@ -127,6 +132,31 @@ def test_each_label_has_a_word_that_is_one_piece():
     ):
         with pytest.raises(ConfigError, match=message):
             word_ids(tokenizer, labels, words)
+
+
+def test_a_prompt_wants_a_head_that_is_tied(tmp_path):
+    """Its words are rows of the token table: another decoder would be passed over unsaid."""
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad"]
+    shape = {"hidden_size": 8, "layers": 1, "heads": 1, "intermediate_size": 8}
+    encoder = build_encoder(BertConfig(vocabulary_size=7, **shape))
+    tokenizer = Tokenizer(Vocabulary(pieces), max_length=16)
+    fill.save(fill.build(encoder), tmp_path / "m", tokenizer=tokenizer)
+    path = tmp_path / "m" / "model.safetensors"
+    more = {"cls.predictions.decoder.weight": np.ones((7, 8), np.float32)}
+    save_file({**load_file(path), **more}, path)
+    method = PromptSettings(name="prompt", template="{text} [MASK]")
+    with pytest.raises(ConfigError, match="decoder.weight: another than the token table"):
+        prompt.train(
+            encoder,
+            tokenizer,
+            rows([0, 1]),
+            method=method,
+            labels=["good", "bad"],
+            settings=FinetuneSettings(epochs=0),
+            seed=0,
+            checkpoints=tmp_path,
+            folder=tmp_path / "m",
+        )
 
 
 def config(few_labels, **sections):

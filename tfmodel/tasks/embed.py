@@ -166,8 +166,10 @@ def targets_of(split: Any) -> np.ndarray:
     columns = _columns(split)
     if isinstance(split.labels, np.ndarray):
         return split.labels.astype(np.float32)
-    _, numbers = np.unique(np.array(columns, dtype=object).astype(str), return_inverse=True)
-    return numbers.reshape(len(columns), -1).T.astype(np.int32)
+    # NumPy's own texts would each take as much memory as the longest.
+    texts = sorted({text for column in columns for text in column})
+    number = {text: index for index, text in enumerate(texts)}
+    return np.array([[number[text] for text in column] for column in columns], np.int32).T
 
 
 def token_rows(tokenizer, split: Any, *, max_length: int) -> Any:

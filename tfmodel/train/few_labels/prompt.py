@@ -12,7 +12,9 @@ import numpy as np
 from tfmodel.config import ConfigError
 from tfmodel.data import Split
 from tfmodel.model.checkpoints import read_tensors
+from tfmodel.model.encoder import encoder_config
 from tfmodel.tasks import classify
+from tfmodel.tasks.masked_head import find_head
 from tfmodel.tasks.readings import GAP_STATE, AtGap, assign_gap
 from tfmodel.tokens.prompts import PromptTokenizer, check_template
 from tfmodel.tokens.row_tokenizer import RowTokenizer
@@ -55,7 +57,8 @@ def train(
         training says of itself.
 
     Raises:
-        ConfigError: the folder has no such head, a label has no word, or a word is not one piece.
+        ConfigError: the folder has no such head or one that is not tied to the token table, a label
+            has no word, or a word is not one piece.
 
     Source: Schick and Schütze 2021, section 3; Gao et al. 2021, section 4. Deviation: the vectors
     of the words begin as those of the token table and are trained apart from it.
@@ -64,6 +67,7 @@ def train(
     words = word_ids(tokenizer, labels, method.words)
     prompts = PromptTokenizer(tokenizer, method.template)
     tensors = read_tensors(folder)
+    find_head(tensors, encoder_config(encoder), name=str(folder))  # refuses one that is not tied
     reading = AtGap(prompts.vocabulary.mask_id, method.template)
     with encoder.distribute_strategy.scope():
         model = classify.build(
