@@ -83,6 +83,10 @@ def test_a_length_for_all_is_that_of_questions_too(length):
     )
     lengths = [settings.run_of(name).train.max_length for name in settings.tasks]
     assert lengths == [length, length, length, 300]
+    config = changed(tasks__answer=answer)
+    config["tasks"]["topic"]["task"] = None  # every line under it is commented out
+    _, settings = load_run_config(config)
+    assert settings.run_of("answer").train.max_length == 384
 
 
 @pytest.mark.parametrize("size", [None, 8])

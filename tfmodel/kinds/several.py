@@ -125,7 +125,8 @@ class SeveralSettings(Settings):
             tasks = {name: dict(task or {}) for name, task in values["tasks"].items()}
             for task in tasks.values():
                 own = dict(task.get("train") or {})
-                if task.get("task", {}).get("name") == "span" and own.get("max_length") is None:
+                name = (task.get("task") or {}).get("name")
+                if name == "span" and own.get("max_length") is None:
                     task["train"] = {**own, "max_length": span_windows.MAX_LENGTH}
         except (KeyError, TypeError, AttributeError, ValueError):
             return values
