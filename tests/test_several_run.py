@@ -186,6 +186,8 @@ def test_what_would_replace_weights_of_others_is_refused(both, tfmodel):
     ):
         refused = tfmodel(*arguments)
         assert (refused.code, said in refused.err) == (2, True), refused.err
+    rests = tfmodel("finetune", "several.yaml")  # what was refused has forgotten nothing
+    assert rests.err.splitlines() == ["finetune: up to date"], rests.err
     small = small_run.CONFIG.replace("runs/small", "runs/several").replace(
         "train.csv", "topics.csv"
     )

@@ -70,11 +70,7 @@ def training_inputs(context: Context) -> dict:
 def _finetune(context: Context) -> None:
     run = context.run
     if context.settings.together is not None:
-        raise ConfigError(
-            f"{run.folder}: expected a task that is trained alone. Received: one of several on one "
-            "encoder, trained together (together). Train all of them by their own config: "
-            f"tfmodel run CONFIG, whose copy is {run.folder.parents[1] / 'config.yaml'}."
-        )
+        raise _trained_together(run.folder)
     train = _resolved(context, encoder_shape(context))
     key = context.fingerprints["finetune"]
     strategy = start_workers(context, train, key)
@@ -408,7 +404,17 @@ def check_task(context: Context) -> None:
     kept = context.run.folder / "config.yaml"
     if context.settings.together is not None and kept.exists():
         _require_config_of_all(context, load_config(kept, type(context.settings)))
+        if context.restart:  # or the stage would have forgotten the weights before it refuses
+            raise _trained_together(context.run.folder)
     check_encoder(context)
+
+
+def _trained_together(run: Path) -> ConfigError:
+    return ConfigError(
+        f"{run}: expected a task that is trained alone. Received: one of several on one encoder, "
+        "trained together (together). Train all of them by their own config: tfmodel run CONFIG, "
+        f"whose copy is {run.parents[1] / 'config.yaml'}."
+    )
 
 
 def check_encoder(context: Context) -> None:

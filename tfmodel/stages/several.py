@@ -170,17 +170,15 @@ def _train_held(context: Context, runs: dict[str, Context]) -> None:
     width = next(iter(shapes.values())).hidden_size
     train = settle(context, free=CHANGES_NO_RESULT, hidden_size=width, task=None)
     run.save_config(settings.model_copy(update={"train": train}))
-    own = {name: _settled(each, train, width) for name, each in runs.items()}
+    own = {}
     for name, each in runs.items():
         with mistakes_of(f"tasks.{name}"):
+            own[name] = _settled(each, train, width)
             check_length(each, own[name], shapes[name])
         each.run.save_config(each.settings.model_copy(update={"train": own[name]}))
 
     seed_everything(settings.seed)
-    tokens = {}
-    for name, each in runs.items():
-        with mistakes_of(f"tasks.{name}"):
-            tokens[name] = reads_tokens(each.task_name)
+    tokens = {name: reads_tokens(each.task_name) for name, each in runs.items()}
     sequence = {
         name: tokens[name] or getattr(each.task, "NEEDS_SEQUENCE", False)
         for name, each in runs.items()
