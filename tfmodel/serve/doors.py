@@ -62,7 +62,7 @@ class Doors:
         listening = listen(settings.host, settings.rest_port)
         config = uvicorn.Config(
             application,
-            http=functools.partial(PatientProtocol, head_seconds=settings.read_seconds),
+            http=functools.partial(PatientProtocol, seconds=settings.read_seconds),
             loop="asyncio",
             ws="none",
             lifespan="off",
