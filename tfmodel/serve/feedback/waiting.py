@@ -89,10 +89,11 @@ class Waiting:
             return taken
 
     def rest(self, seconds: float) -> None:
-        """Wait, unless a correction comes or the queue is closed."""
+        """Wait, until a correction comes or the queue is closed."""
         deadline = time.monotonic() + seconds
         with self._changed:
-            while not self._urgent and not self.is_closed:
+            was_closed = self.is_closed
+            while not self._urgent and self.is_closed == was_closed:
                 if not self._changed.wait(deadline - time.monotonic()):
                     return
 
