@@ -160,6 +160,37 @@ def test_an_answer_that_comes_too_late(serve):
     assert ask(patient.rest_address, PREDICT, BODY)[0] == 200
 
 
+def test_who_goes_away_is_not_computed_for(serve):
+    import tensorflow as tf
+    from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+    server = serve()
+    (model,) = server.models
+    with model.use() as version:
+        batcher = version._batcher
+    request = predict_pb2.PredictRequest(model_spec={"name": "model"})
+    request.inputs["x"].CopyFrom(tf.make_tensor_proto(X["x"]))
+    body = json.dumps(BODY).encode()
+    head = f"POST {PREDICT} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    with concurrent.futures.ThreadPoolExecutor() as pool, holding(server) as held:
+        asked = held.occupy(over_rest(pool, server), 1)
+        with (
+            connect(server) as leaving,
+            grpc.insecure_channel(server.grpc_address) as channel,
+        ):
+            leaving.sendall(head + body)
+            stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+            cancelled = stub.Predict.future(request, timeout=60)
+            until(lambda: model.waiting_rows == 2)
+            cancelled.cancel()
+        until(lambda: all(piece.request.future.cancelled() for piece in batcher._queue))
+        asked.append(over_rest(pool, server)())
+        held.release()
+        assert [each.result()[0] for each in asked] == [200, 200]
+    counted = ':tensorflow:serving:request_count{model_name="model",status="CANCELLED"} 2'
+    until(lambda: counted in server.metrics.page())
+
+
 def connect(server):
     host, port = server.rest_address.split(":")
     return socket.create_connection((host, int(port)), timeout=30)

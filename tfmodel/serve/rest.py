@@ -25,7 +25,7 @@ from tfmodel.serve.asgi import (
     send_answer,
     unpacked,
 )
-from tfmodel.serve.batching import outcome_of
+from tfmodel.serve.batching import gone, outcome_of
 from tfmodel.serve.errors import ServingError, invalid
 from tfmodel.serve.feedback.asked import AskedRow, rows_of_json
 from tfmodel.serve.feedback.recorder import Recorder
@@ -41,6 +41,8 @@ _LOOK = re.compile(
 )
 _T = TypeVar("_T")
 _LARGEST_VERSION = 2**63 - 1
+_WATCH_SECONDS = 0.05
+"""So long a request waits before it is watched whether its client is still there."""
 _AT_ONCE = 2**16
 """Bytes of a body, or of an answer, that are read or written between other requests; more are by a
 thread beside."""
@@ -117,7 +119,7 @@ class RestApplication:
             call.api = method.lower()
             body = await self._body(scope, receive)
             request = await _done(len(body), tensors.parse_object, body)
-            answer, written = await self._ask(call, request, len(body))
+            answer, written = await self._ask(call, request, receive, len(body))
             self._record(call, request, answer, len(body) + len(written))
             return 200, "application/json", written
         if call.method == "GET" and (found := _LOOK.fullmatch(call.path)):
@@ -157,7 +159,7 @@ class RestApplication:
     # --- what is asked ----------------------------------------------------------------------
 
     async def _ask(
-        self, call: _Call, request: Mapping[str, Any], size: int
+        self, call: _Call, request: Mapping[str, Any], receive: Receive, size: int
     ) -> tuple[dict[str, Any], bytes]:
         """The answer, as an object and as it is sent; `size` is that of the request."""
         deadline = time.monotonic() + self._settings.timeout_seconds
@@ -168,14 +170,14 @@ class RestApplication:
                 signature = version.servable.signature(name)
                 inputs, by_row = await _done(size, tensors.inputs_of_json, signature, request)
                 future = version.submit(signature, inputs, deadline=deadline)
-                outputs = await _outcome(future, deadline)
+                outputs = await _outcome(future, deadline, receive)
                 write = functools.partial(tensors.json_of_outputs, by_row=by_row)
             else:
                 method = examples.CLASSIFY if call.api == "classify" else examples.REGRESS
                 given = await _done(size, examples.input_of_json, request)
                 question = examples.Question(version, name, method, given)
                 self._metrics.examples(call.model, question.rows)
-                outputs = await _outcome(question.submit(deadline), deadline)
+                outputs = await _outcome(question.submit(deadline), deadline, receive)
                 write = question.json
         return await _done(tensors.size_of(outputs), _answered, write, outputs)
 
@@ -253,13 +255,28 @@ def _answered(write: Callable[[Any], dict[str, Any]], outputs: Any) -> tuple[dic
     return answer, json.dumps(answer, ensure_ascii=False).encode("utf-8", "replace")
 
 
-async def _outcome(future: Any, deadline: float) -> dict[str, Any]:
+async def _outcome(future: Any, deadline: float, receive: Receive) -> dict[str, Any]:
+    """What a future gives; who goes away meanwhile is not computed for."""
+    answer = asyncio.wrap_future(future)
+    watched = [answer]
     try:
-        return await asyncio.wait_for(
-            asyncio.wrap_future(future), max(0.0, deadline - time.monotonic())
-        )
-    except asyncio.TimeoutError:
-        raise ServingError("DEADLINE_EXCEEDED", "Timed out before the answer came.") from None
+        await asyncio.wait(watched, timeout=min(_WATCH_SECONDS, _left(deadline)))
+        if not answer.done():
+            watched.append(asyncio.ensure_future(receive()))  # there is no more until it goes
+            first = asyncio.FIRST_COMPLETED
+            done, _ = await asyncio.wait(watched, timeout=_left(deadline), return_when=first)
+            if done and not answer.done():
+                raise gone()
+        if not answer.done():
+            raise ServingError("DEADLINE_EXCEEDED", "Timed out before the answer came.")
+        return answer.result()
+    finally:
+        for each in watched:
+            each.cancel()
+
+
+def _left(deadline: float) -> float:
+    return max(0.0, deadline - time.monotonic())
 
 
 def _as_dict(message: Any) -> dict[str, Any]:
