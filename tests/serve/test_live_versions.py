@@ -373,6 +373,8 @@ def test_mistakes_before_it_starts(base, tmp_path):
             labels_of(pairs)
     with pytest.raises(ConfigError, match="--max-batch-size: .*greater than or equal to 1.*0"):
         serve_settings(max_batch_size=0)
+    with pytest.raises(ConfigError, match="--timeout-seconds: .*less than or equal to 100000000"):
+        serve_settings(timeout_seconds=1e10)
     with pytest.raises(ConfigError, match="--tls-certificate and --tls-key together"):
         serve_settings(tls_key="x")
     with pytest.raises(ConfigError, match="1.9"):

@@ -320,8 +320,15 @@ def assert_clients_trust(server, certificate, tmp_path):
         Client(addresses[0], certificate=der)
 
 
-def test_only_this_machine_is_answered_unless_it_is_said_otherwise(serve):
+def test_only_this_machine_is_answered_unless_it_is_said_otherwise(serve, caplog):
+    with pytest.raises(ConfigError, match="--host: expected another value"):
+        serve(host="")  # which would be every address
+    open_to_all = serve(host="0.0.0.0")
+    words = "is open to other machines without a token (--token-file) and TLS (--tls-certificate"
+    assert f"{open_to_all.rest_address} {words}" in caplog.text
+    caplog.clear()
     server = serve()
+    assert "open to other machines" not in caplog.text
     assert server.rest_address.startswith("127.0.0.1:")
     assert server.grpc_address.startswith("127.0.0.1:")
 
