@@ -41,7 +41,7 @@ _LOOK = re.compile(
 )
 _T = TypeVar("_T")
 _LARGEST_VERSION = 2**63 - 1
-_WATCH_SECONDS = 0.05
+_WATCH_SECONDS = 0.5
 """So long a request waits before it is watched whether its client is still there."""
 _AT_ONCE = 2**16
 """Bytes of a body, or of an answer, that are read or written between other requests; more are by a
