@@ -130,6 +130,17 @@ def test_an_artifact_that_was_deleted_is_made_again(workspace, tfmodel):
     assert done.out.splitlines()[-1] == "next     tfmodel predict runs/small 'a text of yours'"
 
 
+def test_the_config_in_a_run_folder_is_that_of_its_weights(workspace, tfmodel):
+    kept = Path("runs/small/config.yaml")
+    assert "monitor: auto" not in kept.read_text()
+    before = kept.read_text()
+    done = tfmodel("run", str(kept))
+    assert done.code == 0 and stages_done(done) == [], done.err
+    assert kept.read_text() == before
+    other = tfmodel("run", str(kept), "train.learning_rate=0.5")
+    assert other.code == 2 and "train.learning_rate" in other.err
+
+
 @pytest.mark.parametrize("command", ["run", "finetune", "evaluate", "export"])
 def test_trained_weights_are_not_replaced_by_those_of_another_config(workspace, tfmodel, command):
     before = (RUN / "model/model.safetensors").read_bytes()

@@ -16,6 +16,7 @@ from tfmodel.run_folder import Run
 from tfmodel.stages import Context, Stage, join_workers, training_under_way
 from tfmodel.stages.doing import do_stage as _do
 from tfmodel.stages.doing import save_config as _save_config
+from tfmodel.stages.settling import as_asked
 from tfmodel.train.distribute.cluster import Cluster
 
 __all__ = ["RunResult", "RunSettings", "TaskSettings", "run"]
@@ -69,6 +70,7 @@ def run(
     kind, settings = load_run_config(config, overrides, stage=only)
     name = "CONFIG" if isinstance(config, Mapping) else str(config)
     folder = Path(settings.run).expanduser()
+    settings = as_asked(settings, Run(folder, lock=None), kind.training)
     command = shlex.join([name, *overrides])
     cluster = Cluster.from_environment()
     if cluster is not None and kind.train_along is None:

@@ -60,6 +60,20 @@ def test_each_kind_of_figure_has_its_drawing():
     assert all("tokens" not in (text or "") for svg in drawn.values() for text in _texts(svg))
 
 
+def test_many_curves_have_room_for_their_names_and_a_colour_for_each_subject():
+    names = ["questions", "similarity", "entities"]
+    history = {f"{part}{name} loss": [2.0, 1.0] for name in names for part in ("", "dev_")}
+    (svg,) = plots.learning_curves(history).values()
+    assert {f"{part} {name}" for name in names for part in ("train", "dev")} <= {*_texts(svg)}
+    (two,) = plots.learning_curves({"loss": [2.0, 1.0], "dev_loss": [2.0, 1.0]}).values()
+    assert "train loss" in _texts(two)
+    heights = [float(ElementTree.fromstring(each).get("viewBox").split()[3]) for each in (two, svg)]
+    assert heights[1] > heights[0]
+    colours = curves._colours_of([f"{part} {name}" for part in ("train", "dev") for name in names])
+    assert len({*colours.values()}) == 3
+    assert colours["train entities"] == colours["dev entities"]
+
+
 @pytest.mark.parametrize("history", [(), {}, [{}], {"loss": []}, [{"step": 1}]])
 def test_no_history_gives_no_drawing(history):
     assert plots.learning_curves(history) == {}

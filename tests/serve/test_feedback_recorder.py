@@ -335,10 +335,10 @@ def test_what_no_database_takes_costs_nothing_else(record, url, monkeypatch):
     recorder = record()
     write = recorder._store._write
 
-    def refuse(connection, request):
-        if request.rows[0].text.text == "poison":
+    def refuse(connection, requests):
+        if "poison" in {request.rows[0].text.text for request in requests}:
             raise sa.exc.DataError("insert", {}, Exception("poison"))
-        write(connection, request)
+        write(connection, requests)
 
     monkeypatch.setattr(recorder._store, "_write", refuse)
     ids = [ask(recorder, text) for text in ("one", "poison", "two")]
@@ -363,6 +363,24 @@ def test_a_correction_that_no_database_takes_is_not_to_be_sent_again(record, mon
         correct(recorder, text="one", label="good", feedback_id="poison")
     assert caught.value.http_status == 400
     assert correct(recorder, text="one", label="good", feedback_id="sound").is_new
+
+
+def test_requests_are_written_together_and_corrections_at_once(record, url, monkeypatch):
+    from tfmodel.serve.feedback import recorder as module
+
+    monkeypatch.setattr(module, "_GATHER_SECONDS", 60.0)
+    recorder = record()
+    write, batches = recorder._store.write, []
+    monkeypatch.setattr(
+        recorder._store, "write", lambda requests: (batches.append(len(requests)), write(requests))
+    )
+    ids = [ask(recorder, f"text {number}") for number in range(100)]
+    until(lambda: counted(recorder) == {"recorded": 100})
+    assert batches == [100]  # a batch is not waited for any longer
+    last = ask(recorder, "one more")
+    assert correct(recorder, request_id=last, label="good").is_new
+    assert batches == [100, 1]
+    assert {row[0] for row in table(url, "requests", "id")} == {*ids, last}
 
 
 def test_what_waits_is_written_when_it_stops(record, url):

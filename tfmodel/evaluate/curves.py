@@ -15,6 +15,8 @@ Series = tuple[np.ndarray, np.ndarray]  # where, value
 _NOT_SCORES = ("second", "share", "rmse")
 _COLOURS = (ACCENT, WARM, INK, MUTED)
 _DRAWN_POINTS = 600
+_LONGEST_LABEL = 17  # characters, of which two fit beside each other
+_LEGEND_LINE = 14
 
 
 def learning_curves(
@@ -110,12 +112,19 @@ def _series_name(key: str) -> str:
 
 
 def _curves(series: Mapping[str, Series], unit: str, name: str, *, title: str) -> str:
+    labels = {key: key.replace("_", " ").replace("f1", "F1") for key in series}
+    if len(series) > 2 and len({key.split()[-1] for key in series}) == 1:  # the caption says it
+        labels = {key: label.rpartition(" ")[0] for key, label in labels.items()}
+    # Two stand beside each other where they fit; the drawing grows by what they need.
+    columns = 2 if max(map(len, labels.values())) <= _LONGEST_LABEL else 1
+    more = _LEGEND_LINE * (-(-len(series) // columns) - 1)
+    colours = _colours_of(sorted(series, key=lambda key: _train_first((key, series[key]))))
     with drawing.drawing_style():
-        figure = drawing.new_figure(290, 220)
-        axes = drawing.place(figure, left=44, top=26, right=284, bottom=182)
-        for index, (key, points) in enumerate(sorted(series.items(), key=_train_first)):
-            label = key.replace("_", " ").replace("f1", "F1")
-            _curve(axes, points, _COLOURS[index % len(_COLOURS)], label)
+        figure = drawing.new_figure(290, 220 + more)
+        axes = drawing.place(figure, left=44, top=26 + more, right=284, bottom=182 + more)
+        for key, points in sorted(series.items(), key=_train_first):
+            is_second = [*colours.values()].count(colours[key]) > 1 and not key.startswith("train")
+            _curve(axes, points, colours[key], labels[key], "--" if is_second else "-")
         axes.set(xlabel=unit)
         axes.set_xlim(0 if unit == "step" else None, None)
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
@@ -138,7 +147,7 @@ def _curves(series: Mapping[str, Series], unit: str, name: str, *, title: str) -
             axes.legend(
                 loc="lower left",
                 bbox_to_anchor=(-0.02, 1.0),
-                ncols=len(series),
+                ncols=columns,
                 frameon=False,
                 fontsize=drawing.FONT_SIZE,
                 handlelength=1.2,
@@ -149,12 +158,22 @@ def _curves(series: Mapping[str, Series], unit: str, name: str, *, title: str) -
         return drawing.to_svg(figure, name=name, title=title)
 
 
+def _colours_of(names: Sequence[str]) -> dict[str, str]:
+    """A colour each; of more than two, what is said of training and of dev has the same."""
+    if len(names) <= 2:
+        return dict(zip(names, _COLOURS, strict=False))
+    subjects = [*dict.fromkeys(name.partition(" ")[2] for name in names)]
+    return {
+        name: _COLOURS[subjects.index(name.partition(" ")[2]) % len(_COLOURS)] for name in names
+    }
+
+
 def _train_first(entry: tuple[str, Series]) -> tuple[bool, bool, str]:
     key = entry[0]
     return not key.startswith("train"), not key.endswith("accuracy"), key
 
 
-def _curve(axes: Axes, points: Series, colour: str, label: str) -> None:
+def _curve(axes: Axes, points: Series, colour: str, label: str, style: str) -> None:
     where, values = points
     smooth = len(values) > 60
     if smooth:
@@ -162,7 +181,7 @@ def _curve(axes: Axes, points: Series, colour: str, label: str) -> None:
         axes.plot(where, values, color=colour, alpha=0.3, linewidth=1)
         values = _running_mean(values, width=max(3, len(values) // 25))
     marker = "o" if len(values) <= 20 else None
-    axes.plot(where, values, color=colour, marker=marker, markersize=4, label=label)
+    axes.plot(where, values, style, color=colour, marker=marker, markersize=4, label=label)
 
 
 def _thinned(where: np.ndarray, values: np.ndarray) -> Series:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,8 @@ from tfmodel.report.html import write_html
 from tfmodel.report.results import Figures
 from tfmodel.report.sections import settings
 from tfmodel.report.tables import bar, column
-from tfmodel.report.terminal import artifact_lines
+from tfmodel.report.terminal import last_lines
 
-_WIDTH = 80
 _ROWS_OF_COMMON_REASONS = 3
 _REASONS = {
     "duplicate": "Exact copy of an earlier document",
@@ -130,19 +128,12 @@ def pretraining_summary(results: PretrainingResults, *, report: str = "") -> str
         Lines of at most 80 columns, but for paths and commands, which are for copying and never
         cut; no newline at the end.
     """
-    indent = " " * 24
-    figures = "\n".join(
-        textwrap.fill(f"{name:<10} {value:<12} {more}".rstrip(), _WIDTH, subsequent_indent=indent)
-        for name, value, more in _lines(results)
-    )
-    where = [
+    places = [
         ("files", results.run_folder),
         ("report", report),
         ("next", results.next_command),
     ]
-    places = "\n".join(f"{name:<8} {value}" for name, value in where if value)
-    blocks = [figures.replace("\xa0", " "), artifact_lines(results.parity), places]
-    return "\n\n".join(block for block in blocks if block).replace("–", "-")
+    return last_lines(_lines(results), places, parity=results.parity)
 
 
 def _lines(results: PretrainingResults) -> list[tuple[str, str, str]]:

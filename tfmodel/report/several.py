@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,9 @@ from tfmodel.report.html import write_html
 from tfmodel.report.results import Figures
 from tfmodel.report.sections import settings
 from tfmodel.report.tables import column
+from tfmodel.report.terminal import last_lines
 from tfmodel.tasks import TASKS
 
-_WIDTH = 80
 _CORRELATIONS = ("spearman", "pearson", "mrr")
 _FIGURES_OF_A_TASK = 2
 
@@ -125,14 +124,8 @@ def several_summary(results: SeveralResults, *, report: str = "") -> str:
     if results.training:
         seconds = wording.duration(results.training["seconds"])
         lines.append(("trained", seconds, _mean_in_words(results)))
-    indent = " " * 4
-    figures = "\n".join(
-        textwrap.fill(f"{name:<12} {value:<20} {more}".rstrip(), _WIDTH, subsequent_indent=indent)
-        for name, value, more in lines
-    )
-    where = [("files", results.run_folder), ("report", report), ("next", results.next_command)]
-    places = "\n".join(f"{name:<8} {value}" for name, value in where if value)
-    return "\n\n".join(block for block in (figures, places) if block).replace("–", "-")
+    places = [("files", results.run_folder), ("report", report), ("next", results.next_command)]
+    return last_lines(lines, places, widths=(12, 20))
 
 
 def _named_figures(task: TaskResults, part: str) -> list[tuple[str, str]]:

@@ -1,6 +1,7 @@
 """The few lines a run ends with."""
 
 import textwrap
+from collections.abc import Iterable
 
 from tfmodel.report import wording
 from tfmodel.report.answers import words_of
@@ -31,15 +32,50 @@ def summary_text(results: Results, *, report: str = "", data_report: str = "") -
         Lines of at most 80 columns, but for paths and commands, which are for copying and never
         cut; no newline at the end.
     """
+    places = [
+        ("files", results.run_folder),
+        ("data", data_report),
+        ("report", report),
+        ("next", results.next_command),
+    ]
+    return last_lines(_figures(results), places, parity=results.parity)
+
+
+def last_lines(
+    figures: Iterable[tuple[str, str, str]],
+    places: Iterable[tuple[str, object]],
+    *,
+    parity: Figures | None = None,
+    widths: tuple[int, int] = (10, 12),
+) -> str:
+    """Set figures, exported files and places below each other.
+
+    Args:
+        figures: name, value, and what more there is to say.
+        places: name, and a path or command; an empty one is left out.
+        parity: of the exported files.
+        widths: columns of the names and of the values.
+
+    Returns:
+        Lines of at most 80 columns, but for places; no newline at the end.
+    """
+    first, second = widths
+    indent = " " * (first + second + 2)
+    lines = [
+        textwrap.fill(
+            f"{name:<{first}} {value:<{second}} {more}".rstrip(), _WIDTH, subsequent_indent=indent
+        )
+        for name, value, more in figures
+    ]
     blocks = [
-        _figures(results),
-        artifact_lines(results.parity),
-        _where(results, report, data_report),
+        "\n".join(lines).replace("\xa0", " "),
+        artifact_lines(parity or {}),
+        "\n".join(f"{name:<8} {value}" for name, value in places if value),
     ]
     return "\n\n".join(block for block in blocks if block).replace("–", "-")
 
 
-def _figures(results: Results) -> str:
+def _figures(results: Results) -> list[tuple[str, str, str]]:
     part, figures = results.judged()
     lines = []
     if figures:
@@ -55,11 +91,7 @@ def _figures(results: Results) -> str:
         lines.append(("time", wording.duration(sum(results.timings.values())), stages))
     elif results.training.get("seconds") is not None:
         lines.append(("training", wording.duration(results.training["seconds"]), ""))
-    indent = " " * 24
-    return "\n".join(
-        textwrap.fill(f"{name:<10} {value:<12} {more}".rstrip(), _WIDTH, subsequent_indent=indent)
-        for name, value, more in lines
-    ).replace("\xa0", " ")
+    return lines
 
 
 def artifact_lines(parity: Figures) -> str:
@@ -102,13 +134,3 @@ def _row(name: str, figures: Figures) -> tuple[str, ...]:
         quality(figures),
         "ok" if figures.get("passed") else "FAILED",
     )
-
-
-def _where(results: Results, report: str, data_report: str) -> str:
-    lines = [
-        ("files", results.run_folder),
-        ("data", data_report),
-        ("report", report),
-        ("next", results.next_command),
-    ]
-    return "\n".join(f"{name:<8} {value}" for name, value in lines if value)

@@ -40,3 +40,29 @@ def settle(context: Context, *, free: Sequence[str], **known: Any) -> Any:
 def training_under_way(run: Run) -> dict:
     """The key, inputs and settings of a training that began and has not ended; else empty."""
     return read_if_there(run.checkpoints / "settings.json")
+
+
+def as_asked(settings: Any, run: Run, training: str) -> Any:
+    """The settings, with `auto` again where they say what it meant when this run was trained.
+
+    So `RUN/config.yaml`, in which everything is resolved, is the config of the weights beside it.
+
+    Args:
+        settings: as they were given.
+        run: the folder that they name.
+        training: the stage that trains.
+    """
+    inputs = run.stage_inputs(training) or training_under_way(run).get("inputs") or {}
+    open_keys = {
+        key: value
+        for name, value in inputs.items()
+        for _, found, key in [f".{name}".rpartition(".train.")]
+        if found and value in (None, "auto")
+    }
+    given = {key: getattr(settings.train, key) for key in open_keys}
+    path = run.folder / "config.yaml"
+    if not any(value not in (None, "auto") for value in given.values()) or not path.exists():
+        return settings
+    kept = load_config(path, type(settings)).train
+    meant = {key: open_keys[key] for key, value in given.items() if value == getattr(kept, key)}
+    return settings.model_copy(update={"train": settings.train.model_copy(update=meant)})

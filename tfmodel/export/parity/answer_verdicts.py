@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from tfmodel.export.parity.verdicts import reduced_answer_failure
+
 LARGEST_DIFFERENCE = 1e-4
 """Of a float32 artifact's probabilities, and of its margins as a share of the largest."""
 NEAR_TIE = 1e-3
 """Two spans of a window whose margins the Keras model has this close (as such a share) may change
 places in float32."""
-SMALLEST_AGREEMENT = 0.2
-"""Of spans with the Keras model's, in any precision: below, it answers other questions."""
 
 Figures = dict[str, Any]
 
@@ -72,7 +72,12 @@ def compare_answers(
         off = float(np.max(difference[:, 3])) / scale
         failure = _float32_failure(figures, off, int(np.sum(~same & ~tied)))
     else:
-        failure = _reduced_failure(figures, max_drop)
+        failure = reduced_answer_failure(
+            (figures["answers_changed"], figures["rows"]),
+            ("F1", figures["f1"], figures["f1_drop"]),
+            max_drop,
+            what="another answer on {} of {} rows",
+        )
     return figures | {"failures": [failure] if failure else []}
 
 
@@ -113,22 +118,4 @@ def _float32_failure(figures: Figures, off: float, changed: int) -> str:
     return (
         f"a score is off by {difference:.2g}, a margin by {off:.2g} of the largest (limit "
         f"{LARGEST_DIFFERENCE:.0e}); another answer on {changed} of {figures['rows']} rows"
-    )
-
-
-def _reduced_failure(figures: Figures, max_drop: float) -> str:
-    """F1 where right answers are known, else answers; one row is never proof."""
-    count, changed, drop = figures["rows"], figures["answers_changed"], figures["f1_drop"]
-    if changed > max(1, (1 - SMALLEST_AGREEMENT) * count):
-        return f"another answer on {changed} of {count} rows"
-    if drop is None:
-        if changed <= max(1, 2 * max_drop * count):
-            return ""
-        return f"another answer on {changed} of {count} rows (limit {2 * max_drop:.1%})"
-    if drop <= max(max_drop, 1 / count) + 1e-9:
-        return ""
-    after = figures["f1"]
-    return (
-        f"F1 {after:.3f}, the Keras model's is {after + drop:.3f}, on {count} rows "
-        f"(max_drop {max_drop:.1%})"
     )

@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from tfmodel.export.parity.verdicts import reduced_answer_failure
 from tfmodel.tasks.fill import Gaps
 
 LARGEST_DIFFERENCE = 1e-4
 """Of a float32 artifact's probabilities."""
-SMALLEST_AGREEMENT = 0.2
-"""Of best tokens with the Keras model's, in any precision: below, it answers other questions."""
 
 Figures = dict[str, Any]
 
@@ -70,7 +69,14 @@ def compare_gaps(
         "accuracy_drop": before["accuracy"] - after["accuracy"] if known else None,
     }
     failure = (
-        _float32_failure(figures) if precision == "float32" else _reduced_failure(figures, max_drop)
+        _float32_failure(figures)
+        if precision == "float32"
+        else reduced_answer_failure(
+            (figures["tokens_changed"], figures["gaps"]),
+            ("accuracy", figures["accuracy"], figures["accuracy_drop"]),
+            max_drop,
+            what="another best token in {} of {} gaps",
+        )
     )
     return figures | {"failures": [failure] if failure else []}
 
@@ -107,22 +113,4 @@ def _float32_failure(figures: Figures) -> str:
     return (
         f"a score is off by {difference:.2g} (limit {LARGEST_DIFFERENCE:.0e}); another best token "
         f"in {figures['tokens_changed']} of {figures['gaps']} gaps"
-    )
-
-
-def _reduced_failure(figures: Figures, max_drop: float) -> str:
-    """Accuracy where right tokens are known, else best tokens; one gap is never proof."""
-    count, changed, drop = figures["gaps"], figures["tokens_changed"], figures["accuracy_drop"]
-    if changed > max(1, (1 - SMALLEST_AGREEMENT) * count):
-        return f"another best token in {changed} of {count} gaps"
-    if drop is None:
-        if changed <= max(1, 2 * max_drop * count):
-            return ""
-        return f"another best token in {changed} of {count} gaps (limit {2 * max_drop:.1%})"
-    if drop <= max(max_drop, 1 / count) + 1e-9:
-        return ""
-    after = figures["accuracy"]
-    return (
-        f"accuracy {after:.3f}, the Keras model's is {after + drop:.3f}, on {count} gaps "
-        f"(max_drop {max_drop:.1%})"
     )

@@ -28,6 +28,9 @@ SMALLEST_NEIGHBOUR_AGREEMENT = 0.8
 NEAR_NEIGHBOUR = 0.05
 """A neighbour whose cosine is this close to the nearest's is as good as the nearest."""
 
+SMALLEST_AGREEMENT = 0.2
+"""Of spans or best tokens with the Keras model's: below, it answers other questions."""
+
 LARGEST_SHARE_OF_SPREAD = 0.35
 """What numbers may be off (root mean square), in standard deviations of the Keras model's: as far
 as a correlation of 0.94 is from 1."""
@@ -115,6 +118,38 @@ def _reduced_failure(figures: Figures, before: float | None, max_drop: float) ->
     return (
         f"another label on {changed} of {count} rows "
         f"(limit {2 * max_drop:.1%}; {figures['labels_changed_near_ties']} near-ties)"
+    )
+
+
+def reduced_answer_failure(
+    changed: tuple[int, int],
+    figure: tuple[str, float | None, float | None],
+    max_drop: float,
+    *,
+    what: str,
+) -> str:
+    """In words, that too many answers are others; by a figure where right answers are known.
+
+    One answer is never proof.
+
+    Args:
+        changed: how many are others, and of how many.
+        figure: its name, the artifact's, and what it lost; None: no right answers are known.
+        max_drop: what it may lose; without right answers, half the share that may be others.
+        what: how the former two are said.
+    """
+    (others, count), (name, after, drop) = changed, figure
+    if others > max(1, (1 - SMALLEST_AGREEMENT) * count):
+        return what.format(others, count)
+    if drop is None or after is None:
+        if others <= max(1, 2 * max_drop * count):
+            return ""
+        return f"{what.format(others, count)} (limit {2 * max_drop:.1%})"
+    if drop <= max(max_drop, 1 / count) + 1e-9:
+        return ""
+    return (
+        f"{name} {after:.3f}, the Keras model's is {after + drop:.3f}, on {count} "
+        f"{what.rpartition(' ')[2]} (max_drop {max_drop:.1%})"
     )
 
 

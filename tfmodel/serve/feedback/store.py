@@ -112,8 +112,7 @@ class Store:
     def write(self, requests: Sequence[StoredRequest]) -> None:
         """Write requests, all or none."""
         with self.engine.begin() as connection:
-            for request in requests:
-                self._write(connection, request)
+            self._write(connection, requests)
 
     def write_alone(self, request: StoredRequest) -> None:
         """Write a request that may be there already, from a try whose end was not heard of."""
@@ -121,10 +120,12 @@ class Store:
         with self.engine.begin() as connection:
             same = self._sa.select(requests.c.id).where(requests.c.id == request.columns["id"])
             if connection.execute(same).first() is None:
-                self._write(connection, request)
+                self._write(connection, [request])
 
-    def _write(self, connection: Any, request: StoredRequest) -> None:
-        connection.execute(self.tables.requests.insert(), dict(request.columns))
+    def _write(self, connection: Any, requests: Sequence[StoredRequest]) -> None:
+        table = self.tables.requests
+        columns = [{name: each.columns.get(name) for name in table.c.keys()} for each in requests]
+        connection.execute(table.insert(), columns)
         rows = [
             {
                 "request_id": request.columns["id"],
@@ -134,6 +135,7 @@ class Store:
                 "answer": None if row.answer is None else json.dumps(row.answer),
                 "changes": row.changes(),
             }
+            for request in requests
             for number, row in enumerate(request.rows)
         ]
         if rows:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import collections
 import dataclasses
 import threading
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
@@ -45,10 +44,11 @@ class Waiting:
     Args:
         most: requests, those being written included.
         most_bytes: of these.
+        batch: how many are taken at once.
     """
 
-    def __init__(self, most: int, most_bytes: int):
-        self._most, self._most_bytes = most, most_bytes
+    def __init__(self, most: int, most_bytes: int, batch: int):
+        self._most, self._most_bytes, self._batch = most, most_bytes, batch
         self._items: collections.deque[Asked | Said] = collections.deque()
         self._count = self._bytes = 0
         self._changed = threading.Condition()
@@ -64,7 +64,9 @@ class Waiting:
             self._count += 1
             self._bytes += asked.size
             self._items.append(asked)
-            self._changed.notify()
+            # Who writes is woken for the first and for a batch: each time, an answer waits for it.
+            if len(self._items) in (1, self._batch):
+                self._changed.notify()
             return True
 
     def put(self, said: Said) -> bool:
@@ -77,25 +79,29 @@ class Waiting:
             self._changed.notify()
             return True
 
-    def take(self, most: int, seconds: float) -> list[Asked | Said]:
-        """What has come, at most so much of it; waits for something, so long."""
-        deadline = time.monotonic() + seconds
+    def take(self, seconds: float, gather_seconds: float = 0.0) -> list[Asked | Said]:
+        """What has come, a batch at most.
+
+        Args:
+            seconds: to wait for something.
+            gather_seconds: to wait for a whole batch then; a correction does not wait.
+        """
         with self._changed:
-            while not self._items and not self.is_closed:
-                if not self._changed.wait(deadline - time.monotonic()):
-                    break
-            taken = [self._items.popleft() for _ in range(min(most, len(self._items)))]
+            self._changed.wait_for(lambda: self._items or self.is_closed, seconds)
+            if self._items:
+                self._changed.wait_for(self._is_due, gather_seconds)
+            taken = [self._items.popleft() for _ in range(min(self._batch, len(self._items)))]
             self._urgent -= sum(isinstance(each, Said) for each in taken)
             return taken
 
+    def _is_due(self) -> bool:
+        return bool(self._urgent) or self.is_closed or len(self._items) >= self._batch
+
     def rest(self, seconds: float) -> None:
         """Wait, until a correction comes or the queue is closed."""
-        deadline = time.monotonic() + seconds
         with self._changed:
             was_closed = self.is_closed
-            while not self._urgent and self.is_closed == was_closed:
-                if not self._changed.wait(deadline - time.monotonic()):
-                    return
+            self._changed.wait_for(lambda: self._urgent or self.is_closed != was_closed, seconds)
 
     def release(self, asked: Asked) -> None:
         """Make room: a request is written, or given up."""
