@@ -98,6 +98,8 @@ def test_mistakes(client, server):
         (lambda: Client("http://localhost:1", tries=0), "tries must be 1 or more"),
         (lambda: Client("http://localhost:1", timeout_seconds=0), "timeout_seconds must be above"),
         (lambda: Client("http://localhost:1", certificate="no"), "expected a certificate"),
+        (lambda: Client("http://localhost:1", token="0123456789\n"), "without blanks or ends of"),
+        (lambda: Client("grpc://localhost:1", token="0123 456789é"), "without blanks or ends of"),
     ]
     for call, words in cases:
         with pytest.raises(ConfigError, match=words):

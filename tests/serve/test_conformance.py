@@ -7,6 +7,8 @@ Run: pytest tests/serve/test_conformance.py
 """
 
 import base64
+import gzip
+import json
 import math
 
 import grpc
@@ -57,6 +59,8 @@ ANSWERS = [
     # a number that is no round one comes back with the digits of a float, not of a double
     (PREDICT, {"instances": [0.2]}, {"predictions": [2.1]}),
     (PREDICT, b'{"instances": [Infinity]}', {"predictions": [math.inf]}),
+    # an integer of more than 64 bits is a number like 1e30
+    (PREDICT, {"instances": [10**30]}, {"predictions": [5e29]}),
     (PREDICT, {"inputs": []}, {"outputs": []}),
     (
         PREDICT,
@@ -137,6 +141,7 @@ REFUSALS = [
     ("POST", PREDICT, {"instances": [True]}, 400, "Type: True is not of expected type: float"),
     ("POST", PREDICT, {"instances": [2**24 + 1]}, 400, "without loss of precision"),
     ("POST", PREDICT, {"instances": [1e39]}, 400, "without loss of precision"),
+    ("POST", PREDICT, {"instances": [10**400]}, 400, "without loss of precision"),
     ("POST", PREDICT, {"instances": [1, [2]]}, 400, "Expecting shape [] but got: [1]"),
     ("POST", PREDICT, {"instances": [[1, 2], [3, "a"]]}, 400, "element: 1 of 'instances'"),
     ("POST", PREDICT, {"instances": [1, {"x": 1}]}, 400, "got object at item 1 of input list"),
@@ -197,6 +202,25 @@ def test_rest_refusals(server, method, path, body, status, words):
     assert (given, {*answer}) == (status, {"error", "headers"})
     assert words in answer["error"]
     assert answer["headers"]["content-type"] == "application/json"
+
+
+def test_rest_takes_bodies_packed_by_gzip(server):
+    packed = gzip.compress(json.dumps({"instances": [1.0]}).encode())
+
+    def asked(body, encoding="gzip"):
+        status, answer = ask(
+            server.rest_address, PREDICT, body, headers={"Content-Encoding": encoding}
+        )
+        return status, answer.get("error") or answer
+
+    assert asked(packed) == asked(packed, "x-gzip") == (200, {"predictions": [2.5]})
+    assert asked(b"") == (400, "JSON Parse error: The document is empty")
+    for body in (b'{"instances": [1.0]}', packed[:-4], packed + packed):
+        status, words = asked(body)
+        assert status == 400 and "Expected a body that is packed by gzip" in words
+    most = server.settings.max_body_bytes
+    assert asked(gzip.compress(bytes(most + 1))) == (413, f"The body has more than {most:,} bytes.")
+    assert asked(packed, "br")[0] == 400
 
 
 def test_rest_status(server):

@@ -7,6 +7,7 @@ import json
 import logging
 import re
 import sqlite3
+import threading
 import time
 
 import pytest
@@ -390,6 +391,27 @@ def test_what_waits_is_written_when_it_stops(record, url):
     assert ask(recorder, "late") is None
     with pytest.raises(ServingError, match="stopping"):
         recorder.correct({"text": "x", "label": "good"})
+
+
+def test_what_waits_is_written_though_the_database_is_locked_when_it_stops(record, url, caplog):
+    recorder = record(wait_seconds=0.02)
+    correct(recorder, text="x", label="good")
+    path = url.removeprefix("sqlite:///")
+    with sqlite3.connect(path, isolation_level=None, check_same_thread=False) as other:
+        other.execute("begin exclusive")
+        ids = {ask(recorder, f"text {number}") for number in range(5)}
+        threading.Timer(1.0, other.execute, ["rollback"]).start()
+        recorder.stop(20)
+    assert {row[0] for row in table(url, "requests", "id")} == ids
+    # Where it stays locked, the time is kept, and what is lost is said.
+    recorder = record(wait_seconds=0.02)
+    with sqlite3.connect(path, isolation_level=None) as other:
+        other.execute("begin exclusive")
+        ask(recorder, "late")
+        started = time.monotonic()
+        recorder.stop(0.8)
+        assert 0.7 < time.monotonic() - started < 5
+    assert "1 requests were not recorded (stopped)" in caplog.text
 
 
 def test_what_is_not_recorded_is_counted(record):

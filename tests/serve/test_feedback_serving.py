@@ -3,6 +3,7 @@
 Run: pytest tests/serve/test_feedback_serving.py
 """
 
+import concurrent.futures
 import gzip
 import http.client
 import http.server
@@ -318,6 +319,7 @@ def test_a_server_behind_that_is_down_full_or_slow(behind, tmp_path):
         assert ask(proxy.rest_address, "/v1/feedback", body)[0] == 200
     with Proxy(behind.rest_address, **where) as proxy, holding(behind) as held:
         assert ask(proxy.rest_address, "/readyz")[0] == 200
+        assert_looked_at_once_for_all(proxy)
         question = proxy.rest_address, PREDICT, STRINGS
         asked = [threading.Thread(target=ask, args=question) for _ in range(2)]
         for each in asked:
@@ -331,6 +333,25 @@ def test_a_server_behind_that_is_down_full_or_slow(behind, tmp_path):
     with Proxy(behind.rest_address, settings=slow) as proxy, holding(behind):
         status, answer = ask(proxy.rest_address, PREDICT, STRINGS)
         assert status == 504 and answer["error"].startswith("Timed out")
+
+
+def assert_looked_at_once_for_all(proxy):
+    """Whoever asks for readiness needs no token, and takes no threads from those who ask models."""
+    looks, go = [], threading.Event()
+
+    def look():
+        looks.append(go.wait(30))
+        return False
+
+    upstream = proxy._application._upstream
+    upstream.is_there, is_there = look, upstream.is_there
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(ask, proxy.rest_address, "/readyz") for _ in range(8)]
+        until(lambda: proxy._application._open == 8)
+        go.set()
+        assert [each.result()[0] for each in asked] == [503] * 8
+    assert len(looks) == 1
+    upstream.is_there = is_there
 
 
 def test_mistakes_of_whoever_starts_it(tmp_path, tfmodel):

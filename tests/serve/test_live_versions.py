@@ -65,11 +65,14 @@ def states(server):
 
 
 def test_the_newest_version_takes_over_and_older_ones_come_back(made, base):
+    for name in (2**63, "9" * 200, "٣", "-1", "2.partial"):
+        (base / str(name)).mkdir()  # no versions
     with serving(base) as server:
         assert answer(server) == 1.0
         copy_version(made[2], base / "2")
         until(lambda: answer(server) == 2.0)
         until(lambda: states(server)[1][0] == "END")
+        assert {*states(server)} == {1, 2}
         assert answer(server, "/v1/models/model/versions/1:predict") == 404
         shutil.rmtree(base / "2")
         until(lambda: answer(server) == 1.0)
@@ -362,7 +365,7 @@ def test_mistakes_before_it_starts(base, tmp_path):
     for where, words in cases:
         with pytest.raises(ConfigError, match=words):
             Server(where)
-    for words in ("", "latest", "1,", "1,x"):
+    for words in ("", "latest", "1,", "1,x", "9" * 20, "9" * 5000):
         with pytest.raises(ConfigError, match="newest, all, or numbers"):
             policy_of(words)
     for pairs in (["a"], ["=1"], ["a=x"], ["a/b=1"], ["a=1", "a=2"]):
@@ -370,6 +373,8 @@ def test_mistakes_before_it_starts(base, tmp_path):
             labels_of(pairs)
     with pytest.raises(ConfigError, match="--max-batch-size: .*greater than or equal to 1.*0"):
         serve_settings(max_batch_size=0)
+    with pytest.raises(ConfigError, match="--timeout-seconds: .*less than or equal to 100000000"):
+        serve_settings(timeout_seconds=1e10)
     with pytest.raises(ConfigError, match="--tls-certificate and --tls-key together"):
         serve_settings(tls_key="x")
     with pytest.raises(ConfigError, match="1.9"):

@@ -226,6 +226,38 @@ class Manifest:
         self.task, self.has_pairs = task, has_pairs
 
 
+class OnTrial:
+    """A rollout from version 1 to 2, without files."""
+
+    model, old, new, server = "news", 1, 2, "http://localhost:1"
+
+    def on_trial(self):
+        return self
+
+    def version_folder(self, number):
+        return number
+
+    def note_comparison(self, figures):
+        self.noted = figures
+
+
+def test_an_answer_of_another_form_is_a_failure_of_the_new_version(record, url, monkeypatch):
+    from tfmodel.serve.rollout import Rule, compare_mirrored, recorded
+
+    recorder = record(CLASSIFY, mirror=1.0)
+    strange = [{"label": "good", "score": float("nan")}, {"score": 0.5}, [0.25, 0.75]]
+    for new in (GOOD, BAD, *strange):
+        ask(recorder, "one", new=new)
+    ask(recorder, "two", old=strange[0], new=GOOD)  # of the old one nothing is known
+    settled(recorder, 6)
+    monkeypatch.setattr(recorded, "manifest_of", lambda folder: Manifest("classify"))
+    rule = Rule(min_rows=1, min_agreement=0, max_latency_ratio=1e9)
+    found = compare_mirrored(OnTrial(), url, rule=rule).figures
+    assert (found["rows"], found["failed_requests"], found["left_out"]) == (2, 3, 1)
+    assert found["agreement"]["agreement"] == 0.5
+    assert found["failures"] == ["version 2 failed on 3 of 6 requests"]
+
+
 def test_rows_that_were_asked_and_those_that_were_corrected(record, url):
     from tfmodel.serve.rollout import feedback_rows
 

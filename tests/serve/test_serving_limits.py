@@ -4,6 +4,7 @@ Run: pytest tests/serve/test_serving_limits.py
 """
 
 import concurrent.futures
+import contextlib
 import http.client
 import json
 import shutil
@@ -19,7 +20,7 @@ import pytest
 from small_servable import ask, copy_version, holding, until, write_half_plus
 
 from tfmodel.config import ConfigError
-from tfmodel.serve import Server, serve_settings
+from tfmodel.serve import Client, Server, ServingError, serve_settings
 
 PREDICT = "/v1/models/model:predict"
 BODY = {"instances": [0.0]}
@@ -83,6 +84,31 @@ def test_a_body_that_is_too_large(serve):
     assert ask(server.rest_address, PREDICT, {"instances": [0.0]})[0] == 200
 
 
+def test_large_requests_and_answers_hold_up_nobody_and_have_not_too_many_values(serve, monkeypatch):
+    from tfmodel.serve import tensors
+
+    server, beside = serve(), {}
+
+    def noting(name, call):
+        def noted(*arguments, **named):
+            beside.setdefault(name, []).append(threading.current_thread().name != "rest")
+            return call(*arguments, **named)
+
+        return noted
+
+    for name in ("parse_object", "inputs_of_json", "json_of_outputs"):
+        monkeypatch.setattr(tensors, name, noting(name, getattr(tensors, name)))
+    for texts in (["small"], ["large" * 9000, "larger" * 9000]):
+        body = {"signature_name": "strings", "instances": texts}
+        assert ask(server.rest_address, PREDICT, body)[0] == 200
+    assert {*beside} == {"parse_object", "inputs_of_json", "json_of_outputs"}
+    assert all(where == [False, True] for where in beside.values())
+    monkeypatch.setattr(tensors, "MOST_VALUES", 4)
+    for body in ({"instances": [0.0] * 5}, {"inputs": [[1.0, 2.0, 3.0]] * 2}):
+        status, answer = ask(server.rest_address, PREDICT, body)
+        assert status == 400 and "x has more than 4 values" in answer["error"]
+
+
 def over_rest(pool, server):
     """How to ask over REST, in a thread."""
     return lambda: pool.submit(ask, server.rest_address, PREDICT, BODY)
@@ -134,6 +160,37 @@ def test_an_answer_that_comes_too_late(serve):
     assert ask(patient.rest_address, PREDICT, BODY)[0] == 200
 
 
+def test_who_goes_away_is_not_computed_for(serve):
+    import tensorflow as tf
+    from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+    server = serve()
+    (model,) = server.models
+    with model.use() as version:
+        batcher = version._batcher
+    request = predict_pb2.PredictRequest(model_spec={"name": "model"})
+    request.inputs["x"].CopyFrom(tf.make_tensor_proto(X["x"]))
+    body = json.dumps(BODY).encode()
+    head = f"POST {PREDICT} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    with concurrent.futures.ThreadPoolExecutor() as pool, holding(server) as held:
+        asked = held.occupy(over_rest(pool, server), 1)
+        with (
+            connect(server) as leaving,
+            grpc.insecure_channel(server.grpc_address) as channel,
+        ):
+            leaving.sendall(head + body)
+            stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+            cancelled = stub.Predict.future(request, timeout=60)
+            until(lambda: model.waiting_rows == 2)
+            cancelled.cancel()
+        until(lambda: all(piece.request.future.cancelled() for piece in batcher._queue))
+        asked.append(over_rest(pool, server)())
+        held.release()
+        assert [each.result()[0] for each in asked] == [200, 200]
+    counted = ':tensorflow:serving:request_count{model_name="model",status="CANCELLED"} 2'
+    until(lambda: counted in server.metrics.page())
+
+
 def connect(server):
     host, port = server.rest_address.split(":")
     return socket.create_connection((host, int(port)), timeout=30)
@@ -152,6 +209,7 @@ def test_clients_that_are_slow_are_let_go(serve):
                 trickling.sendall(b"X-Header: more\r\n")
                 time.sleep(0.05)
         assert half.recv(1000).startswith(b"HTTP/1.1 408 ")
+    assert_let_go_who_does_not_read(server)
     # A connection is for many requests, however long the pauses between them.
     connection = http.client.HTTPConnection(server.rest_address, timeout=30)
     for pause in (0, 0.5):
@@ -159,6 +217,23 @@ def test_clients_that_are_slow_are_let_go(serve):
         connection.request("GET", "/healthz")
         assert connection.getresponse().read() == b"ok\n"
     connection.close()
+
+
+def assert_let_go_who_does_not_read(server):
+    """Nothing of its answers is kept, neither of a large one nor of many small ones."""
+    text = json.dumps({"signature_name": "strings", "instances": ["x" * 5_000_000]}).encode()
+    head = f"POST {PREDICT} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(text)}\r\n\r\n"
+    page = b"GET /monitoring/prometheus/metrics HTTP/1.1\r\nHost: x\r\n\r\n"
+    connections = server._doors._rest.server_state.connections
+    with connect(server) as deaf, connect(server) as impatient:
+        impatient.settimeout(0.2)
+        deaf.sendall(head.encode() + text)
+        until(lambda: bool(connections))
+        with contextlib.suppress(OSError):
+            for _ in range(20_000):
+                impatient.sendall(page)
+        until(lambda: not connections, seconds=20)
+    assert ask(server.rest_address, PREDICT, BODY)[0] == 200
 
 
 def test_a_token_is_demanded_where_there_is_one(serve, tmp_path):
@@ -178,6 +253,12 @@ def test_a_token_is_demanded_where_there_is_one(serve, tmp_path):
     assert refused_by_grpc(server, X, metadata=wrong)[0] == "UNAUTHENTICATED"
     metadata = [("authorization", right["Authorization"])]
     assert predict_over_grpc(server, X, metadata=metadata) == {"y": [2.0]}
+    for address in (f"http://{server.rest_address}", f"grpc://{server.grpc_address}"):
+        with Client(address, token="0123456789abcdef") as client:
+            assert client.ask({"x": [0.0]})["y"].tolist() == [2.0]
+        with Client(address) as client, pytest.raises(ServingError) as refused:
+            client.status()
+        assert refused.value.code == "UNAUTHENTICATED"
 
 
 def test_files_of_tokens_and_certificates_that_are_none(serve, tmp_path):
@@ -214,14 +295,40 @@ def test_encrypted_doors(serve, tmp_path):
     credentials = grpc.ssl_channel_credentials(certificate.read_bytes())
     channel = grpc.secure_channel(server.grpc_address, credentials)
     assert predict_over_grpc(server, X, channel=channel) == {"y": [2.0]}
+    assert_clients_trust(server, certificate, tmp_path)
     plain = connect(server)
     plain.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
     assert b"ok" not in plain.recv(100)
     plain.close()
 
 
-def test_only_this_machine_is_answered_unless_it_is_said_otherwise(serve):
+def assert_clients_trust(server, certificate, tmp_path):
+    """By the certificate of who vouches for it, and by no other."""
+    addresses = f"https://{server.rest_address}", f"grpcs://{server.grpc_address}"
+    commented = tmp_path / "commented.pem"
+    commented.write_bytes("von Müller\n".encode() + certificate.read_bytes())
+    for address in addresses:
+        with Client(address, certificate=commented) as client:
+            assert client.ask({"x": [0.0]})["y"].tolist() == [2.0]
+        with Client(address, tries=1, timeout_seconds=10) as client:
+            with pytest.raises(ServingError) as refused:
+                client.status()
+            assert refused.value.code == "UNAVAILABLE"
+    der = tmp_path / "certificate.der"
+    der.write_bytes(ssl.PEM_cert_to_DER_cert(certificate.read_text()))
+    with pytest.raises(ConfigError, match="in PEM. Received: another file"):
+        Client(addresses[0], certificate=der)
+
+
+def test_only_this_machine_is_answered_unless_it_is_said_otherwise(serve, caplog):
+    with pytest.raises(ConfigError, match="--host: expected another value"):
+        serve(host="")  # which would be every address
+    open_to_all = serve(host="0.0.0.0")
+    words = "is open to other machines without a token (--token-file) and TLS (--tls-certificate"
+    assert f"{open_to_all.rest_address} {words}" in caplog.text
+    caplog.clear()
     server = serve()
+    assert "open to other machines" not in caplog.text
     assert server.rest_address.startswith("127.0.0.1:")
     assert server.grpc_address.startswith("127.0.0.1:")
 

@@ -12,9 +12,10 @@ pytestmark = pytest.mark.slow
 HEAVY = "{'keras', 'matplotlib', 'sklearn', 'pandas', 'transformers', 'torch'}"
 
 
-def run(code):
+def run(code, secret="\0"):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
+    assert secret not in done.stdout + done.stderr
     return done.stdout.split()
 
 
@@ -34,7 +35,7 @@ def test_the_operations_are_there_and_keras_comes_when_it_is_asked_for():
     assert said == ["[]", "True", "True", "True", "True"]
 
 
-def test_a_server_answers_without_keras(tmp_path):
+def test_a_server_answers_without_keras_and_tensorflow_tells_nobody_what_was_asked(tmp_path):
     from small_servable import write_half_plus
 
     write_half_plus(tmp_path / "served" / "1")
@@ -46,6 +47,11 @@ def test_a_server_answers_without_keras(tmp_path):
         "    url = f'http://{server.rest_address}/v1/models/model:predict'\n"
         "    body = json.dumps({'instances': [2.0]}).encode()\n"
         "    print(json.load(urllib.request.urlopen(url, data=body))['predictions'])\n"
-        f"print(sorted({HEAVY} & set(sys.modules)))\n"
+        "    try:\n"
+        "        urllib.request.urlopen(url, data=body.replace(b'2.0', b'-54321'))\n"
+        "    except urllib.error.HTTPError as error:\n"
+        "        print(error.code)\n"
+        f"print(sorted({HEAVY} & set(sys.modules)))\n",
+        secret="54321",
     )
-    assert said == ["[3.0]", "[]"]
+    assert said == ["[3.0]", "400", "[]"]

@@ -42,8 +42,8 @@ def task_runs(run: Path) -> list[Path]:
 
 
 def is_version(name: str) -> bool:
-    """Whether TF Serving takes a folder of this name for a version."""
-    return name.isascii() and name.isdigit()
+    """Whether TF Serving takes a folder of this name for a version: a number of 63 bits."""
+    return name.isascii() and name.isdigit() and len(name) < 20 and int(name) < 2**63
 
 
 def versions(base: Path) -> list[int]:

@@ -6,16 +6,18 @@ import asyncio
 import hmac
 import json
 import time
+import zlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from tfmodel.serve.errors import ServingError
+from tfmodel.serve.errors import ServingError, invalid
 
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 Headers = Sequence[tuple[bytes, bytes]]
 
 _PATIENCE_WITH_BODIES = 4
+_GZIP = 31  # of zlib: gzip's head and foot, nothing else
 
 
 def check_token(scope: Mapping[str, Any], token: bytes | None) -> None:
@@ -52,9 +54,7 @@ async def read_body(
     Raises:
         ServingError: of status 413 or 408, or CANCELLED.
     """
-    too_large = ServingError(
-        "INVALID_ARGUMENT", f"The body has more than {most:,} bytes.", http_status=413
-    )
+    too_large = _too_large(most)
     for name, value in scope["headers"]:
         if name == b"content-length" and int(value) > _PATIENCE_WITH_BODIES * most:
             raise too_large
@@ -79,6 +79,46 @@ async def read_body(
             raise too_large
         if not event.get("more_body"):
             return b"".join(parts)
+
+
+def is_packed(scope: Mapping[str, Any]) -> bool:
+    """Whether the body of a request is packed by gzip.
+
+    Args:
+        scope: ASGI's.
+
+    Source: TF Serving's `net_http/server/internal/evhttp_request.cc`, which looks for the word in
+    `Content-Encoding` and takes whatever else is packed as it is.
+    """
+    return any(name == b"content-encoding" and b"gzip" in value for name, value in scope["headers"])
+
+
+def unpacked(body: bytes, *, most: int) -> bytes:
+    """What a body was before it was packed by gzip.
+
+    Args:
+        body: as it came.
+        most: bytes.
+
+    Raises:
+        ServingError: of status 413, or INVALID_ARGUMENT: no gzip, or not one whole.
+    """
+    reader = zlib.decompressobj(_GZIP)
+    try:
+        found = reader.decompress(body, most + 1)
+    except zlib.error:
+        raise invalid("Expected a body that is packed by gzip, as its header says.") from None
+    if len(found) > most:
+        raise _too_large(most)
+    if not reader.eof or reader.unused_data:
+        raise invalid("Expected a body that is packed by gzip, once and whole.")
+    return found
+
+
+def _too_large(most: int) -> ServingError:
+    return ServingError(
+        "INVALID_ARGUMENT", f"The body has more than {most:,} bytes.", http_status=413
+    )
 
 
 async def send_answer(

@@ -7,7 +7,7 @@ import dataclasses
 import threading
 import time
 from collections.abc import Callable, Hashable, Mapping
-from concurrent.futures import Future, InvalidStateError
+from concurrent.futures import CancelledError, Future, InvalidStateError
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any
 
@@ -287,10 +287,17 @@ def outcome_of(future: Future, deadline: float) -> Any:
         deadline: of `time.monotonic`.
 
     Raises:
-        ServingError: DEADLINE_EXCEEDED, or what the future raises.
+        ServingError: DEADLINE_EXCEEDED, CANCELLED, or what the future raises.
     """
     try:
         return future.result(max(0.0, deadline - time.monotonic()))
+    except CancelledError:
+        raise gone() from None
     except FutureTimeoutError:
         future.cancel()
         raise ServingError("DEADLINE_EXCEEDED", "Timed out before the answer came.") from None
+
+
+def gone() -> ServingError:
+    """What is noted of a request whose client has gone away, and is computed for nobody."""
+    return ServingError("CANCELLED", "The client went away.")

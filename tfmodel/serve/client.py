@@ -6,6 +6,8 @@ import concurrent.futures
 import dataclasses
 import functools
 import random
+import re
+import ssl
 import threading
 import time
 import uuid
@@ -30,6 +32,7 @@ _T = TypeVar("_T")
 _PASSING = ("UNAVAILABLE", "RESOURCE_EXHAUSTED")
 _FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 2.0
+_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +95,8 @@ class Client:
         connections: requests of one call to `predict` that are open at once.
 
     Raises:
-        ConfigError: another address, numbers out of range, or a file that cannot be read.
+        ConfigError: another address, numbers out of range, a token that no header can hold, or a
+            file that cannot be read.
 
     Example:
         >>> with Client("http://localhost:8501", model="news") as client:
@@ -436,9 +440,19 @@ def _array(name: str, value: Any, dtype: str) -> np.ndarray:
 
 
 def _read(path: str | Path) -> bytes:
+    """The certificates in a file, without what is written between them."""
     try:
-        return Path(path).read_bytes()
+        content = Path(path).read_bytes()
     except OSError as error:
         raise ConfigError(
             f"{path}: expected a certificate. Received: {error.strerror}. Check the path."
         ) from None
+    found = b"\n".join(_CERTIFICATE.findall(content))
+    try:
+        ssl.create_default_context(cadata=found.decode("ascii") or "none")
+    except (ssl.SSLError, ValueError):
+        raise ConfigError(
+            f"{path}: expected a certificate in PEM. Received: another file. Convert it: "
+            f"openssl x509 -inform DER -in {path}"
+        ) from None
+    return found

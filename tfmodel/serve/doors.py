@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import functools
+import ipaddress
 import logging
 import signal
 import socket
@@ -16,6 +17,7 @@ from typing import Any
 from tfmodel.config import ConfigError
 from tfmodel.serve.settings import ServeSettings
 
+_log = logging.getLogger(__name__)
 _GRPC_THREADS = 128
 _KEEP_ALIVE_SECONDS = 60
 _STARTING_SECONDS = 30
@@ -62,7 +64,7 @@ class Doors:
         listening = listen(settings.host, settings.rest_port)
         config = uvicorn.Config(
             application,
-            http=functools.partial(PatientProtocol, head_seconds=settings.read_seconds),
+            http=functools.partial(PatientProtocol, seconds=settings.read_seconds),
             loop="asyncio",
             ws="none",
             lifespan="off",
@@ -83,12 +85,23 @@ class Doors:
         self._rest_thread.start()
         host, port = listening.getsockname()[:2]
         self.rest_address = _address(host, port)
+        self._warn_of_strangers(host)
         deadline = time.monotonic() + _STARTING_SECONDS
         while not self._rest.started:
             if not self._rest_thread.is_alive() or time.monotonic() > deadline:
                 listening.close()
                 raise RuntimeError("The REST server did not start.")
             time.sleep(0.01)
+
+    def _warn_of_strangers(self, host: str) -> None:
+        """Say that other machines reach a server which nothing keeps them from."""
+        settings = self._settings
+        if ipaddress.ip_address(host).is_loopback or (settings.token_file and settings.has_tls):
+            return
+        missing = "TLS (--tls-certificate, --tls-key)"
+        if settings.token_file is None:
+            missing = f"a token (--token-file){'' if settings.has_tls else f' and {missing}'}"
+        _log.warning("%s is open to other machines without %s", self.rest_address, missing)
 
     def open_grpc(self, handlers: Sequence[Any]) -> None:
         """Answer gRPC.

@@ -257,3 +257,9 @@ class Question:
             result = regression_pb2.RegressionResult()
             fill_regressions(result, self.signature, outputs, self.rows)
         return result
+
+    def json(self, outputs: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        """The answer over REST."""
+        if self._method is CLASSIFY:
+            return json_of_classifications(self.result(outputs))
+        return json_of_regressions(self.result(outputs))

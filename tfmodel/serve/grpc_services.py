@@ -6,9 +6,11 @@ Source: `model_servers/prediction_service_impl.cc`, `model_service_impl.cc` and
 
 from __future__ import annotations
 
+import dataclasses
 import hmac
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 
 from tfmodel.serve import examples
@@ -118,6 +120,25 @@ def check_metadata(context: Any, secret: str | None) -> None:
         raise ServingError("UNAUTHENTICATED", "Expected the token of this server.")
 
 
+@dataclasses.dataclass(frozen=True)
+class _Patience:
+    """How long an answer is waited for.
+
+    Attributes:
+        deadline: of `time.monotonic`.
+        when_over: has something called when the call is over, the client gone; False: it is.
+    """
+
+    deadline: float
+    when_over: Callable[[Callable[[], Any]], bool] = lambda call: True
+
+    def outcome(self, future: Future) -> Any:
+        """What a future gives; who goes away meanwhile is not computed for."""
+        if not self.when_over(future.cancel):
+            future.cancel()
+        return outcome_of(future, self.deadline)
+
+
 class _Method:
     """One method: reads the message, answers, and puts errors into gRPC's words."""
 
@@ -126,7 +147,7 @@ class _Method:
         models: Models,
         name: str,
         request: type,
-        answer: Callable[[Any, float], Any],
+        answer: Callable[[Any, _Patience], Any],
         secret: str | None,
         recorder: Recorder | None,
     ):
@@ -150,7 +171,8 @@ class _Method:
             check_metadata(context, self._secret)
             request = self._read(body)
             model = _model_of(request)
-            response = self._answer(request, started + seconds)
+            patience = _Patience(started + seconds, context.add_callback)
+            response = self._answer(request, patience)
         except ServingError as error:
             code, message = error.code, error.message
         except Exception as error:  # nobody is told what went wrong inside
@@ -173,8 +195,8 @@ class _Method:
             return None
 
         def ask(number: int) -> list[AskedRow]:
-            deadline = time.monotonic() + self._models.settings.timeout_seconds
-            return rows_of_messages(request, self._answer(asking(request, number), deadline))
+            patience = _Patience(time.monotonic() + self._models.settings.timeout_seconds)
+            return rows_of_messages(request, self._answer(asking(request, number), patience))
 
         spec = response.model_spec
         return self._models.trial(spec.name, spec.version.value, ask)
@@ -212,12 +234,12 @@ def _model_of(request: Any) -> str:
 
 
 class _Service:
-    """The methods, each from a request and a deadline to a response."""
+    """The methods, each from a request, and how long it is waited for, to a response."""
 
     def __init__(self, models: Models):
         self._models = models
 
-    def predict(self, request: Any, deadline: float) -> Any:
+    def predict(self, request: Any, patience: _Patience) -> Any:
         from tensorflow_serving.apis import predict_pb2
 
         with self._models.use(*_asked(request)) as version:
@@ -227,40 +249,41 @@ class _Service:
             signature = version.servable.signature(name)
             wanted = _wanted(signature.outputs, request.output_filter)
             inputs = inputs_of_proto(signature, request.inputs)
-            outputs = outcome_of(version.submit(signature, inputs, deadline=deadline), deadline)
+            future = version.submit(signature, inputs, deadline=patience.deadline)
+            outputs = patience.outcome(future)
         response = predict_pb2.PredictResponse()
         _fill_spec(response.model_spec, request.model_spec.name, version, name)
         for output in wanted:
             fill_proto(response.outputs[output], signature.outputs[output], outputs[output])
         return response
 
-    def classify(self, request: Any, deadline: float) -> Any:
+    def classify(self, request: Any, patience: _Patience) -> Any:
         from tensorflow_serving.apis import classification_pb2
 
         response = classification_pb2.ClassificationResponse()
-        return self._examples(request, response, examples.CLASSIFY, deadline)
+        return self._examples(request, response, examples.CLASSIFY, patience)
 
-    def regress(self, request: Any, deadline: float) -> Any:
+    def regress(self, request: Any, patience: _Patience) -> Any:
         from tensorflow_serving.apis import regression_pb2
 
         response = regression_pb2.RegressionResponse()
-        return self._examples(request, response, examples.REGRESS, deadline)
+        return self._examples(request, response, examples.REGRESS, patience)
 
     def _examples(
-        self, request: Any, response: Any, method: examples.Method, deadline: float
+        self, request: Any, response: Any, method: examples.Method, patience: _Patience
     ) -> Any:
         name = request.model_spec.signature_name
         with self._models.use(*_asked(request)) as version:
             question = examples.Question(version, name, method, request.input)
             self._models.metrics.examples(request.model_spec.name, question.rows)
-            outputs = outcome_of(question.submit(deadline), deadline)
+            outputs = patience.outcome(question.submit(patience.deadline))
             response.result.CopyFrom(question.result(outputs))
             _fill_spec(
                 response.model_spec, request.model_spec.name, version, question.signature.name
             )
         return response
 
-    def multi_inference(self, request: Any, deadline: float) -> Any:
+    def multi_inference(self, request: Any, patience: _Patience) -> Any:
         from tensorflow_serving.apis import inference_pb2
 
         if not request.tasks:
@@ -284,17 +307,17 @@ class _Service:
                     )
                 name = task.model_spec.signature_name
                 question = examples.Question(version, name, method, request.input)
-                asked.append((question, method, question.submit(deadline)))
+                asked.append((question, method, question.submit(patience.deadline)))
             self._models.metrics.examples(specs[0].name, asked[0][0].rows)
             for question, method, future in asked:
                 entry = response.results.add()
                 _fill_spec(entry.model_spec, specs[0].name, version, question.signature.name)
                 field = "classification" if method is examples.CLASSIFY else "regression"
-                result = question.result(outcome_of(future, deadline))
+                result = question.result(patience.outcome(future))
                 getattr(entry, f"{field}_result").CopyFrom(result)
         return response
 
-    def metadata(self, request: Any, deadline: float) -> Any:
+    def metadata(self, request: Any, patience: _Patience) -> Any:
         if not request.HasField("model_spec"):
             raise invalid("Missing ModelSpec")
         if not request.metadata_field:
@@ -304,12 +327,12 @@ class _Service:
         with self._models.use(*_asked(request)) as version:
             return metadata(request.model_spec.name, version)
 
-    def status(self, request: Any, deadline: float) -> Any:
+    def status(self, request: Any, patience: _Patience) -> Any:
         if not request.HasField("model_spec"):
             raise invalid("Missing ModelSpec")
         return self._models.status(*_asked(request))
 
-    def reload(self, request: Any, deadline: float) -> Any:
+    def reload(self, request: Any, patience: _Patience) -> Any:
         from tensorflow_serving.apis import model_management_pb2
 
         self._models.reload(request.config)

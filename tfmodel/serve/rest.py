@@ -11,12 +11,21 @@ import json
 import re
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote
 
 from tfmodel.serve import examples, metrics, tensors
-from tfmodel.serve.asgi import Receive, Send, check_token, error_answer, read_body, send_answer
-from tfmodel.serve.batching import outcome_of
+from tfmodel.serve.asgi import (
+    Receive,
+    Send,
+    check_token,
+    error_answer,
+    is_packed,
+    read_body,
+    send_answer,
+    unpacked,
+)
+from tfmodel.serve.batching import gone, outcome_of
 from tfmodel.serve.errors import ServingError, invalid
 from tfmodel.serve.feedback.asked import AskedRow, rows_of_json
 from tfmodel.serve.feedback.recorder import Recorder
@@ -30,9 +39,13 @@ _ASK = re.compile(
 _LOOK = re.compile(
     r"(?i)/v1/models(?:/([^/:]+))?(?:/versions/(\d+)|/labels/([^/:]+))?(?:/(metadata))?"
 )
+_T = TypeVar("_T")
 _LARGEST_VERSION = 2**63 - 1
-_PARSED_AT_ONCE = 2**16
-"""Bytes of a body that are parsed between other requests; a larger one by a thread beside."""
+_WATCH_SECONDS = 0.5
+"""So long a request waits before it is watched whether its client is still there."""
+_AT_ONCE = 2**16
+"""Bytes of a body, or of an answer, that are read or written between other requests; more are by a
+thread beside."""
 
 
 class RestApplication:
@@ -105,9 +118,8 @@ class RestApplication:
             *call.spec, method = found.groups()
             call.api = method.lower()
             body = await self._body(scope, receive)
-            request = await self._parsed(body)
-            answer = await self._ask(call, request)
-            written = await self._written(answer)
+            request = await _done(len(body), tensors.parse_object, body)
+            answer, written = await self._ask(call, request, receive, len(body))
             self._record(call, request, answer, len(body) + len(written))
             return 200, "application/json", written
         if call.method == "GET" and (found := _LOOK.fullmatch(call.path)):
@@ -139,38 +151,35 @@ class RestApplication:
 
     async def _body(self, scope: Mapping[str, Any], receive: Receive) -> bytes:
         most, seconds = self._settings.max_body_bytes, self._settings.read_seconds
-        return await read_body(scope, receive, most=most, seconds=seconds)
-
-    async def _parsed(self, body: bytes) -> dict[str, Any]:
-        if len(body) <= _PARSED_AT_ONCE:
-            return tensors.parse_object(body)
-        return await _beside(tensors.parse_object, body)
-
-    async def _written(self, answer: Mapping[str, Any]) -> bytes:
-        return json.dumps(answer, ensure_ascii=False).encode("utf-8", "replace")
+        body = await read_body(scope, receive, most=most, seconds=seconds)
+        if not (body and is_packed(scope)):
+            return body
+        return await _done(most, unpacked, body, most=most)  # few bytes may be packed from many
 
     # --- what is asked ----------------------------------------------------------------------
 
-    async def _ask(self, call: _Call, request: Mapping[str, Any]) -> dict[str, Any]:
+    async def _ask(
+        self, call: _Call, request: Mapping[str, Any], receive: Receive, size: int
+    ) -> tuple[dict[str, Any], bytes]:
+        """The answer, as an object and as it is sent; `size` is that of the request."""
         deadline = time.monotonic() + self._settings.timeout_seconds
         name = tensors.signature_name(request)
         with self.models.use(call.model, *call.version) as version:
             call.answered_by = version.number
             if call.api == "predict":
                 signature = version.servable.signature(name)
-                inputs, by_row = tensors.inputs_of_json(signature, request)
+                inputs, by_row = await _done(size, tensors.inputs_of_json, signature, request)
                 future = version.submit(signature, inputs, deadline=deadline)
-                outputs = await _outcome(future, deadline)
-                return tensors.json_of_outputs(outputs, by_row=by_row)
-            method = examples.CLASSIFY if call.api == "classify" else examples.REGRESS
-            given = examples.input_of_json(request)
-            question = examples.Question(version, name, method, given)
-            self._metrics.examples(call.model, question.rows)
-            outputs = await _outcome(question.submit(deadline), deadline)
-            result = question.result(outputs)
-        if method is examples.CLASSIFY:
-            return examples.json_of_classifications(result)
-        return examples.json_of_regressions(result)
+                outputs = await _outcome(future, deadline, receive)
+                write = functools.partial(tensors.json_of_outputs, by_row=by_row)
+            else:
+                method = examples.CLASSIFY if call.api == "classify" else examples.REGRESS
+                given = await _done(size, examples.input_of_json, request)
+                question = examples.Question(version, name, method, given)
+                self._metrics.examples(call.model, question.rows)
+                outputs = await _outcome(question.submit(deadline), deadline, receive)
+                write = question.json
+        return await _done(tensors.size_of(outputs), _answered, write, outputs)
 
     def _ask_again(self, model: str, request: Mapping[str, Any], number: int) -> list[AskedRow]:
         """What a version answers to a request to predict; in a thread that can wait."""
@@ -233,20 +242,41 @@ class _Call:
         return None if number is None else int(number), unquote(label or "")
 
 
-async def _beside(function: Callable, *arguments: Any) -> Any:
-    """A call that takes its time, in a thread, so that others are answered meanwhile."""
-    return await asyncio.get_running_loop().run_in_executor(
-        None, functools.partial(function, *arguments)
-    )
+async def _done(size: int, call: Callable[..., _T], *arguments: Any, **named: Any) -> _T:
+    """What a call gives, made in a thread where it is about many bytes: others go on meanwhile."""
+    if size <= _AT_ONCE:
+        return call(*arguments, **named)
+    whole = functools.partial(call, *arguments, **named)
+    return await asyncio.get_running_loop().run_in_executor(None, whole)
 
 
-async def _outcome(future: Any, deadline: float) -> dict[str, Any]:
+def _answered(write: Callable[[Any], dict[str, Any]], outputs: Any) -> tuple[dict[str, Any], bytes]:
+    answer = write(outputs)
+    return answer, json.dumps(answer, ensure_ascii=False).encode("utf-8", "replace")
+
+
+async def _outcome(future: Any, deadline: float, receive: Receive) -> dict[str, Any]:
+    """What a future gives; who goes away meanwhile is not computed for."""
+    answer = asyncio.wrap_future(future)
+    watched = [answer]
     try:
-        return await asyncio.wait_for(
-            asyncio.wrap_future(future), max(0.0, deadline - time.monotonic())
-        )
-    except asyncio.TimeoutError:
-        raise ServingError("DEADLINE_EXCEEDED", "Timed out before the answer came.") from None
+        await asyncio.wait(watched, timeout=min(_WATCH_SECONDS, _left(deadline)))
+        if not answer.done():
+            watched.append(asyncio.ensure_future(receive()))  # there is no more until it goes
+            first = asyncio.FIRST_COMPLETED
+            done, _ = await asyncio.wait(watched, timeout=_left(deadline), return_when=first)
+            if done and not answer.done():
+                raise gone()
+        if not answer.done():
+            raise ServingError("DEADLINE_EXCEEDED", "Timed out before the answer came.")
+        return answer.result()
+    finally:
+        for each in watched:
+            each.cancel()
+
+
+def _left(deadline: float) -> float:
+    return max(0.0, deadline - time.monotonic())
 
 
 def _as_dict(message: Any) -> dict[str, Any]:

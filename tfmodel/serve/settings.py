@@ -12,24 +12,28 @@ from pydantic import Field, field_validator
 from tfmodel.config import ConfigError, Settings
 from tfmodel.serve.feedback.settings import FeedbackSettings
 
+_LONGEST = 1e8  # more than three years; the system's clocks cannot count 300
+
 
 class ServeSettings(Settings):
     """What `tfmodel serve` and `Server` take beside the models."""
 
     model_config = pydantic.ConfigDict(hide_input_in_errors=True)
 
-    host: str = Field("127.0.0.1", description="Address to listen at.")
+    host: str = Field("127.0.0.1", min_length=1, description="Address to listen at.")
     rest_port: int = Field(8501, ge=0, le=65535, description="Port of REST; 0: any free one.")
     grpc_port: int = Field(8500, ge=0, le=65535, description="Port of gRPC; 0: any free one.")
     token_file: str | None = Field(None, description="File with the token clients must send.")
     tls_certificate: str | None = Field(None, description="File with the certificate chain.")
     tls_key: str | None = Field(None, description="File with the certificate's private key.")
     target: str = Field("2.12", description="TF Serving release that versions must fit.")
-    poll_seconds: float = Field(1.0, gt=0, description="Between looks at the base folder.")
+    poll_seconds: float = Field(
+        1.0, gt=0, le=_LONGEST, description="Between looks at the base folder."
+    )
 
     max_batch_size: int = Field(32, ge=1, description="Rows computed at once.")
     batch_timeout_ms: float = Field(
-        0.0, ge=0, description="How long a batch that is not full waits for more rows."
+        0.0, ge=0, le=_LONGEST, description="How long a batch that is not full waits for more rows."
     )
     batch_threads: int | None = Field(
         None, ge=1, description="Batches computed at once; by default one a processor core."
@@ -39,11 +43,15 @@ class ServeSettings(Settings):
     max_body_bytes: int = Field(2**24, ge=1, description="Of one request.")
     max_rows: int = Field(1024, ge=1, description="Of one request.")
     max_requests: int = Field(512, ge=1, description="Open at once; more get 429.")
-    timeout_seconds: float = Field(30.0, gt=0, description="For an answer, waiting included.")
-    read_seconds: float = Field(
-        20.0, gt=0, description="For a client to send a request, or to read an answer."
+    timeout_seconds: float = Field(
+        30.0, gt=0, le=_LONGEST, description="For an answer, waiting included."
     )
-    stop_seconds: float = Field(30.0, gt=0, description="For open requests when the server stops.")
+    read_seconds: float = Field(
+        20.0, gt=0, le=_LONGEST, description="For a client to send a request, or to read an answer."
+    )
+    stop_seconds: float = Field(
+        30.0, gt=0, le=_LONGEST, description="For open requests when the server stops."
+    )
     feedback: FeedbackSettings | None = Field(
         None, description="What is recorded of requests, and where; none: nothing."
     )

@@ -6,12 +6,15 @@ import contextlib
 import functools
 import importlib.machinery
 import importlib.util
+import os
 import sys
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+_ERRORS_ALONE = "2"
 
 
 def import_tensorflow() -> ModuleType:
@@ -22,9 +25,14 @@ def import_tensorflow() -> ModuleType:
     scikit-learn and pandas along. Together they are near half of the time. `tf.keras` and
     `import keras` work as ever afterwards: they import it then.
 
+    Its C++ code warns of each request that an operation refuses, on standard error and with the
+    text. Unless the environment says otherwise it does so no more; where somebody has imported it
+    before, nobody can have it stop.
+
     Returns:
         The module `tensorflow`.
     """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", _ERRORS_ALONE)
     if {"tensorflow", "keras"} & {*sys.modules}:
         import tensorflow
     else:

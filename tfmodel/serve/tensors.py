@@ -21,6 +21,7 @@ from tfmodel.serve.servable import Signature, Tensor
 MOST_VALUES = 2**22
 """Of one tensor: a small message can ask for a large one."""
 _DEEPEST = 32
+_BYTES_OF_VALUE = 12
 _BYTES_SUFFIX = "_bytes"
 
 _INTEGERS = {
@@ -152,6 +153,7 @@ def _by_row(signature: Signature, rows: list) -> dict[str, np.ndarray]:
 def _of_elements(tensor: Tensor, elements: list, key: str) -> np.ndarray:
     """One array of a value a row, all of the first one's shape."""
     shape = _shape(elements[0])
+    _check_count(tensor, (len(elements), *shape))
     values: list = []
     for number, element in enumerate(elements):
         try:
@@ -182,6 +184,7 @@ def _by_column(signature: Signature, columns: Any) -> dict[str, np.ndarray]:
             raise invalid(f"Missing named input: {name} in 'inputs' object.")
         values: list = []
         shape = _shape(columns[name])
+        _check_count(signature.inputs[name], shape)
         _fill(signature.inputs[name], columns[name], shape, 0, values)
         found[name] = _array(signature.inputs[name], values, shape)
     return found
@@ -198,6 +201,11 @@ def _shape(value: Any) -> tuple[int, ...]:
             break
         value = value[0]
     return tuple(shape)
+
+
+def _check_count(tensor: Tensor, shape: Sequence[int]) -> None:
+    if math.prod(shape) > MOST_VALUES:
+        raise invalid(f"Input {tensor.name} has more than {MOST_VALUES:,} values")
 
 
 def _fill(tensor: Tensor, value: Any, shape: tuple[int, ...], level: int, values: list) -> None:
@@ -246,10 +254,10 @@ def _single(tensor: Tensor, value: Any) -> Any:
 def _float(value: float, kind: str) -> float:
     name, digits = ("float", 24) if kind == "float32" else ("double", 53)
     largest = float(np.finfo(kind).max)
-    if isinstance(value, int):
+    if isinstance(value, int) and -(2**63) <= value < 2**64:
         fits = abs(value) < 2**digits
-    else:
-        fits = not math.isfinite(value) or abs(value) <= largest
+    else:  # an integer of more bits is read as a number with a point
+        fits = abs(value) <= largest or not (isinstance(value, int) or math.isfinite(value))
     if not fits:
         raise invalid(f"Cannot convert JSON value to {name} without loss of precision.")
     return float(value)
@@ -349,6 +357,13 @@ def json_of_outputs(outputs: Mapping[str, np.ndarray], *, by_row: bool) -> dict[
     return {"predictions": rows}
 
 
+def size_of(outputs: Mapping[str, np.ndarray]) -> int:
+    """Bytes that outputs have as JSON, about."""
+    texts = [value for value in outputs.values() if value.dtype == object]
+    values = sum(value.size for value in outputs.values())
+    return _BYTES_OF_VALUE * values + sum(sum(map(len, text.ravel())) for text in texts)
+
+
 def listed(name: str, value: np.ndarray) -> Any:
     """An output as JSON has it: nested lists, strings in base64 where the name ends in `_bytes`."""
     if value.dtype == object or value.dtype.kind in "SU":
@@ -418,8 +433,9 @@ def _of_proto(tensor: Tensor, proto: Any) -> np.ndarray:
     sizes = [dimension.size for dimension in proto.tensor_shape.dim]
     if proto.tensor_shape.unknown_rank or any(size < 0 for size in sizes):
         raise invalid(f"Input {tensor.name} has no shape")
-    if len(sizes) > _DEEPEST or math.prod(sizes) > MOST_VALUES:
-        raise invalid(f"Input {tensor.name} has more than {MOST_VALUES:,} values")
+    if len(sizes) > _DEEPEST:
+        raise invalid(f"Input {tensor.name} has more than {_DEEPEST} dimensions")
+    _check_count(tensor, sizes)
     try:
         value = np.asarray(tf.make_ndarray(proto))
         if tensor.is_string:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 from urllib.parse import quote, urlsplit
@@ -128,8 +129,13 @@ def open_transport(
         connections: of HTTP, kept open.
 
     Raises:
-        ConfigError: another address.
+        ConfigError: another address, or a token that no header can hold.
     """
+    if token is not None and not re.fullmatch(r"[!-~]+", token):
+        raise ConfigError(  # the library's own words would repeat it
+            "Expected token to be printable ASCII without blanks or ends of lines. Received: "
+            "another one. What is read from a file may end in a newline: .strip() it."
+        )
     parts = urlsplit(address)
     doors = {"http": _Rest, "https": _Rest, "grpc": _Grpc, "grpcs": _Grpc}
     try:

@@ -108,7 +108,8 @@ class Recorder:
         if settings.mirror:
             keep, scrubber = self._copies.extend, self._scrubber
             self._mirror = Mirror(settings, metrics, known=known, scrubber=scrubber, keep=keep)
-        self._has_tables = self._is_away = False
+        self._has_tables = self._is_away = self._is_hopeless = False
+        self._last = 0.0
         self._retention = Retention(self._store, settings)
         self._unnamed: set[str] = set()
         self._lost, self._told_lost = 0, 0.0
@@ -294,6 +295,7 @@ class Recorder:
         """Write what waits, and end; what cannot be written in this time is lost, and said so."""
         if self._mirror is not None:
             self._mirror.stop(seconds)
+        self._last = time.monotonic() + seconds
         self._waiting.close()
         if self._thread is None:
             return
@@ -316,8 +318,10 @@ class Recorder:
                 is_written = self._is_done(self._write_copies)
             for each in said:
                 self._settle(each, is_written)
-            if self._waiting.is_closed and not items and not (is_written and self._copies):
-                return
+            if self._waiting.is_closed and not items:
+                is_done = is_written and not self._copies
+                if is_done or self._is_hopeless or time.monotonic() > self._last:
+                    return
             if is_written:
                 rest = 0.1
                 self._is_done(self._retention.step)
@@ -351,11 +355,12 @@ class Recorder:
                     why = str(error)
                 _log.warning("feedback: %s; requests wait", why)
             self._is_away = True
+            self._is_hopeless = isinstance(error, ConfigError)
             self._has_tables = False
             return False
         if self._is_away:
             _log.info("feedback: %s can be written again", shown(self._engine))
-        self._is_away = False
+        self._is_away = self._is_hopeless = False
         return True
 
     def _read(self, notes: Any) -> list[tuple[Asked, StoredRequest]]:

@@ -98,9 +98,10 @@ class Waiting:
         return bool(self._urgent) or self.is_closed or len(self._items) >= self._batch
 
     def rest(self, seconds: float) -> None:
-        """Wait, unless a correction comes or the queue is closed."""
+        """Wait, until a correction comes or the queue is closed."""
         with self._changed:
-            self._changed.wait_for(lambda: self._urgent or self.is_closed, seconds)
+            was_closed = self.is_closed
+            self._changed.wait_for(lambda: self._urgent or self.is_closed != was_closed, seconds)
 
     def release(self, asked: Asked) -> None:
         """Make room: a request is written, or given up."""

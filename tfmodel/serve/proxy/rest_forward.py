@@ -74,6 +74,7 @@ class ProxyApplication:
         self._token = None if token is None else f"Bearer {token}".encode()
         self._versions = VersionWatch(upstream, seconds=settings.poll_seconds)
         self._open = 0
+        self._look: asyncio.Future | None = None
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -96,7 +97,7 @@ class ProxyApplication:
         if path == "/healthz":
             return UpstreamAnswer(200, _typed("text/plain"), b"ok\n")
         if path == "/readyz":
-            is_ready = not self.is_stopping and await self._beside(self._upstream.is_there)
+            is_ready = not self.is_stopping and await self._is_there()
             said = b"ready\n" if is_ready else b"not ready\n"
             return UpstreamAnswer(200 if is_ready else 503, _typed("text/plain"), said)
         check_token(scope, self._token)
@@ -112,6 +113,12 @@ class ProxyApplication:
             said = await self._recorder.answer(body)
             return UpstreamAnswer(200, _typed("application/json"), said)
         return await self._forward(scope, path, body)
+
+    async def _is_there(self) -> bool:
+        """Whether the server behind answers; looked at once for all who ask meanwhile."""
+        if self._look is None or self._look.done():
+            self._look = asyncio.ensure_future(self._beside(self._upstream.is_there))
+        return await asyncio.shield(self._look)
 
     async def _forward(self, scope: Mapping[str, Any], path: str, body: bytes) -> UpstreamAnswer:
         started = time.monotonic()

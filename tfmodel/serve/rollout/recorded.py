@@ -15,6 +15,7 @@ from tfmodel import tasks
 from tfmodel.config import ConfigError
 from tfmodel.data.dataset import Split
 from tfmodel.export.manifest import Manifest
+from tfmodel.serve.feedback.asked import task_of_answer
 from tfmodel.serve.feedback.exporting import moment_of
 from tfmodel.serve.feedback.opening import open_store
 from tfmodel.serve.feedback.scrubbing import unpacked
@@ -27,8 +28,6 @@ from tfmodel.serve.rollout.resampling import compared, latencies
 from tfmodel.serve.rollout.rows import Rows, right_answers, spread
 from tfmodel.serve.rollout.served import manifest_of
 from tfmodel.serve.servable import DEFAULT_SIGNATURE
-
-_FORMS = ("label", "labels", "score", "entities", "answer", "vector")
 
 
 def feedback_rows(
@@ -181,11 +180,12 @@ def compare_mirrored(
         "rule": dataclasses.asdict(rule),
         "task": name,
     }
-    kept = [pair for copy in copies if (pair := _Pair.of(copy, name)) is not None]
-    failed = {copy.request_id for copy in copies if copy.problem is not None}
+    failed = {copy.request_id for copy in copies if _has_failed(copy, name)}
+    answered = [copy for copy in copies if copy.request_id not in failed]
+    kept = [pair for copy in answered if (pair := _Pair.of(copy, name)) is not None]
     found |= {
         "rows": len(kept),
-        "left_out": sum(copy.problem is None for copy in copies) - len(kept),
+        "left_out": len(answered) - len(kept),
         "failed_requests": len(failed),
         "agreement": None,
         "quality": {},
@@ -200,7 +200,7 @@ def compare_mirrored(
         return Comparison(found, [])
     agreed = _agreement_of(task.ANSWERS, kept)
     found["agreement"] = agreed.figures()
-    found["latency"] = latencies(*_seconds(copies))
+    found["latency"] = latencies(*_seconds(answered))
     corrected = [pair for pair in kept if pair.key in rights]
     if corrected and not tasks.gives_vectors(name):
         labels = [_right(rights[pair.key], name) for pair in corrected]
@@ -230,20 +230,35 @@ class _Pair:
     @classmethod
     def of(cls, copy: Any, task: str) -> _Pair | None:
         """A copy as a pair; None where an answer is not kept, or is none of the task's."""
-        if copy.problem is not None or not copy.answer or not copy.row_answer:
+        old, new = _read(copy.row_answer), _read(copy.answer)
+        if not (_has_form(old, task) and _has_form(new, task)):
             return None
-        old, new = json.loads(copy.row_answer), json.loads(copy.answer)
         if tasks.gives_vectors(task):
-            if not ("vector" in old and "vector" in new):
-                return None
             old, new = ({"vector": unpacked(each["vector"])} for each in (old, new))
-        elif not any(form in old and form in new for form in _FORMS):
-            return None
         for each in (old, new):
             for entity in each.get("entities", ()):
                 entity["text"] = copy.row_text[entity["start"] : entity["end"]]
         key = f"{copy.request_id}:{copy.row}"
         return cls(key, copy.row_text, copy.row_text_pair, old, new, copy.agrees)
+
+
+def _has_failed(copy: Any, task: str) -> bool:
+    """Whether the new version gave no answer, or none of the task's where the old one did."""
+    has_form = _has_form(_read(copy.answer), task)
+    return copy.problem is not None or (_has_form(_read(copy.row_answer), task) and not has_form)
+
+
+def _read(answer: str | None) -> dict[str, Any]:
+    return json.loads(answer) if answer else {}
+
+
+def _has_form(answer: Mapping[str, Any], task: str) -> bool:
+    """Whether an answer is one of the task's; a number that was none is stored as null."""
+    if tasks.gives_vectors(task):
+        return "vector" in answer
+    scores = answer.get("scores")
+    numbers = [answer.get("score", 0), *(scores if isinstance(scores, list) else ())]
+    return None not in numbers and task_of_answer(answer) == task
 
 
 def _agreement_of(kind: str, pairs: Sequence[_Pair]) -> Agreement:
@@ -256,12 +271,8 @@ def _agreement_of(kind: str, pairs: Sequence[_Pair]) -> Agreement:
 
 
 def _seconds(copies: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
-    """Of each request that both versions answered."""
-    times = {
-        copy.request_id: (copy.old_seconds, copy.new_seconds)
-        for copy in copies
-        if copy.problem is None
-    }
+    """Of each request."""
+    times = {copy.request_id: (copy.old_seconds, copy.new_seconds) for copy in copies}
     old, new = np.array([*times.values()]).T
     return old, new
 
