@@ -30,7 +30,7 @@ def parse_spans(row: Row, settings: DataSettings) -> list[dict[str, Any]]:
             raise BadLabel("bad_tags", f"word {words.index('') + 1} is empty")
         row.text, spans = as_spans([encodable(word) for word in words], tags)
         return spans
-    if isinstance(row.text, list):
+    if isinstance(row.text, list) and not _holds_spans(row.label):
         raise BadLabel(
             "bad_tags",
             f"{settings.text} holds words, and {settings.label} no name of a tag for each, such "
@@ -52,6 +52,10 @@ def parse_spans(row: Row, settings: DataSettings) -> list[dict[str, Any]]:
             raise BadLabel("bad_span", detail)
         spans[start, end, label.strip()] = None  # said twice, it is one
     return [dict(zip(("start", "end", "label"), span, strict=True)) for span in sorted(spans)]
+
+
+def _holds_spans(label: object) -> bool:
+    return isinstance(label, list) and any(isinstance(each, Mapping | list) for each in label)
 
 
 def _is_tagged(row: Row) -> bool:
