@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import zstandard
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from labelled_rows import as_csv
 
@@ -106,6 +106,7 @@ def test_arbitrary_bytes_give_rows_or_a_message(reader, start, content, packer):
 
 
 @given(st.binary(max_size=300), st.integers(0, 400))
+@example(b"\0" * 6, 91)  # a file without a name
 @settings(max_examples=150, deadline=None)
 def test_damaged_archives_give_rows_or_a_message(noise, place):
     for packer in ("gzip", "zstd", "zip"):

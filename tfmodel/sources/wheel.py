@@ -123,7 +123,7 @@ def _select(archive: zipfile.ZipFile, source: WheelSource) -> tuple[list[zipfile
     infos = archive.infolist()
     under = f"{source.path}/"
     named = [info for info in infos if f"{info.filename}/".startswith(under)]
-    named = [info for info in named if not info.is_dir()]
+    named = [info for info in named if info.filename and not info.filename.endswith("/")]
     if not named:
         raise ConfigError(_word_missing_member(source, infos))
     seen: set[str] = set()

@@ -102,7 +102,8 @@ def data_members(path: Path) -> list[str]:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            names = [info.filename for info in archive.infolist() if not info.is_dir()]
+            # A damaged name may be empty: `is_dir` looks at its last character.
+            names = [name for name in archive.namelist() if name and not name.endswith("/")]
     except (zipfile.BadZipFile, NotImplementedError, UnicodeError, OSError) as error:
         raise damaged_archive(path, error) from None
     if len(names) > MEMBER_COUNT_LIMIT:
