@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-_ERRORS_ALONE = "2"
+_LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 
 
 def import_tensorflow() -> ModuleType:
@@ -32,11 +32,10 @@ def import_tensorflow() -> ModuleType:
     Returns:
         The module `tensorflow`.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", _ERRORS_ALONE)
     if {"tensorflow", "keras"} & {*sys.modules}:
         import tensorflow
     else:
-        with _without("keras"):
+        with _without("keras"), _errors_alone():
             import tensorflow
     return tensorflow
 
@@ -56,6 +55,22 @@ def load_text_operations() -> None:
         raise ImportError("tensorflow_text is not installed")
     for library in sorted(Path(spec.submodule_search_locations[0]).glob("python/ops/*.so")):
         tf.load_library(str(library))
+
+
+@contextlib.contextmanager
+def _errors_alone() -> Iterator[None]:
+    """Have TensorFlow read, as it is loaded, that it is to log errors alone.
+
+    Afterwards the environment is as it was: processes that are started later choose for themselves.
+    """
+    if _LOG_LEVEL in os.environ:
+        yield
+        return
+    os.environ[_LOG_LEVEL] = "2"
+    try:
+        yield
+    finally:
+        os.environ.pop(_LOG_LEVEL, None)
 
 
 @contextlib.contextmanager
