@@ -118,11 +118,12 @@ def _curves(series: Mapping[str, Series], unit: str, name: str, *, title: str) -
     # Two stand beside each other where they fit; the drawing grows by what they need.
     columns = 2 if max(map(len, labels.values())) <= _LONGEST_LABEL else 1
     more = _LEGEND_LINE * (-(-len(series) // columns) - 1)
-    colours = _colours_of(sorted(series, key=lambda key: _train_first((key, series[key]))))
+    ordered = sorted(series.items(), key=_train_first)
+    colours = _colours_of([key for key, _ in ordered])
     with drawing.drawing_style():
         figure = drawing.new_figure(290, 220 + more)
         axes = drawing.place(figure, left=44, top=26 + more, right=284, bottom=182 + more)
-        for key, points in sorted(series.items(), key=_train_first):
+        for key, points in ordered:
             is_second = [*colours.values()].count(colours[key]) > 1 and not key.startswith("train")
             _curve(axes, points, colours[key], labels[key], "--" if is_second else "-")
         axes.set(xlabel=unit)

@@ -53,7 +53,7 @@ _MOST_COPIES = 10_000
 _MOST_UNNAMED = 20
 _READ_AT_ONCE = 2**16
 _IDLE_SECONDS = 1.0
-# A transaction for each request would cost the answers a fifth of the machine.
+# With a transaction for each request, up to a fifth fewer are answered.
 _GATHER_SECONDS = 0.2
 _LONGEST_REST = 5.0
 _TELL_SECONDS = 60.0

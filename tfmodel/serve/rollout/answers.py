@@ -77,9 +77,12 @@ def _numbers(old: Sequence[Answer], new: Sequence[Answer]) -> Agreement:
     one, other = (np.array([each["score"] for each in side], np.float64) for side in (old, new))
     differences = np.abs(other - one)
     # Where all are alike, the last digits of the arithmetic would decide.
-    tolerance = max(_TOLERANCE * float(one.std()), _ROUNDING * float(np.abs(one).max()))
+    tolerance, share = max(
+        (_TOLERANCE * float(one.std()), "a tenth of their spread"),
+        (_ROUNDING * float(np.abs(one).max()), "a thousandth of the largest"),
+    )
     return Agreement(
-        f"numbers that differ by {tolerance:.3g} at most, a tenth of their spread",
+        f"numbers that differ by {tolerance:.3g} at most, {share}",
         (differences <= tolerance).astype(np.float64),
         {
             "mean_difference": float((other - one).mean()),
